@@ -1,0 +1,232 @@
+"""Every setting, in Django's order; the only reader of the environment. Defaults are the safe values."""
+
+import base64
+import binascii
+import os
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import environ
+from csp.constants import NONE, SELF
+from django.core.exceptions import ImproperlyConfigured
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+env = environ.FileAwareEnv()
+
+# The embedded engines leave their addresses and secrets in one file; an installation that sets its own never reads it.
+LOCAL_ENV = Path(os.environ.get("KEYVAULT_LOCAL_ENV", BASE_DIR / "var" / "local.env"))
+IS_LOCAL = not any(name in os.environ for name in ("DATABASE_URL", "DATABASE_URL_FILE", "SECRET_KEY", "SECRET_KEY_FILE"))
+IS_LOCAL = IS_LOCAL and LOCAL_ENV.is_file()
+if IS_LOCAL:
+    environ.Env.read_env(LOCAL_ENV)
+
+
+def required(name: str, mend: str) -> str:
+    """Return the variable NAME, or the content of the file that NAME_FILE points to; refuse to start without it."""
+    value = str(env.str(name, default="")).strip()
+    if not value:
+        raise ImproperlyConfigured(f"{name} is not set. {mend}")
+    return value
+
+
+def key_of(name: str) -> bytes:
+    """Return a 256-bit key given as base64."""
+    mend = "Make one with: openssl rand -base64 32"
+    try:
+        key = base64.b64decode(required(name, mend), validate=True)
+    except binascii.Error as error:
+        raise ImproperlyConfigured(f"{name} is not base64. {mend}") from error
+    if len(key) != 32:  # noqa: PLR2004 - 256 bits
+        raise ImproperlyConfigured(f"{name} holds {len(key) * 8} bits instead of 256. {mend}")
+    return key
+
+
+# Core
+ROLE: str = env.str("KEYVAULT_ROLE", default="command")  # web, worker, beat, signer, command or migrator
+if ROLE not in {"web", "worker", "beat", "signer", "command", "migrator"}:
+    raise ImproperlyConfigured("KEYVAULT_ROLE must be web, worker, beat, signer, command or migrator.")
+SECRET_KEY = required("SECRET_KEY", "Give it at least 50 random characters.")
+SEALING_KEY = key_of("KEYVAULT_SEALING_KEY")  # seals TOTP seeds and the identities beside audit events
+DIGEST_KEY = key_of("KEYVAULT_DIGEST_KEY")  # keys the digests of enrolment tokens
+DEBUG = False
+ALLOWED_HOSTS: list[str] = env.list("ALLOWED_HOSTS", default=[])
+CSRF_TRUSTED_ORIGINS: list[str] = env.list("CSRF_TRUSTED_ORIGINS", default=[])
+SITE_URL: str = env.str("SITE_URL", default="https://localhost").rstrip("/")
+INSTALLED_APPS = [
+    "keyvault_admin.apps.KeyvaultAdminConfig",  # django.contrib.admin with our site as the default one
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "django.contrib.humanize",
+    "django_otp",
+    "csp",
+    "audit",
+    "inventory",
+    "rotation",
+    "keyvault_admin.access",
+    "keyvault_admin.face",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django_otp.middleware.OTPMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "keyvault_admin.middleware.ActorMiddleware",
+    "keyvault_admin.middleware.NoStoreMiddleware",
+]
+ROOT_URLCONF = "keyvault_admin.urls"
+WSGI_APPLICATION = "keyvault_admin.wsgi.application"
+TEMPLATES: list[dict[str, Any]] = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+# Database: one login role for each kind of process; the migrator acts as the owner
+_url = f"DATABASE_URL_{ROLE.upper()}" if IS_LOCAL else "DATABASE_URL"
+required(_url, "Give it as postgres://ROLE:PASSWORD@HOST:PORT/NAME.")
+DATABASES: dict[str, dict[str, Any]] = {"default": env.db_url(_url)}
+DATABASES["default"]["ENGINE"] = "django.db.backends.postgresql"
+DATABASES["default"].setdefault("OPTIONS", {})
+DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
+DATABASES["default"]["CONN_MAX_AGE"] = 60
+if ROLE == "migrator":
+    DATABASES["default"]["OPTIONS"]["options"] = "-c role=keyvault_owner"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# People and sessions
+AUTH_USER_MODEL = "access.User"
+LOGIN_URL = "admin:login"
+LOGIN_REDIRECT_URL = "admin:index"
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.Argon2PasswordHasher"]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+OTP_TOTP_ISSUER = "Keyvault Admin"
+OTP_ADMIN_HIDE_SENSITIVE_DATA = True
+ENROLMENT_LIFETIME = timedelta(hours=24)
+SESSION_ENGINE = "django.contrib.sessions.backends.db"
+SESSION_COOKIE_AGE = int(timedelta(hours=8).total_seconds())
+SESSION_EXPIRE_AT_BROWSER_CLOSE = True
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = "Lax"
+CSRF_COOKIE_SAMESITE = "Lax"
+CSRF_COOKIE_HTTPONLY = True
+
+# Transport and headers. Plain http exists for the embedded engines on localhost only.
+PLAIN_HTTP: bool = IS_LOCAL and env.bool("KEYVAULT_PLAIN_HTTP", default=False)
+SECURE_SSL_REDIRECT = not PLAIN_HTTP
+SECURE_REDIRECT_EXEMPT = [r"^-/(live|ready)$"]  # asked by the container itself, inside
+SECURE_HSTS_SECONDS = 0 if PLAIN_HTTP else int(timedelta(days=365).total_seconds())
+SECURE_HSTS_INCLUDE_SUBDOMAINS = not PLAIN_HTTP
+SECURE_HSTS_PRELOAD = not PLAIN_HTTP
+SECURE_REFERRER_POLICY = "same-origin"
+SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not PLAIN_HTTP
+SESSION_COOKIE_NAME = "sessionid" if PLAIN_HTTP else "__Host-sessionid"
+CSRF_COOKIE_NAME = "csrftoken" if PLAIN_HTTP else "__Host-csrftoken"
+X_FRAME_OPTIONS = "DENY"
+TRUSTED_PROXIES: int = env.int("TRUSTED_PROXIES", default=0)  # how many proxies of ours stand before the web process
+if TRUSTED_PROXIES:
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [NONE],
+        "script-src": [SELF],
+        "style-src": [SELF],
+        "img-src": [SELF, "data:"],
+        "font-src": [SELF],
+        "connect-src": [SELF],
+        "form-action": [SELF],
+        "frame-ancestors": [NONE],
+        "base-uri": [NONE],
+    },
+}
+DATA_UPLOAD_MAX_MEMORY_SIZE = 6 * 1024 * 1024
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 2_000
+
+# Language and time
+LANGUAGE_CODE = "en-gb"
+TIME_ZONE = "UTC"
+USE_I18N = True
+USE_TZ = True
+
+# Static files: hashed names, served by the web process
+STATIC_URL = "static/"
+STATIC_ROOT = Path(env.str("STATIC_ROOT", default=str(BASE_DIR / "staticfiles")))
+STATICFILES_DIRS = [BASE_DIR / "static"]
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.InMemoryStorage"},  # nothing is ever stored as a file
+    "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
+}
+
+# Mail
+vars().update(env.email_url("EMAIL_URL", default="smtp+ssl://localhost:465"))
+EMAIL_TIMEOUT = 10
+DEFAULT_FROM_EMAIL: str = env.str("DEFAULT_FROM_EMAIL", default="Keyvault Admin <keyvault@localhost>")
+SERVER_EMAIL = DEFAULT_FROM_EMAIL
+
+# Celery: tasks are nudges, rows are the truth (threats-and-tests c.5)
+CELERY_BROKER_URL = required("CELERY_BROKER_URL", "Give it as redis://:PASSWORD@HOST:PORT/0.")
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_TRANSPORT_OPTIONS = {
+    "visibility_timeout": 600,
+    "unacked_restore_throttle": 1,
+    "socket_timeout": 10,
+    "socket_connect_timeout": 1,
+    "health_check_interval": 10,
+}
+CELERY_ACCEPT_CONTENT = CELERY_RESULT_ACCEPT_CONTENT = ["json"]
+CELERY_TASK_SERIALIZER = "json"
+CELERY_TASK_ACKS_LATE = True
+CELERY_TASK_REJECT_ON_WORKER_LOST = True
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_PUBLISH_RETRY = False
+CELERY_TASK_TIME_LIMIT = 280
+CELERY_TASK_SOFT_TIME_LIMIT = 240
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_TIMEZONE = "UTC"
+CELERY_BEAT_SCHEDULE = {
+    # Every hour: what has become late is flagged and its notices are written.
+    "flag-overdue": {"task": "rotation.tasks.flag_overdue", "schedule": timedelta(hours=1)},
+    # Every minute: notices become digests, digests become mail; finds whatever was not nudged.
+    "deliver-mail": {"task": "rotation.tasks.deliver_mail", "schedule": timedelta(minutes=1)},
+    # Every hour: partitions of the audit log are made ahead of need.
+    "extend-audit-log": {"task": "audit.tasks.extend_log", "schedule": timedelta(hours=1)},
+}
+
+# Logs: to standard error, one line each
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["console"], "level": "INFO"},
+}
+
+# The house
+NOTICE_DAYS = (30, 7, 0)  # days before the date of rotation at which the owner is told; 0 is the day it becomes late
+IMPORT_MAX_BYTES = 5 * 1024 * 1024
+IMPORT_MAX_ROWS = 20_000
