@@ -68,7 +68,7 @@ INSTALLED_APPS = [
     "inventory",
     "rotation",
     "keyvault_admin.access",
-    "keyvault_admin.face",
+    "keyvault_admin.apps.FaceConfig",  # commands, checks and pages of the whole house
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",

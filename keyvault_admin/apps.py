@@ -1,0 +1,13 @@
+"""The two applications of this package: Django's admin with our site as the default one, and the house itself."""
+
+from django.apps import AppConfig
+from django.contrib.admin.apps import AdminConfig
+
+
+class KeyvaultAdminConfig(AdminConfig):
+    default_site = "keyvault_admin.admin_site.KeyvaultAdminSite"
+
+
+class FaceConfig(AppConfig):
+    name = "keyvault_admin"
+    label = "face"
