@@ -1,0 +1,37 @@
+"""What every page of the admin has in common here: no deletion, and the audit log instead of Django's own."""
+
+from typing import Any, NoReturn
+
+from django.contrib import admin
+from django.db.models import Model
+from django.http import Http404, HttpRequest
+
+
+class AuditedAdmin(admin.ModelAdmin):
+    """A door: it parses, asks a service and shows. Services leave the events, so Django's LogEntry is never written."""
+
+    actions = None
+    list_per_page = 50
+    show_full_result_count = False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+    def log_addition(self, request: HttpRequest, obj: Model, message: Any) -> None:  # type: ignore[override]
+        """The service has recorded it."""
+
+    def log_change(self, request: HttpRequest, obj: Model, message: Any) -> None:  # type: ignore[override]
+        """The service has recorded it."""
+
+    def history_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> NoReturn:
+        raise Http404("What happened to an object stands on its own page; the admin's own history is not kept.")
+
+
+class ReadOnlyAdmin(AuditedAdmin):
+    """A page that shows and changes nothing."""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False

@@ -1,0 +1,42 @@
+"""What the inventory refuses. Every sentence may be shown to the person who asked."""
+
+from collections.abc import Sequence
+
+
+class InventoryError(Exception):
+    """A rule of the inventory said no."""
+
+
+class IllegalTransitionError(InventoryError):
+    def __init__(self, *, source: str, target: str, allowed: Sequence[str]) -> None:
+        self.source, self.target, self.allowed = source, target, allowed
+        ways = ", ".join(state.replace("_", "-") for state in allowed) or "nowhere"
+        super().__init__(
+            f"A key that is {source.replace('_', '-')} cannot become {target.replace('_', '-')}. From here it can go to: {ways}."
+        )
+
+
+class ReasonMissingError(InventoryError):
+    def __init__(self) -> None:
+        super().__init__("Say why: every decision is recorded with its reason.")
+
+
+class StaleError(InventoryError):
+    def __init__(self, name: str) -> None:
+        super().__init__(f"{name} was changed by somebody else in the meantime. Load the page again and repeat your change.")
+
+
+class LessLateError(InventoryError):
+    """The change would move the date of rotation later, which is not one person's to decide."""
+
+    def __init__(self, name: str, before: str, after: str) -> None:
+        self.before, self.after = before, after
+        super().__init__(
+            f"This would move the date by which {name} must be rotated from {before} to {after}. "
+            "A change that makes a key less late needs a second person, and confirming it is not possible yet."
+        )
+
+
+class DuplicateNameError(InventoryError):
+    def __init__(self, name: str) -> None:
+        super().__init__(f"A key named {name} is registered already. Names are exact and used once.")

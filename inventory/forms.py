@@ -1,0 +1,105 @@
+"""What people enter. Forms parse and check shapes; every rule is in the services."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from django import forms
+from django.conf import settings
+
+from inventory.models import Key, Owner, Service
+from inventory.services.keys import FACTS
+from inventory.states import State
+from inventory.recognise.text import folded
+
+ENTERED: tuple[str, ...] = tuple(name for name in FACTS if name not in {"parent", "labels"})
+
+
+class ReasonForm(forms.Form):
+    """A decision and why it is taken."""
+
+    reason = forms.CharField(
+        label="Why", max_length=500, help_text="Kept in the audit log.", widget=forms.Textarea(attrs={"rows": 2})
+    )
+
+
+class KeyForm(forms.ModelForm):
+    """The facts of a key. `revision` tells the service which state of the record the person was looking at."""
+
+    revision = forms.IntegerField(widget=forms.HiddenInput, required=False)
+    reason = forms.CharField(
+        label="Why", max_length=500, help_text="Kept in the audit log.", widget=forms.Textarea(attrs={"rows": 2})
+    )
+
+    class Meta:
+        model = Key
+        fields = ENTERED
+        widgets = {
+            "created_on": forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d"),
+            "last_rotated_on": forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d"),
+            "purpose": forms.Textarea(attrs={"rows": 2}),
+            "notes": forms.Textarea(attrs={"rows": 3}),
+        }
+        help_texts = {
+            "name": "Exact and unique: imports recognise the key by it.",
+            "storage_location": "Where it is kept, in words or as a URI. Never the key itself.",
+            "never_rotated": "Known not to have been rotated since it was created.",
+            "secret_name": "For a DEK of an internal secret.",
+        }
+        field_classes = {"name": forms.CharField}
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        return {name: self.cleaned_data[name] for name in ENTERED if name in self.cleaned_data}
+
+    def clean(self) -> dict[str, Any]:
+        cleaned: dict[str, Any] = super().clean() or self.cleaned_data
+        if cleaned.get("never_rotated") and cleaned.get("last_rotated_on"):
+            self.add_error("never_rotated", "There is a date of rotation: clear one of the two.")
+        created, rotated = cleaned.get("created_on"), cleaned.get("last_rotated_on")
+        if created and rotated and rotated < created:
+            self.add_error("last_rotated_on", "This lies before the creation date.")
+        return cleaned
+
+    def _post_clean(self) -> None:
+        """Leave the instance alone: the service sets the facts on a locked row and validates them there."""
+
+
+class RegisterKeyForm(KeyForm):
+    state = forms.ChoiceField(
+        label="In use",
+        choices=[(State.ACTIVE, "yes, it exists and is used"), (State.PRE_ACTIVATION, "not yet")],
+        widget=forms.RadioSelect,
+        initial=State.ACTIVE,
+    )
+
+
+class OwnerForm(forms.ModelForm):
+    class Meta:
+        model = Owner
+        fields = ("handle", "mail", "kind")
+        labels = {"handle": "Name"}
+
+    def clean_handle(self) -> str:
+        return folded(self.cleaned_data["handle"])
+
+    def clean_mail(self) -> str:
+        return folded(self.cleaned_data["mail"])
+
+
+class ServiceForm(forms.ModelForm):
+    class Meta:
+        model = Service
+        fields = ("name", "description")
+
+
+class UploadForm(forms.Form):
+    file = forms.FileField(label="File", help_text="A CSV file, as spreadsheets export it.")
+    reason = forms.CharField(label="Why", max_length=500, help_text="Kept in the audit log.")
+
+    def clean_file(self) -> Mapping[str, Any]:
+        upload = self.cleaned_data["file"]
+        if upload.size > settings.IMPORT_MAX_BYTES:
+            raise forms.ValidationError(
+                f"The file has {upload.size:,} bytes; at most {settings.IMPORT_MAX_BYTES:,} are read. Split it."
+            )
+        return {"name": upload.name, "content": upload.read()}

@@ -1,0 +1,200 @@
+"""One line of the inventory, and the generations of its material."""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any, ClassVar, TypeVar
+
+from django.contrib.postgres.indexes import GinIndex, OpClass
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Upper
+
+from inventory.models.clause import PolicyClause
+from inventory.models.owner import Owner
+from inventory.models.service import Integration, Service, Tenant
+from inventory.policy import Facts
+from inventory.states import CAN_BE_OVERDUE, RevocationReason, State
+from inventory.terms import Access, Classification, Environment, KeyKind, StorageMedium
+
+Row = TypeVar("Row", bound=models.Model, covariant=True)
+
+
+class StatefulQuerySet(models.QuerySet[Row]):
+    """Inserts without the state column: no login role may write it, and the database's default is pre-activation."""
+
+    def _insert(self, objs: Iterable[Row], fields: Iterable[Any], **options: Any) -> Any:  # noqa: ANN401 - Django's own signature
+        return super()._insert(objs, [field for field in fields if field.name != "state"], **options)  # type: ignore[misc]
+
+    _insert.queryset_only = False  # type: ignore[attr-defined]
+
+
+class KeyQuerySet(StatefulQuerySet["Key"]):
+    def overdue(self, now: datetime) -> "KeyQuerySet":
+        """The one predicate of lateness: past its date, in a state that can be late. Served by a partial index."""
+        return self.filter(rotate_by__lte=now, state__in=CAN_BE_OVERDUE)
+
+    def due_within(self, now: datetime, until: datetime) -> "KeyQuerySet":
+        """Not late yet, but late by `until` if nobody rotates them."""
+        return self.filter(rotate_by__gt=now, rotate_by__lte=until, state__in=CAN_BE_OVERDUE)
+
+
+class Key(models.Model):
+    """What it is, who made it, who answers for it, which service needs it, how old it is. Never its material.
+
+    `state` is that of the current version. `rotate_by` and `winning_clause` follow from the facts; services keep them.
+    """
+
+    name = models.CharField(max_length=200, unique=True)
+    kind = models.CharField(max_length=30, choices=KeyKind)
+    creator = models.ForeignKey(Owner, on_delete=models.PROTECT, null=True, blank=True, related_name="keys_created")
+    owner = models.ForeignKey(Owner, on_delete=models.PROTECT, null=True, blank=True, related_name="keys")
+    service = models.ForeignKey(Service, on_delete=models.PROTECT, null=True, blank=True, related_name="keys")
+    purpose = models.TextField(blank=True)
+    created_on = models.DateField("creation date", null=True, blank=True)
+    last_rotated_on = models.DateField("last rotated date", null=True, blank=True)
+    never_rotated = models.BooleanField(default=False)
+    environment = models.CharField(max_length=20, choices=Environment, blank=True)
+    classification = models.CharField("data classification", max_length=20, choices=Classification, blank=True)
+    access = models.CharField("access to", max_length=20, choices=Access, blank=True)
+    is_shared = models.BooleanField("shared by several people or services", null=True, blank=True)
+    algorithm = models.CharField(max_length=80, blank=True)
+    size_bits = models.PositiveIntegerField("size in bits", null=True, blank=True)
+    storage_medium = models.CharField("kept in", max_length=30, choices=StorageMedium, blank=True)
+    storage_location = models.CharField("location", max_length=500, blank=True)
+    is_exportable = models.BooleanField("exportable", null=True, blank=True)
+    generation_method = models.CharField(max_length=200, blank=True)
+    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, null=True, blank=True, related_name="keys")
+    integration = models.ForeignKey(Integration, on_delete=models.PROTECT, null=True, blank=True, related_name="keys")
+    secret_name = models.CharField(max_length=200, blank=True)
+    parent = models.ForeignKey(
+        "self", on_delete=models.PROTECT, null=True, blank=True, related_name="children", verbose_name="wrapped by or derived from"
+    )
+    runbook_url = models.URLField("runbook", max_length=500, blank=True)
+    labels = models.JSONField(default=dict, blank=True)
+    notes = models.TextField(blank=True)
+
+    state = models.CharField(
+        max_length=30, choices=State, default=State.PRE_ACTIVATION, db_default=State.PRE_ACTIVATION, editable=False
+    )
+    current_number = models.PositiveIntegerField(default=1, editable=False)
+    rotate_by = models.DateTimeField(null=True, editable=False)
+    winning_clause = models.ForeignKey(
+        PolicyClause, on_delete=models.PROTECT, null=True, editable=False, related_name="keys_won"
+    )
+    flagged_overdue_at = models.DateTimeField(null=True, editable=False)
+    next_notice_at = models.DateTimeField(null=True, editable=False)  # when somebody is to be told next; rotation moves it
+    search_text = models.TextField(editable=False, default="")
+    revision = models.PositiveIntegerField(default=1, editable=False)
+
+    objects: ClassVar[models.Manager["Key"]] = KeyQuerySet.as_manager()
+
+    class Meta:
+        base_manager_name = "objects"
+        ordering = ["rotate_by", "pk"]
+        permissions = [
+            ("suspend_key", "Can suspend a key at once"),
+            ("import_keys", "Can import an inventory"),
+        ]
+        constraints = [
+            models.CheckConstraint(condition=~Q(name=""), name="key_has_name"),
+            models.CheckConstraint(
+                condition=Q(last_rotated_on__isnull=True) | Q(never_rotated=False), name="key_rotated_or_never"
+            ),
+            models.CheckConstraint(
+                condition=Q(created_on__isnull=True)
+                | Q(last_rotated_on__isnull=True)
+                | Q(last_rotated_on__gte=models.F("created_on")),
+                name="key_rotated_after_creation",
+            ),
+            models.CheckConstraint(
+                condition=Q(rotate_by__isnull=True) | Q(winning_clause__isnull=False), name="key_due_by_a_clause"
+            ),
+            models.UniqueConstraint(
+                fields=["tenant", "integration"],
+                condition=Q(kind=KeyKind.DEK, tenant__isnull=False, integration__isnull=False),
+                name="dek_unique_in_tenant_and_integration",
+            ),
+            models.UniqueConstraint(
+                fields=["secret_name"], condition=Q(kind=KeyKind.DEK) & ~Q(secret_name=""), name="dek_unique_for_secret"
+            ),
+        ]
+        indexes = [
+            models.Index(
+                fields=["rotate_by", "id"], condition=Q(state__in=CAN_BE_OVERDUE), name="key_can_be_overdue"
+            ),
+            models.Index(fields=["next_notice_at"], condition=Q(state__in=CAN_BE_OVERDUE), name="key_to_be_noticed"),
+            models.Index(fields=["environment", "rotate_by", "id"], name="key_environment"),
+            models.Index(fields=["kind", "rotate_by", "id"], name="key_kind"),
+            models.Index(fields=["state", "rotate_by", "id"], name="key_state"),
+            GinIndex(OpClass(Upper("search_text"), name="gin_trgm_ops"), name="key_search"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def ref(self) -> str:
+        return f"key:{self.pk}"
+
+    @property
+    def facts(self) -> Facts:
+        """Return what the clauses judge."""
+        return Facts(
+            kind=self.kind,
+            environment=self.environment,
+            classification=self.classification,
+            access=self.access,
+            created_on=self.created_on,
+            last_rotated_on=self.last_rotated_on,
+        )
+
+
+class KeyVersion(models.Model):
+    """One generation of a key's material, which carries the NIST state; the list of them is the rotation history."""
+
+    key = models.ForeignKey(Key, on_delete=models.PROTECT, related_name="versions")
+    number = models.PositiveIntegerField()
+    state = models.CharField(
+        max_length=30, choices=State, default=State.PRE_ACTIVATION, db_default=State.PRE_ACTIVATION, editable=False
+    )
+    generated_on = models.DateField(null=True)
+    activated_at = models.DateTimeField(null=True)
+    suspended_at = models.DateTimeField(null=True)
+    deactivated_at = models.DateTimeField(null=True)
+    compromised_at = models.DateTimeField(null=True)
+    destroyed_at = models.DateTimeField(null=True)
+    revoked_at = models.DateTimeField(null=True)
+    revocation_reason = models.CharField(max_length=30, choices=RevocationReason, blank=True)
+
+    objects: ClassVar[models.Manager["KeyVersion"]] = StatefulQuerySet["KeyVersion"].as_manager()
+
+    class Meta:
+        base_manager_name = "objects"
+        ordering = ["key", "-number"]
+        constraints = [
+            models.UniqueConstraint(fields=["key", "number"], name="keyversion_number_unique"),
+            models.CheckConstraint(condition=Q(number__gte=1), name="keyversion_number_positive"),
+            models.CheckConstraint(
+                condition=~Q(state__in=[State.DESTROYED, State.DESTROYED_COMPROMISED]) | Q(destroyed_at__isnull=False),
+                name="keyversion_destroyed_has_date",
+            ),
+            models.CheckConstraint(
+                condition=~Q(state__in=[State.COMPROMISED, State.DESTROYED_COMPROMISED])
+                | Q(compromised_at__isnull=False),
+                name="keyversion_compromised_has_date",
+            ),
+            models.CheckConstraint(
+                condition=~Q(state=State.COMPROMISED) | Q(revoked_at__isnull=False) & ~Q(revocation_reason=""),
+                name="keyversion_compromised_is_revoked",
+            ),
+            models.CheckConstraint(
+                condition=~Q(state=State.SUSPENDED) | Q(suspended_at__isnull=False), name="keyversion_suspended_has_date"
+            ),
+            models.CheckConstraint(
+                condition=~Q(state=State.DEACTIVATED) | Q(deactivated_at__isnull=False),
+                name="keyversion_deactivated_has_date",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.key} v{self.number}"

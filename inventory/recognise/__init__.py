@@ -1,0 +1,44 @@
+"""Words as people write them in a spreadsheet → the vocabulary of the inventory, or a sentence that says why not.
+
+Every function takes the cleaned text of one cell. A blank cell, and words for "I do not know", say nothing: they come
+out as "" or None. All of them raise NotUnderstoodError. Nothing is guessed: what has two readings is refused.
+"""
+
+from inventory.recognise.algorithms import algorithm_of, size_of
+from inventory.recognise.dates import date_of, last_rotation_of
+from inventory.recognise.headers import field_of
+from inventory.recognise.people import PersonRef, merge_people, person_of, service_of
+from inventory.recognise.text import NotUnderstoodError, clean, holds_key_material, is_unknown, shown
+from inventory.recognise.words import (
+    access_of,
+    classification_of,
+    environment_of,
+    flag_of,
+    kind_of,
+    name_of,
+    storage_of,
+)
+
+__all__ = [
+    "NotUnderstoodError",
+    "PersonRef",
+    "access_of",
+    "algorithm_of",
+    "classification_of",
+    "clean",
+    "date_of",
+    "environment_of",
+    "field_of",
+    "flag_of",
+    "holds_key_material",
+    "is_unknown",
+    "kind_of",
+    "last_rotation_of",
+    "merge_people",
+    "name_of",
+    "person_of",
+    "service_of",
+    "shown",
+    "size_of",
+    "storage_of",
+]

@@ -1,0 +1,93 @@
+"""Every read of the inventory that is more than a get()."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.db.models import Count, Q
+
+from inventory.models import Key, PolicyClause
+from inventory.policy import Rule, Verdict, judge
+from inventory.states import CAN_BE_OVERDUE, State
+from inventory.terms import Classification
+
+SOON = timedelta(days=30)
+
+
+def rules() -> list[Rule]:
+    """Return the clauses in force that demand a longest age. Queries: 1."""
+    clauses = PolicyClause.objects.filter(is_in_force=True, longest_age_days__isnull=False).order_by("code")
+    return [clause.rule for clause in clauses]
+
+
+def verdict(key: Key) -> Verdict:
+    """Judge a key by the clauses in force today. Queries: 1."""
+    return judge(key.facts, rules())
+
+
+def events_that_rotate(key: Key) -> Sequence[PolicyClause]:
+    """Return the clauses in force that demand a rotation of such a key after some event. Queries: 1."""
+    clauses = PolicyClause.objects.filter(is_in_force=True).exclude(on_events=[])
+    return [clause for clause in clauses if _speaks_of(clause, key)]
+
+
+def _speaks_of(clause: PolicyClause, key: Key) -> bool:
+    return (not clause.kinds or key.kind in clause.kinds) and (
+        not clause.environments or key.environment in clause.environments
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Posture:
+    """The inventory in numbers."""
+
+    keys: int
+    overdue: int
+    due_soon: int
+    suspended: int
+    compromised: int
+    without_owner: int
+    of_unknown_age: int
+    restricted_overdue: int
+
+
+def posture(now: datetime) -> Posture:
+    """Count the inventory at an instant. Queries: 1."""
+    late = Q(rotate_by__lte=now, state__in=CAN_BE_OVERDUE)
+    counted = Key.objects.aggregate(
+        keys=Count("pk"),
+        overdue=Count("pk", filter=late),
+        due_soon=Count("pk", filter=Q(rotate_by__gt=now, rotate_by__lte=now + SOON, state__in=CAN_BE_OVERDUE)),
+        suspended=Count("pk", filter=Q(state=State.SUSPENDED)),
+        compromised=Count("pk", filter=Q(state=State.COMPROMISED)),
+        without_owner=Count("pk", filter=Q(owner__isnull=True)),
+        of_unknown_age=Count("pk", filter=Q(created_on__isnull=True, last_rotated_on__isnull=True)),
+        restricted_overdue=Count("pk", filter=late & Q(classification=Classification.RESTRICTED)),
+    )
+    return Posture(**counted)
+
+
+def most_overdue(now: datetime, count: int) -> Sequence[Key]:
+    """Return the keys that have been late for longest. Queries: 1."""
+    late = Key.objects.filter(rotate_by__lte=now, state__in=CAN_BE_OVERDUE)
+    return late.select_related("owner", "service", "winning_clause").order_by("rotate_by", "pk")[:count]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Week:
+    starts_on: datetime
+    count: int
+
+
+def due_by_week(now: datetime, weeks: int) -> list[Week]:
+    """Count what falls due in each of the coming weeks, beginning with the week of `now` (Monday, UTC). Queries: 1."""
+    monday = (now - timedelta(days=now.weekday())).replace(hour=0, minute=0, second=0, microsecond=0)
+    starts = [monday + timedelta(weeks=number) for number in range(weeks)]
+    counts = {
+        f"week{number}": Count("pk", filter=Q(rotate_by__gte=max(start, now), rotate_by__lt=start + timedelta(weeks=1)))
+        for number, start in enumerate(starts)
+    }
+    found = Key.objects.filter(
+        state__in=CAN_BE_OVERDUE, rotate_by__gte=now, rotate_by__lt=starts[-1] + timedelta(weeks=1)
+    ).aggregate(**counts)
+    return [Week(starts_on=start, count=found[f"week{number}"]) for number, start in enumerate(starts)]

@@ -1,0 +1,187 @@
+"""Registering, editing and suspending keys."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any, cast
+
+from django.conf import settings
+from django.db import transaction
+
+from audit.actions import Action
+from audit.actor import Actor
+from audit.canonical import JSON
+from audit.services import Subject, record
+from inventory import lifecycle
+from inventory.errors import DuplicateNameError, LessLateError, ReasonMissingError, StaleError
+from inventory.models import Key, KeyVersion
+from inventory.policy import Rule, judge, makes_less_late
+from inventory.selectors import rules
+from inventory.states import State
+
+# What a person says of a key. Everything else on the record follows from these, or from a transition.
+FACTS: tuple[str, ...] = (
+    "name", "kind", "creator", "owner", "service", "purpose", "created_on", "last_rotated_on", "never_rotated",
+    "environment", "classification", "access", "is_shared", "algorithm", "size_bits", "storage_medium",
+    "storage_location", "is_exportable", "generation_method", "tenant", "integration", "secret_name", "parent",
+    "runbook_url", "labels", "notes",
+)  # fmt: skip
+REFERENCES: Mapping[str, str] = {
+    "creator": "owner", "owner": "owner", "service": "service", "tenant": "tenant", "integration": "integration",
+    "parent": "key", "winning_clause": "clause",
+}  # fmt: skip
+DERIVED: tuple[str, ...] = ("rotate_by", "winning_clause", "search_text", "flagged_overdue_at", "next_notice_at", "revision")
+
+
+@transaction.atomic
+def register_key(
+    *, facts: Mapping[str, Any], state: State = State.ACTIVE, actor: Actor, reason: str, now: datetime
+) -> Key:
+    """Register a key that exists elsewhere in the state it has there, or in pre-activation one that is not used yet.
+
+    `facts` holds values for names of FACTS. Event: key.registered. Raises: DuplicateNameError, ValidationError.
+    """
+    require(reason)
+    if Key.objects.filter(name=facts.get("name")).exists():
+        raise DuplicateNameError(str(facts.get("name")))
+    key = Key(**facts)
+    derive(key, rules(), now=now)
+    key.full_clean(exclude=["state"])
+    key.save()
+    version = first_version(key, state=state, now=now)
+    version.save()
+    event = record(
+        Action.KEY_REGISTERED, actor=actor, now=now, reason=reason, subjects=[registered(key)], facts={"state": state.value}
+    )
+    lifecycle.enter([version], state=state, event=event)
+    key.state = state
+    return key
+
+
+@transaction.atomic
+def edit_key(
+    *, pk: int, changes: Mapping[str, Any], expected_revision: int, actor: Actor, reason: str, now: datetime
+) -> Key:
+    """Change facts of a key that nobody else changed since `expected_revision`.
+
+    Locks the key. Event: key.edited with what changed before and after; none when nothing did.
+    Raises: StaleError, LessLateError, ValidationError.
+    """
+    require(reason)
+    key = Key.objects.select_for_update(of=("self",)).get(pk=pk)
+    if key.revision != expected_revision:
+        raise StaleError(key.name)
+    different = differing(key, changes)
+    if not different:
+        return key
+    before = snapshot(key)
+    change_facts(key, different, rules(), now=now)
+    key.full_clean(exclude=["state"])
+    key.save(update_fields=[*different, *DERIVED])
+    record(Action.KEY_EDITED, actor=actor, now=now, reason=reason, subjects=[edited(key, before)])
+    return key
+
+
+def differing(key: Key, said: Mapping[str, Any]) -> dict[str, Any]:
+    """Return of what is said of a key what the record does not say already."""
+    return {name: value for name, value in said.items() if getattr(key, name) != value}
+
+
+def change_facts(key: Key, changes: Mapping[str, Any], clauses: Sequence[Rule], *, now: datetime) -> None:
+    """Set facts on a key and derive the rest; nothing is saved. Raises: LessLateError when the key would get more time."""
+    due_before = key.rotate_by
+    for name, value in changes.items():
+        setattr(key, name, value)
+    derive(key, clauses, now=now)
+    if makes_less_late(due_before, key.rotate_by):
+        raise LessLateError(key.name, _day(due_before), _day(key.rotate_by))
+    key.revision += 1
+
+
+def edited(key: Key, before: Mapping[str, JSON]) -> Subject:
+    """Describe for the log what differs between a snapshot and the key as it has been saved."""
+    after = snapshot(key)
+    names = [name for name in before if before[name] != after[name]]
+    return Subject(
+        ref=key.ref,
+        label=key.name,
+        before={name: before[name] for name in names},
+        after={name: after[name] for name in names},
+    )
+
+
+@transaction.atomic
+def suspend_key(*, pk: int, actor: Actor, reason: str, now: datetime) -> Key:
+    """Take a key out of use at once (T7); one person may. Locks the key. Event: key.suspended."""
+    return _transition(pk, State.SUSPENDED, Action.KEY_SUSPENDED, actor=actor, reason=reason, now=now)
+
+
+@transaction.atomic
+def activate_key(*, pk: int, actor: Actor, reason: str, now: datetime) -> Key:
+    """Bring a key from pre-activation into use (T4). Locks the key. Event: key.activated."""
+    key = Key.objects.select_for_update(of=("self",)).get(pk=pk)
+    if key.state == State.SUSPENDED:  # T10 needs two people and has a door of its own
+        lifecycle.legal(State.DESTROYED, State.ACTIVE)
+    return _transition(pk, State.ACTIVE, Action.KEY_ACTIVATED, actor=actor, reason=reason, now=now)
+
+
+def _transition(pk: int, to: State, action: Action, *, actor: Actor, reason: str, now: datetime) -> Key:
+    require(reason)
+    key = Key.objects.select_for_update(of=("self",)).get(pk=pk)
+    lifecycle.legal(State(key.state), to)
+    subject = Subject(ref=key.ref, label=key.name, before={"state": key.state}, after={"state": to.value})
+    event = record(action, actor=actor, now=now, reason=reason, subjects=[subject])
+    lifecycle.transition(key, to=to, event=event, now=now)
+    return key
+
+
+def derive(key: Key, clauses: Sequence[Rule], *, now: datetime) -> None:
+    """Set on the key, without saving, what follows from its facts. A new date takes an old flag of lateness away."""
+    verdict = judge(key.facts, clauses)
+    if key.rotate_by != verdict.rotate_by:
+        key.flagged_overdue_at = None
+        key.next_notice_at = verdict.rotate_by and verdict.rotate_by - timedelta(days=max(settings.NOTICE_DAYS))
+    key.rotate_by = verdict.rotate_by
+    key.winning_clause_id = verdict.winning.clause_id if verdict.winning and verdict.rotate_by else None
+    people = (str(person) for person in (key.owner, key.creator) if person)
+    words = [key.name, key.purpose, str(key.service or ""), *people, key.algorithm, key.storage_location, key.secret_name]
+    key.search_text = "\n".join(word for word in words if word)
+
+
+def first_version(key: Key, *, state: State, now: datetime) -> KeyVersion:
+    """Build, without saving, the version that a newly registered key has: the generation that is in use today."""
+    since = key.last_rotated_on or key.created_on
+    began = datetime.combine(since, time(), tzinfo=UTC) if since else now
+    version = KeyVersion(key=key, number=1, generated_on=since)
+    if state != State.PRE_ACTIVATION:
+        version.activated_at = began
+    if state == State.SUSPENDED:
+        version.suspended_at = now
+    return version
+
+
+def registered(key: Key) -> Subject:
+    """Describe a newly registered key for the log: all that is said of it, and what follows."""
+    return Subject(ref=key.ref, label=key.name, after={name: value for name, value in snapshot(key).items() if value})
+
+
+def snapshot(key: Key) -> dict[str, JSON]:
+    """Return a saved key's facts and date of rotation as the log writes them, other records by reference. No queries."""
+    return {name: _plain(key, name) for name in (*FACTS, "rotate_by", "winning_clause")}
+
+
+def _plain(key: Key, name: str) -> JSON:
+    if name in REFERENCES:
+        pk = getattr(key, f"{name}_id")
+        return f"{REFERENCES[name]}:{pk}" if pk else None
+    value = getattr(key, name)
+    return value.isoformat() if isinstance(value, date) else cast(JSON, value)
+
+
+def require(reason: str) -> None:
+    """Raise ReasonMissingError unless somebody said why."""
+    if not reason.strip():
+        raise ReasonMissingError
+
+
+def _day(instant: datetime | None) -> str:
+    return f"{instant:%-d %B %Y}" if instant else "no date at all"

@@ -1,0 +1,249 @@
+"""The pages of a key, and of an import: each parses, asks one service and shows what came of it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from django.contrib import messages
+from django.contrib.admin import ModelAdmin
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.forms import Form
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect
+from django.template.response import TemplateResponse
+from django.utils import timezone
+
+from audit.actor import actor_of
+from audit.selectors import timeline
+from inventory import services
+from inventory.chips import due_chip, state_chip
+from inventory.errors import InventoryError
+from inventory.findings import findings
+from inventory.forms import KeyForm, ReasonForm, RegisterKeyForm, UploadForm
+from inventory.models import ImportDraft, Key
+from inventory.reading import TableError
+from inventory.selectors import events_that_rotate, verdict
+from inventory.states import State, targets
+
+DRAFT_LIFETIME = timedelta(hours=1)
+TIMELINE_LENGTH = 20
+
+
+@dataclass(frozen=True)
+class Page:
+    """What every form page says: its title, what the act means, and the words on the button."""
+
+    title: str
+    consequence: str
+    verb: str
+
+
+def dossier(admin: ModelAdmin, request: HttpRequest, pk: str) -> HttpResponse:
+    """Show everything about a key. Queries: 8, whatever the key."""
+    if not admin.has_view_permission(request):
+        raise PermissionDenied
+    key = get_object_or_404(
+        Key.objects.select_related("owner", "creator", "service", "tenant", "integration", "parent"), pk=pk
+    )
+    now = timezone.now()
+    since = key.last_rotated_on or key.created_on
+    may_change, may_suspend = may(request, key, "change_key"), may(request, key, "suspend_key")
+    context = {
+        **admin.admin_site.each_context(request),
+        "title": key.name,
+        "opts": admin.opts,
+        "key": key,
+        "now": now,
+        "state_chip": state_chip(key.state),
+        "due_chip": due_chip(key.rotate_by, key.state, now),
+        "age_days": (now.date() - since).days if since else None,
+        "verdict": verdict(key),
+        "on_events": events_that_rotate(key),
+        "findings": findings(key),
+        "versions": [(version, state_chip(version.state)) for version in key.versions.order_by("-number")],
+        "timeline": timeline(key.ref, limit=TIMELINE_LENGTH),
+        "may_edit": may_change,
+        "may_suspend": may_suspend and State.SUSPENDED in targets(State(key.state)),
+        "may_activate": may_change and key.state == State.PRE_ACTIVATION,
+    }
+    return TemplateResponse(request, "admin/inventory/key/dossier.html", context)
+
+
+def may(request: HttpRequest, key: Key, permission: str) -> bool:
+    """Say whether the person may do this to this key: by role, or because the key is their own."""
+    if request.user.has_perm(f"inventory.{permission}"):
+        return True
+    owns = key.owner is not None and key.owner.user_id is not None and key.owner.user_id == request.user.pk
+    return owns and request.user.has_perm("inventory.change_own_key")
+
+
+def register(admin: ModelAdmin, request: HttpRequest) -> HttpResponse:
+    """Register a key."""
+    if not admin.has_add_permission(request):
+        raise PermissionDenied
+    form = RegisterKeyForm(request.POST or None)
+    page = Page(
+        "Register a key", "The record is made at once. The key itself stays where it is: never enter its value.", "Register"
+    )
+
+    def act() -> Key:
+        return services.register_key(
+            facts=form.facts,
+            state=State(form.cleaned_data["state"]),
+            actor=actor_of(request),
+            reason=form.cleaned_data["reason"],
+            now=timezone.now(),
+        )
+
+    return _form_page(admin, request, form, page, act, "is registered")
+
+
+def edit(admin: ModelAdmin, request: HttpRequest, pk: int) -> HttpResponse:
+    """Change the facts of a key."""
+    key = _key_for(request, pk, "change_key")
+    form = KeyForm(request.POST or None, instance=key, initial={"revision": key.revision})
+    page = Page(
+        f"Edit {key.name}",
+        "An edit that would give the key more time is refused: that takes a second person.",
+        "Save the changes",
+    )
+
+    def act() -> Key:
+        return services.edit_key(
+            pk=pk,
+            changes=form.facts,
+            expected_revision=form.cleaned_data["revision"] or 0,
+            actor=actor_of(request),
+            reason=form.cleaned_data["reason"],
+            now=timezone.now(),
+        )
+
+    return _form_page(admin, request, form, page, act, "is changed", key)
+
+
+def suspend(admin: ModelAdmin, request: HttpRequest, pk: int) -> HttpResponse:
+    """Suspend a key at once."""
+    key = _key_for(request, pk, "suspend_key")
+    page = Page(
+        f"Suspend {key.name}",
+        "From now on the key must not protect anything new. Nothing is switched off where it is kept: tell the services "
+        "that use it. Taking it back into use needs two people.",
+        "Suspend it now",
+    )
+    return _decision(admin, request, key, page, services.suspend_key, "is suspended")
+
+
+def activate(admin: ModelAdmin, request: HttpRequest, pk: int) -> HttpResponse:
+    """Bring a key into use."""
+    key = _key_for(request, pk, "change_key")
+    page = Page(f"Activate {key.name}", "The key is in use from now on, and its age counts.", "Activate it")
+    return _decision(admin, request, key, page, services.activate_key, "is active")
+
+
+def _decision(  # noqa: PLR0913, PLR0917 - the parts of one page
+    admin: ModelAdmin, request: HttpRequest, key: Key, page: Page, service: Callable[..., Key], done: str
+) -> HttpResponse:
+    form = ReasonForm(request.POST or None)
+
+    def act() -> Key:
+        reason = form.cleaned_data["reason"]
+        return service(pk=key.pk, actor=actor_of(request), reason=reason, now=timezone.now())
+
+    return _form_page(admin, request, form, page, act, done, key)
+
+
+def _key_for(request: HttpRequest, pk: int, permission: str) -> Key:
+    key = get_object_or_404(Key.objects.select_related("owner"), pk=pk)
+    if not may(request, key, permission):
+        raise PermissionDenied
+    return key
+
+
+def _form_page(  # noqa: PLR0913, PLR0917 - the parts of one page
+    admin: ModelAdmin,
+    request: HttpRequest,
+    form: Any,  # noqa: ANN401 - a Form or a ModelForm
+    page: Page,
+    act: Callable[[], Key],
+    done: str,
+    key: Key | None = None,
+) -> HttpResponse:
+    if request.method == "POST" and form.is_valid():
+        try:
+            key = act()
+        except InventoryError as error:
+            form.add_error(None, str(error))
+        except ValidationError as error:
+            _show(form, error)
+        else:
+            messages.success(request, f"{key.name} {done}.")
+            return redirect("admin:inventory_key_change", key.pk)
+    context = {**admin.admin_site.each_context(request), "title": page.title, "opts": admin.opts}
+    context |= {"form": form, "page": page, "key": key}
+    return TemplateResponse(request, "admin/inventory/key/form.html", context)
+
+
+def _show(form: Form, error: ValidationError) -> None:
+    """Put what the model says beside the fields it names; the rest above them."""
+    for name, sentences in error.message_dict.items():
+        form.add_error(name if name in form.fields else None, sentences)  # type: ignore[arg-type]
+
+
+def upload(admin: ModelAdmin, request: HttpRequest) -> HttpResponse:
+    """Take a file and lead to its preview. Nothing is imported yet."""
+    if not request.user.has_perm("inventory.import_keys"):
+        raise PermissionDenied
+    form = UploadForm(request.POST or None, request.FILES or None)
+    if request.method == "POST" and form.is_valid():
+        now = timezone.now()
+        content: bytes = form.cleaned_data["file"]["content"]
+        try:
+            plan = services.plan_import(content=content, now=now)
+        except TableError as error:
+            form.add_error("file", str(error))
+        else:
+            ImportDraft.objects.filter(uploaded_at__lt=now - DRAFT_LIFETIME).delete()
+            draft = ImportDraft.objects.create(
+                uploaded_by_id=request.user.pk,
+                uploaded_at=now,
+                file_name=form.cleaned_data["file"]["name"][:200],
+                content=content,
+                reason=form.cleaned_data["reason"],
+                plan_digest=plan.digest,
+            )
+            return redirect("admin:inventory_key_import_preview", draft.pk)
+    context = {**admin.admin_site.each_context(request), "title": "Import an inventory", "opts": admin.opts, "form": form}
+    return TemplateResponse(request, "admin/inventory/key/import.html", context)
+
+
+def preview(admin: ModelAdmin, request: HttpRequest, pk: int) -> HttpResponse:
+    """Show what the file would do; on confirmation do just that, or show again what has changed meanwhile."""
+    if not request.user.has_perm("inventory.import_keys"):
+        raise PermissionDenied
+    now = timezone.now()
+    draft = get_object_or_404(
+        ImportDraft, pk=pk, uploaded_by_id=request.user.pk, uploaded_at__gte=now - DRAFT_LIFETIME
+    )
+    content = bytes(draft.content)
+    plan = services.plan_import(content=content, now=now)
+    if request.method == "POST":
+        if plan.digest == request.POST.get("plan_digest"):
+            return _confirm(request, draft, content)
+        messages.warning(request, "The inventory has changed since this preview. Look at it again before you confirm.")
+    context = {**admin.admin_site.each_context(request), "title": f"Import {draft.file_name}", "opts": admin.opts}
+    context |= {"draft": draft, "plan": plan, "now": now, "new": [(row, key, due_chip(key.rotate_by, State.ACTIVE, now)) for row, key in plan.new]}
+    return TemplateResponse(request, "admin/inventory/key/import_preview.html", context)
+
+
+def _confirm(request: HttpRequest, draft: ImportDraft, content: bytes) -> HttpResponse:
+    done = services.apply_import(
+        content=content,
+        file_name=draft.file_name,
+        actor=actor_of(request),
+        reason=draft.reason,
+        now=timezone.now(),
+    )
+    draft.delete()
+    messages.success(request, f"{draft.file_name}: {done.summary}.")
+    return redirect("admin:inventory_key_changelist")

@@ -1,0 +1,29 @@
+"""Flag what has become late and write the notices; what the beat does every hour."""
+
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser
+from django.db import transaction
+from django.utils import timezone
+
+from audit.actor import Actor
+from rotation import overdue
+
+
+class Command(BaseCommand):
+    help = "Flag keys that have become late and write the notices to their owners. Running it again changes nothing."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--dry-run", action="store_true", help="say what it would do, and do nothing")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        with transaction.atomic():
+            done = overdue.flag_overdue(actor=Actor.system("command:flag_overdue"), now=timezone.now())
+            if options["dry_run"]:
+                transaction.set_rollback(True)
+        verb = "would be" if options["dry_run"] else "were"
+        self.stdout.write(
+            f"{done.newly_late} keys {verb} flagged as overdue, {done.soon_due} are due soon, {done.notices} notices {verb} written."
+        )
+        if done.unaddressed:
+            self.stderr.write(f"{done.unaddressed} keys have nobody who could be told: add people to Security.")

@@ -1,0 +1,188 @@
+"""The outbox: notices are gathered into one digest for each recipient, and digests are sent."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from smtplib import SMTPException
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.core.mail import EmailMultiAlternatives, get_connection
+from django.core.mail.backends.base import BaseEmailBackend
+from django.db import transaction
+from django.template.loader import render_to_string
+from django.urls import reverse
+
+from audit.actions import Action
+from audit.actor import Actor
+from audit.services import MAX_SUBJECTS, Outcome, Subject, record
+from rotation.models import Digest, DigestState, Notice
+from rotation.selectors import recipients_waiting, to_be_sent
+
+logger = logging.getLogger(__name__)
+
+LEASE = timedelta(minutes=5)
+MAX_ATTEMPTS = 12
+LISTED = 100  # keys named in one mail; the rest are counted and linked
+
+
+@transaction.atomic
+def gather(*, now: datetime) -> int:
+    """Gather the waiting notices into one digest for each recipient; return how many digests. Locks the notices."""
+    return sum(_gather_for(recipient, now) for recipient in recipients_waiting())
+
+
+def _gather_for(recipient: str, now: datetime) -> bool:
+    waiting = Notice.objects.filter(digest__isnull=True, recipient=recipient)
+    pks = list(waiting.select_for_update(skip_locked=True).order_by("pk").values_list("pk", flat=True))
+    if not pks:
+        return False
+    notices = list(
+        Notice.objects.filter(pk__in=pks).select_related("key__winning_clause", "key__service").order_by("rotate_by", "pk")
+    )
+    digest = _compose(recipient, notices, now)
+    digest.save(force_insert=True)
+    Notice.objects.filter(pk__in=pks).update(digest=digest)
+    return True
+
+
+def _compose(recipient: str, notices: Sequence[Notice], now: datetime) -> Digest:
+    late = [notice for notice in notices if notice.rotate_by <= now]
+    soon = [notice for notice in notices if notice.rotate_by > now]
+    context = {
+        "late": [_line(notice, now) for notice in late[:LISTED]],
+        "soon": [_line(notice, now) for notice in soon[:LISTED]],
+        "more": max(len(late) - LISTED, 0) + max(len(soon) - LISTED, 0),
+        "as_security": any(notice.owner_id is None for notice in notices),
+        "list_url": settings.SITE_URL + reverse("admin:inventory_key_changelist"),
+    }
+    return Digest(
+        recipient=recipient,
+        subject=_subject_line(len(late), len(soon)),
+        text=render_to_string("emails/overdue/digest.txt", context),
+        html=render_to_string("emails/overdue/digest.html", context),
+        composed_at=now,
+        next_attempt_at=now,
+    )
+
+
+@dataclass(frozen=True)
+class _Line:
+    name: str
+    kind: str
+    service: str
+    due: datetime
+    days: int
+    clause: str
+    url: str
+
+
+def _line(notice: Notice, now: datetime) -> _Line:
+    key = notice.key
+    return _Line(
+        name=key.name,
+        kind=key.get_kind_display(),
+        service=key.service.name if key.service else "",
+        due=notice.rotate_by,
+        days=abs((notice.rotate_by.date() - now.date()).days),
+        clause=str(key.winning_clause or ""),
+        url=settings.SITE_URL + reverse("admin:inventory_key_change", args=[key.pk]),
+    )
+
+
+def _subject_line(late: int, soon: int) -> str:
+    parts = [f"{late} overdue"] if late else []
+    parts += [f"{soon} due soon"] if soon else []
+    keys = "key" if late + soon == 1 else "keys"
+    return f"Rotate your {keys}: {', '.join(parts)}"
+
+
+def deliver(*, actor: Actor, now: datetime, limit: int = 200) -> int:
+    """Send the digests that are due; return how many were accepted.
+
+    Each is claimed by a guarded update, sent outside any transaction and then marked. A sender that dies between the
+    server's "accepted" and the mark leaves a lease that runs out: the digest is sent again with the same Message-ID.
+    """
+    connection = get_connection()
+    sent = 0
+    try:
+        for _ in range(limit):
+            digest = _claim(now)
+            if digest is None:
+                break
+            sent += _send(digest, connection, actor, now)
+    finally:
+        connection.close()
+    return sent
+
+
+@transaction.atomic
+def _claim(now: datetime) -> Digest | None:
+    digest = (
+        Digest.objects.filter(to_be_sent(now)).order_by("next_attempt_at", "pk").select_for_update(skip_locked=True).first()
+    )
+    if digest is None:
+        return None
+    digest.state, digest.leased_until, digest.attempts = DigestState.SENDING, now + LEASE, digest.attempts + 1
+    digest.save(update_fields=["state", "leased_until", "attempts"])
+    return digest
+
+
+def _send(digest: Digest, connection: BaseEmailBackend, actor: Actor, now: datetime) -> bool:
+    try:
+        _message(digest, connection).send()
+    except (SMTPException, OSError) as error:
+        logger.warning("digest %s not accepted: %s", digest.pk, type(error).__name__)
+        _mark_failed(digest, error, actor, now)
+        return False
+    _mark_sent(digest, actor, now)
+    return True
+
+
+def message_id(digest: Digest) -> str:
+    return f"<{digest.pk}@{urlsplit(settings.SITE_URL).hostname}>"
+
+
+def _message(digest: Digest, connection: BaseEmailBackend) -> EmailMultiAlternatives:
+    headers = {"Message-ID": message_id(digest), "Auto-Submitted": "auto-generated"}
+    message = EmailMultiAlternatives(
+        subject=digest.subject, body=digest.text, to=[digest.recipient], headers=headers, connection=connection
+    )
+    message.attach_alternative(digest.html, "text/html")
+    return message
+
+
+@transaction.atomic
+def _mark_sent(digest: Digest, actor: Actor, now: datetime) -> None:
+    ours = Digest.objects.filter(pk=digest.pk, state=DigestState.SENDING, leased_until=digest.leased_until)
+    if ours.update(state=DigestState.SENT, sent_at=now, leased_until=None, last_error=""):
+        _record(Action.NOTICE_DELIVERED, digest, actor, now)
+
+
+@transaction.atomic
+def _mark_failed(digest: Digest, error: Exception, actor: Actor, now: datetime) -> None:
+    given_up = digest.attempts >= MAX_ATTEMPTS
+    pause = timedelta(minutes=min(2**digest.attempts, 360))
+    ours = Digest.objects.filter(pk=digest.pk, state=DigestState.SENDING, leased_until=digest.leased_until)
+    changed = ours.update(
+        state=DigestState.FAILED if given_up else DigestState.PENDING,
+        next_attempt_at=now + pause,
+        leased_until=None,
+        last_error=f"{type(error).__name__} at attempt {digest.attempts}",
+    )
+    if changed and given_up:
+        _record(Action.NOTICE_FAILED, digest, actor, now, outcome=Outcome.FAILED)
+
+
+def _record(
+    action: Action, digest: Digest, actor: Actor, now: datetime, *, outcome: Outcome = Outcome.DONE
+) -> None:
+    """Write that the keys' people were told, for up to 1,000 keys an event; the address stays out of the log."""
+    notices = list(digest.notices.select_related("key").order_by("pk"))
+    told = sorted({f"owner:{notice.owner_id}" if notice.owner_id else "Security" for notice in notices})
+    subjects = list({notice.key_id: Subject(ref=notice.key.ref, label=notice.key.name) for notice in notices}.values())
+    facts = {"digest": str(digest.pk), "told": told, "attempts": digest.attempts}
+    for start in range(0, len(subjects), MAX_SUBJECTS):
+        chunk = subjects[start : start + MAX_SUBJECTS]
+        record(action, actor=actor, now=now, subjects=chunk, facts=facts, outcome=outcome)

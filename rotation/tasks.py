@@ -1,0 +1,27 @@
+"""Nudges of the beat. Each selects, calls one service and logs one line; running one twice does nothing more."""
+
+import logging
+
+from celery import shared_task
+from django.utils import timezone
+
+from audit.actor import Actor
+from rotation import notifications, overdue
+
+logger = logging.getLogger(__name__)
+
+
+@shared_task
+def flag_overdue() -> None:
+    done = overdue.flag_overdue(actor=Actor.system("worker"), now=timezone.now())
+    logger.info("%d newly late, %d due soon, %d notices written", done.newly_late, done.soon_due, done.notices)
+    if done.unaddressed:
+        logger.error("%d keys have nobody who could be told: no owner with an address, nobody in Security", done.unaddressed)
+
+
+@shared_task
+def deliver_mail() -> None:
+    now = timezone.now()
+    gathered = notifications.gather(now=now)
+    sent = notifications.deliver(actor=Actor.system("worker"), now=now)
+    logger.info("%d digests composed, %d sent", gathered, sent)
