@@ -30,9 +30,11 @@ class KeyForm(forms.ModelForm):
         label="Why", max_length=500, help_text="Kept in the audit log.", widget=forms.Textarea(attrs={"rows": 2})
     )
 
+    runbook_url = forms.URLField(label="Runbook", max_length=500, required=False, assume_scheme="https")
+
     class Meta:
         model = Key
-        fields = ENTERED
+        fields = [name for name in ENTERED if name != "runbook_url"]  # its own declaration chooses https
         widgets = {
             "created_on": forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d"),
             "last_rotated_on": forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d"),
@@ -45,7 +47,6 @@ class KeyForm(forms.ModelForm):
             "never_rotated": "Known not to have been rotated since it was created.",
             "secret_name": "For a DEK of an internal secret.",
         }
-        field_classes = {"name": forms.CharField}
 
     @property
     def facts(self) -> dict[str, Any]:

@@ -11,3 +11,6 @@ class KeyvaultAdminConfig(AdminConfig):
 class FaceConfig(AppConfig):
     name = "keyvault_admin"
     label = "face"
+
+    def ready(self) -> None:
+        from keyvault_admin import checks  # noqa: F401 - registers them

@@ -10,16 +10,27 @@ from typing import Any
 import environ
 from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
+from environ.fileaware_mapping import FileAwareMapping
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-env = environ.FileAwareEnv()
+
+
+class Environment(environ.FileAwareEnv):
+    """A copy of the environment: what `local.env` adds to it is not handed on to child processes."""
+
+    ENVIRON = FileAwareMapping(env=dict(os.environ))
+
+
+env = Environment()
 
 # The embedded engines leave their addresses and secrets in one file; an installation that sets its own never reads it.
 LOCAL_ENV = Path(os.environ.get("KEYVAULT_LOCAL_ENV", BASE_DIR / "var" / "local.env"))
-IS_LOCAL = not any(name in os.environ for name in ("DATABASE_URL", "DATABASE_URL_FILE", "SECRET_KEY", "SECRET_KEY_FILE"))
+IS_LOCAL = not any(
+    name in os.environ for name in ("DATABASE_URL", "DATABASE_URL_FILE", "SECRET_KEY", "SECRET_KEY_FILE")
+)
 IS_LOCAL = IS_LOCAL and LOCAL_ENV.is_file()
 if IS_LOCAL:
-    environ.Env.read_env(LOCAL_ENV)
+    env.read_env(LOCAL_ENV)
 
 
 def required(name: str, mend: str) -> str:
@@ -62,6 +73,7 @@ INSTALLED_APPS = [
     "whitenoise.runserver_nostatic",
     "django.contrib.staticfiles",
     "django.contrib.humanize",
+    "django.contrib.postgres",  # operator classes of indexes
     "django_otp",
     "csp",
     "audit",

@@ -12,9 +12,17 @@ from inventory.models.owner import OwnerKind
 
 
 @transaction.atomic
-def register_owner(*, handle: str, mail: str = "", kind: str = OwnerKind.PERSON, actor: Actor, now: datetime) -> Owner:
+def register_owner(
+    *,
+    handle: str,
+    mail: str = "",
+    kind: str = OwnerKind.PERSON,
+    user_id: int | None = None,
+    actor: Actor,
+    now: datetime,
+) -> Owner:
     """Register somebody who can answer for keys. `handle` and `mail` are given normalised. Event: owner.registered."""
-    owner = Owner(handle=handle, mail=mail, kind=kind)
+    owner = Owner(handle=handle, mail=mail, kind=kind, user_id=user_id)
     owner.full_clean()
     owner.save()
     record(Action.OWNER_REGISTERED, actor=actor, now=now, subjects=[owner_subject(owner)])
@@ -23,7 +31,7 @@ def register_owner(*, handle: str, mail: str = "", kind: str = OwnerKind.PERSON,
 
 def owner_subject(owner: Owner) -> Subject:
     """Describe a newly registered owner for the log: names and mails of people stay out of the hashed bytes."""
-    return Subject(ref=owner.ref, after={"kind": owner.kind, "has_mail": bool(owner.mail), "is_active": owner.is_active})
+    return Subject(ref=owner.ref, after={"kind": owner.kind, "has_mail": bool(owner.mail), "is_active": owner.is_active, "user": f"user:{owner.user_id}" if owner.user_id else None})
 
 
 @transaction.atomic

@@ -1,0 +1,107 @@
+"""The chain and the tree over the events, byte for byte. Pure; the database computes the same in `audit_seal()`.
+
+int64 is eight bytes, big-endian, two's complement. Lengths are in bytes. Digests are SHA-256 (FIPS 180-4), 32 bytes.
+
+    label   = "keyvault-admin/audit/event/v1" ‖ 00
+    entry   = label ‖ int64 number ‖ int64 len(stamp) ‖ stamp ‖ int64 len(body) ‖ body
+    digest  = SHA-256(label ‖ digest of the event before ‖ the rest of the entry, from int64 number on)
+    leaf    = SHA-256(00 ‖ entry)                       RFC 6962 §2.1
+    node    = SHA-256(01 ‖ left ‖ right)                RFC 6962 §2.1
+
+Numbers begin at 1; before the first event stands GENESIS, 32 zero bytes. The first byte tells the three kinds of
+digest apart: "k" begins the chain's, 00 a leaf's, 01 a node's.
+
+    stamp   = "keyvault-admin/audit/stamp/v1" ‖ 00
+              ‖ session user ‖ 00 ‖ process id ‖ 00 ‖ transaction id ‖ 00 ‖ time ‖ 00
+
+The stamp is what the server itself says about the writing: text in UTF-8, numbers in decimal, the time as
+"2026-11-21T09:30:00.000000Z". PostgreSQL text cannot hold 00, so the fields cannot run into each other.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import sha256
+
+from audit.canonical import parse_timestamp
+from audit.errors import AuditError
+
+LABEL = b"keyvault-admin/audit/event/v1\0"
+STAMP_LABEL = b"keyvault-admin/audit/stamp/v1"
+GENESIS = bytes(32)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stamp:
+    """What the server says about the writing of an event."""
+
+    session_user: str
+    process_id: int
+    transaction_id: int
+    recorded_at: datetime
+
+
+def chain_digest(previous: bytes, number: int, stamp: bytes, body: bytes) -> bytes:
+    """Return the digest of an event, given that of the event before."""
+    return sha256(LABEL + previous + _numbered(number, stamp, body)).digest()
+
+
+def entry(number: int, stamp: bytes, body: bytes) -> bytes:
+    """Return the bytes of an event in the tree: those of the chain without the predecessor."""
+    return LABEL + _numbered(number, stamp, body)
+
+
+def leaf_digest(entry: bytes) -> bytes:
+    """Return the digest of a leaf. Source: RFC 6962 §2.1."""
+    return sha256(b"\x00" + entry).digest()
+
+
+def node_digest(left: bytes, right: bytes) -> bytes:
+    """Return the digest of an inner node. Source: RFC 6962 §2.1."""
+    return sha256(b"\x01" + left + right).digest()
+
+
+def root(leaves: Iterable[bytes]) -> bytes:
+    """Return the Merkle tree hash over leaf digests, holding O(log n) of them. Source: RFC 6962 §2.1.
+
+    An empty tree has the SHA-256 of nothing.
+    """
+    peaks: list[tuple[int, bytes]] = []  # (height, digest) of full subtrees, the highest first
+    for leaf in leaves:
+        height, digest = 0, leaf
+        while peaks and peaks[-1][0] == height:
+            digest, height = node_digest(peaks.pop()[1], digest), height + 1
+        peaks.append((height, digest))
+    if not peaks:
+        return sha256(b"").digest()
+    digest = peaks.pop()[1]
+    while peaks:
+        digest = node_digest(peaks.pop()[1], digest)
+    return digest
+
+
+def parse_stamp(stamp: bytes) -> Stamp:
+    """Return the fields of a stamp.
+
+    Raises: AuditError when the bytes are no stamp of a known version.
+    """
+    try:
+        label, user, process, transaction, moment, rest = stamp.split(b"\0")
+        if label != STAMP_LABEL or rest:
+            raise AuditError("The stamp of the event has an unknown form.")
+        return Stamp(
+            session_user=user.decode(),
+            process_id=int(process),
+            transaction_id=int(transaction),
+            recorded_at=parse_timestamp(moment.decode()),
+        )
+    except ValueError as error:
+        raise AuditError("The stamp of the event cannot be read.") from error
+
+
+def _numbered(number: int, stamp: bytes, body: bytes) -> bytes:
+    return b"".join((_int64(number), _int64(len(stamp)), stamp, _int64(len(body)), body))
+
+
+def _int64(number: int) -> bytes:
+    return number.to_bytes(8, "big", signed=True)

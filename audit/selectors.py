@@ -1,0 +1,138 @@
+"""Reading the log. Pages are rendered from the hashed bytes, never from the columns beside them."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from django.db import connection
+from django.db.models import QuerySet
+
+from audit import body, chain, sealing, sentences
+from audit.actions import Action
+from audit.actor import Identity
+from audit.body import Body
+from audit.errors import AuditError
+from audit.models import Event, EventSubject, Head, IdentityKey
+
+PAGE_EVENTS = 50
+
+
+@dataclass(frozen=True)
+class ReadEvent:
+    """An event as its bytes tell it, with the identity beside it where that can still be read."""
+
+    number: int
+    digest: bytes
+    stamp: bytes
+    raw: bytes
+    identity: Identity | None = field(default=None, repr=False)
+
+    @cached_property
+    def said(self) -> Body | None:
+        """What the body says; None when it cannot be read, which `verify_audit` reports."""
+        try:
+            return body.parse(self.raw)
+        except AuditError:
+            return None
+
+    @cached_property
+    def stamped(self) -> chain.Stamp | None:
+        """What the server's stamp says; None when it cannot be read."""
+        try:
+            return chain.parse_stamp(self.stamp)
+        except AuditError:
+            return None
+
+    @property
+    def who(self) -> str:
+        """The name of whoever acted where it can still be read, else their reference."""
+        if self.identity and self.identity.name:
+            return self.identity.name
+        return self.said.actor_id if self.said else "somebody"
+
+    @property
+    def sentence(self) -> str:
+        """What happened, in words."""
+        return sentences.sentence(self.said, self.who) if self.said else "The body of this event cannot be read"
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the page can say what happened."""
+        return self.said is not None
+
+
+def events(*, before: int | None = None, limit: int = PAGE_EVENTS) -> list[ReadEvent]:
+    """Return the newest events, newest first, or those before a number; two queries."""
+    rows = Event.objects.all() if before is None else Event.objects.filter(number__lt=before)
+    return read(rows.order_by("-number")[:limit])
+
+
+def timeline(subject: str, limit: int = PAGE_EVENTS) -> list[ReadEvent]:
+    """Return the events of one subject ("key:12"), newest first; two queries, one of them for the identities."""
+    numbers = EventSubject.objects.filter(subject=subject).order_by("-number").values("number")[:limit]
+    return read(Event.objects.filter(number__in=numbers).order_by("-number"))
+
+
+def latest_verification() -> ReadEvent | None:
+    """Return the event of the last verification; its outcome says whether the log was whole. One query."""
+    return next(iter(read(Event.objects.filter(action=Action.AUDIT_VERIFIED).order_by("-number")[:1])), None)
+
+
+def head_room() -> int:
+    """Return how many events still fit before a partition is missing; one query."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT audit_capacity() - number FROM audit_head")
+        (room,) = cursor.fetchone()
+    return int(room)
+
+
+def head() -> Head:
+    """Return where the chain ends; one query."""
+    return Head.objects.get()
+
+
+def read(rows: "QuerySet[Event] | Sequence[Event]") -> list[ReadEvent]:
+    """Return rows as events; one query for the rows, one more for the keys of whatever identities they have."""
+    listed = [(row, _read(row)) for row in rows]
+    holders = {holder for row, event in listed if row.identity and (holder := _holder(event))}
+    keys = identity_keys(holders)
+    return [_with_identity(event, bytes(row.identity), keys) if row.identity else event for row, event in listed]
+
+
+def identity_keys(holders: Iterable[str]) -> dict[str, sealing.PersonKeys]:
+    """Return the keys of these people that were not erased and can be opened; one query, none for nobody."""
+    holders = set(holders)
+    if not holders:
+        return {}
+    rows = IdentityKey.objects.filter(person__in=holders, sealed_key__isnull=False).values_list("person", "sealed_key")
+    found = {}
+    for person, sealed_key in rows:
+        try:
+            found[person] = sealing.person_keys(person, bytes(sealed_key))
+        except AuditError:
+            continue  # sealed under another key: the name is not shown, and `verify_audit` says so
+    return found
+
+
+def _read(row: Event) -> ReadEvent:
+    return ReadEvent(number=row.number, digest=bytes(row.digest), stamp=bytes(row.stamp), raw=bytes(row.body))
+
+
+def _holder(event: ReadEvent) -> str | None:
+    said = event.said
+    return body.identity_holder(said.actor_kind, said.actor_id, said.at) if said else None
+
+
+def _with_identity(event: ReadEvent, sealed: bytes, keys: dict[str, sealing.PersonKeys]) -> ReadEvent:
+    """Return the event with its identity, provided that it opens and is the one the body vouches for."""
+    holder = _holder(event)
+    if event.said is None or holder not in keys:
+        return event
+    try:
+        facts = keys[holder].sealer.unseal(sealed, context=f"event:{event.said.id}")
+        if keys[holder].digest(facts).hex() != event.said.identity_digest:
+            return event
+        identity = body.parse_identity(facts)
+    except AuditError:
+        return event
+    return ReadEvent(event.number, event.digest, event.stamp, event.raw, identity)

@@ -1,0 +1,88 @@
+"""One readable sentence an event: what its bytes say, in words. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from audit.actions import Action, Outcome
+from audit.body import Body, Subject
+
+NAMED_SUBJECTS = 2  # more are counted
+
+
+@dataclass(frozen=True)
+class Phrase:
+    """What was done, as "suspended …", and what was tried, as "suspend …"."""
+
+    done: str
+    tried: str
+    failed: str = ""  # where "tried to … and failed" would say something else than what happened
+
+
+PHRASES: dict[str, Phrase] = {
+    Action.KEY_REGISTERED: Phrase("registered {subjects}", "register {subjects}"),
+    Action.KEY_IMPORTED: Phrase("imported {subjects}", "import {subjects}"),
+    Action.KEY_EDITED: Phrase("edited {subjects}", "edit {subjects}"),
+    Action.KEY_ACTIVATED: Phrase("activated {subjects}", "activate {subjects}"),
+    Action.KEY_SUSPENDED: Phrase("suspended {subjects}", "suspend {subjects}"),
+    Action.KEY_REACTIVATED: Phrase("re-activated {subjects}", "re-activate {subjects}"),
+    Action.KEY_DEACTIVATED: Phrase("deactivated {subjects}", "deactivate {subjects}"),
+    Action.KEY_COMPROMISED: Phrase("reported {subjects} as compromised", "report {subjects} as compromised"),
+    Action.KEY_DESTROYED: Phrase("destroyed {subjects}", "destroy {subjects}"),
+    Action.KEY_ROTATED: Phrase("rotated {subjects}", "rotate {subjects}"),
+    Action.KEY_FLAGGED_OVERDUE: Phrase("flagged {subjects} as overdue", "flag {subjects} as overdue"),
+    Action.OWNER_REGISTERED: Phrase("registered the owner {subjects}", "register the owner {subjects}"),
+    Action.OWNER_EDITED: Phrase("edited the owner {subjects}", "edit the owner {subjects}"),
+    Action.SERVICE_REGISTERED: Phrase("registered the service {subjects}", "register the service {subjects}"),
+    Action.SERVICE_EDITED: Phrase("edited the service {subjects}", "edit the service {subjects}"),
+    Action.CLAUSE_REGISTERED: Phrase("registered the clause {subjects}", "register the clause {subjects}"),
+    Action.CLAUSE_EDITED: Phrase("edited the clause {subjects}", "edit the clause {subjects}"),
+    Action.INVENTORY_IMPORTED: Phrase("imported an inventory", "import an inventory"),
+    Action.NOTICE_DELIVERED: Phrase("sent mail about {subjects}", "send mail about {subjects}"),
+    Action.NOTICE_FAILED: Phrase(
+        "could not send mail about {subjects}",
+        "send mail about {subjects}",
+        "could not send mail about {subjects}",
+    ),
+    Action.PERSON_REGISTERED: Phrase("registered {subjects}", "register {subjects}"),
+    Action.PERSON_ENROLLED: Phrase("set up a second factor for {subjects}", "set up a second factor for {subjects}"),
+    Action.PERSON_DEACTIVATED: Phrase("deactivated {subjects}", "deactivate {subjects}"),
+    Action.PERSON_ERASED: Phrase("erased the identity of {subjects}", "erase the identity of {subjects}"),
+    Action.PERSON_PASSWORD_CHANGED: Phrase("changed the password of {subjects}", "change the password of {subjects}"),
+    Action.ENROLMENT_ISSUED: Phrase("issued an enrolment link to {subjects}", "issue an enrolment link to {subjects}"),
+    Action.ROLE_GRANTED: Phrase("granted a role to {subjects}", "grant a role to {subjects}"),
+    Action.BOOTSTRAP_CLOSED: Phrase("closed the bootstrap for good", "close the bootstrap"),
+    Action.SESSION_OPENED: Phrase("signed in", "sign in"),
+    Action.SESSION_CLOSED: Phrase("signed out", "sign out"),
+    Action.SESSION_REFUSED: Phrase("was refused a sign-in as {subjects}", "sign in as {subjects}"),
+    Action.AUDIT_VERIFIED: Phrase(
+        "verified the log and found it whole", "verify the log", "verified the log and found it altered"
+    ),
+    Action.DEMO_SEEDED: Phrase("filled the demo", "fill the demo"),
+    Action.REQUEST_EXECUTED: Phrase("carried out {subjects}", "carry out {subjects}"),
+}
+
+
+def sentence(said: Body, who: str) -> str:
+    """Return the event in words, beginning with who did it; also for an action this version does not know."""
+    phrase = PHRASES.get(said.action) or Phrase(
+        f"did {said.action} on {{subjects}}", f"do {said.action} on {{subjects}}"
+    )
+    words = {
+        Outcome.DONE: f"{{who}} {phrase.done}",
+        Outcome.REFUSED: f"{{who}} tried to {phrase.tried} and was refused",
+        Outcome.FAILED: f"{{who}} {phrase.failed}" if phrase.failed else f"{{who}} tried to {phrase.tried} and failed",
+    }.get(Outcome(said.outcome) if said.outcome in set(Outcome) else Outcome.DONE, "")
+    whom = f" for {said.on_behalf_of}" if said.on_behalf_of else ""
+    return words.format(who=who, subjects=listed(said.subjects)) + whom
+
+
+def listed(subjects: Sequence[Subject]) -> str:
+    """Return the subjects as one phrase: "a", "a and b", "a, b and 7 more", or "nothing in particular"."""
+    names = [subject.label or subject.ref for subject in subjects]
+    if not names:
+        return "nothing in particular"
+    if len(names) == 1:
+        return names[0]
+    if len(names) == NAMED_SUBJECTS:
+        return " and ".join(names)
+    return f"{', '.join(names[:NAMED_SUBJECTS])} and {len(names) - NAMED_SUBJECTS} more"

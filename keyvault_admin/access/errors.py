@@ -1,0 +1,47 @@
+"""What people and sign-in refuse; each sentence may be shown."""
+
+
+class AccessError(Exception):
+    """A rule about people said no."""
+
+
+class NameRefusedError(AccessError, ValueError):
+    """The text is no user name or mail address of ours."""
+
+
+class PersonExistsError(AccessError):
+    """Somebody already has this name or this address."""
+
+
+class NeverDeletedError(AccessError):
+    """People are deactivated, never deleted: the log names them."""
+
+    def __init__(self) -> None:
+        super().__init__("People are never deleted, because the log names them. Deactivate the person instead.")
+
+
+class LinkRefusedError(AccessError):
+    """The enrolment link is unknown, used, voided or too old; the sentence never says which."""
+
+    def __init__(self) -> None:
+        super().__init__("This link is not valid: it works once and for a limited time. Ask for a new one.")
+
+
+class AlreadyEnrolledError(AccessError):
+    """A person with a second factor gets no further link by this way."""
+
+
+class InactiveError(AccessError):
+    """The person is deactivated."""
+
+
+class LastOfRoleError(AccessError):
+    """Without this person nobody could fill a step of an approval."""
+
+    def __init__(self, role: str) -> None:
+        super().__init__(f"This is the last enrolled person of {role}. Give the role to somebody else first.")
+        self.role = role
+
+
+class BootstrapClosedError(AccessError):
+    """Two Security and two DevOps people are enrolled, or once were."""

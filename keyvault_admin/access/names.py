@@ -1,0 +1,42 @@
+"""One normal form for user names and mail addresses, the same at sign-in, for uniqueness and for lockout. Pure."""
+
+import re
+import unicodedata
+
+from keyvault_admin.access.errors import NameRefusedError
+
+# The database repeats both patterns as constraints. ASCII alone, so that no two names look alike.
+USERNAME_PATTERN = r"^[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?$"
+MAIL_PATTERN = r"^[a-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[a-z0-9]([a-z0-9.-]{0,188}[a-z0-9])?$"
+
+
+def normalise(text: str) -> str:
+    """Return the text in NFKC, case-folded and without surrounding white space; the same for every way to type it.
+
+    Source: Unicode Standard Annex #15; case folding after NFKC is no longer NFKC, hence the second pass.
+    """
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold()).strip()
+
+
+def username_of(text: str) -> str:
+    """Return the user name that the text stands for.
+
+    Raises: NameRefusedError.
+    """
+    name = normalise(text)
+    if not re.fullmatch(USERNAME_PATTERN[1:-1], name):
+        raise NameRefusedError(
+            "A user name has at most 64 characters: letters a to z, digits, and dot, hyphen or underscore in between."
+        )
+    return name
+
+
+def mail_of(text: str) -> str:
+    """Return the mail address that the text stands for.
+
+    Raises: NameRefusedError.
+    """
+    mail = normalise(text)
+    if not re.fullmatch(MAIL_PATTERN[1:-1], mail):
+        raise NameRefusedError("This is no mail address: give it as name@host, without spaces or accents.")
+    return mail

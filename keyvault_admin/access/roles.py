@@ -1,0 +1,57 @@
+"""The five roles and what each may do, as data. Pure; a migration carries it into the database."""
+
+from enum import StrEnum
+
+
+class Role(StrEnum):
+    """Names of the groups; stored in the log, never renamed."""
+
+    SECURITY = "Security"
+    DEVOPS = "DevOps"
+    ENGINEERING = "Engineering"
+    MANAGEMENT = "Management"
+    AUDITOR = "Auditor"
+
+
+# Every permission that exists for people, "app.codename" → its words. Whether somebody acts on a key of their own
+# is decided by the services; a permission only opens the door.
+PERMISSIONS = {
+    "inventory.view_key": "Can view key",
+    "inventory.add_key": "Can add key",
+    "inventory.change_key": "Can change key",
+    "inventory.suspend_key": "Can suspend a key at once",
+    "inventory.import_keys": "Can import an inventory",
+    "inventory.view_keyversion": "Can view key version",
+    "inventory.view_owner": "Can view owner",
+    "inventory.add_owner": "Can add owner",
+    "inventory.change_owner": "Can change owner",
+    "inventory.view_service": "Can view service",
+    "inventory.add_service": "Can add service",
+    "inventory.change_service": "Can change service",
+    "inventory.view_policyclause": "Can view policy clause",
+    "rotation.view_digest": "Can view digest",
+    "audit.view_event": "Can view event",
+    "access.view_user": "Can view person",
+}
+MODEL_OF_CUSTOM = {"inventory.suspend_key": "key", "inventory.import_keys": "key"}
+
+_READ = frozenset(code for code in PERMISSIONS if ".view_" in code)
+_KEYS = frozenset({"inventory.view_key", "inventory.view_keyversion", "inventory.view_policyclause"})
+_REFERENCE = frozenset({"inventory.view_owner", "inventory.view_service"})
+
+MATRIX: dict[Role, frozenset[str]] = {
+    Role.SECURITY: frozenset(PERMISSIONS),
+    Role.DEVOPS: frozenset(PERMISSIONS) - {"access.view_user"},
+    Role.ENGINEERING: _KEYS | _REFERENCE | {"inventory.add_key", "inventory.change_key"},
+    Role.MANAGEMENT: _KEYS | _REFERENCE | {"rotation.view_digest"},
+    Role.AUDITOR: _READ,
+}
+
+# Steps of an approval that only these can fill; the last enrolled person of one of them is not deactivated.
+VOTING = (Role.SECURITY, Role.DEVOPS)
+
+
+def model_of(code: str) -> tuple[str, str]:
+    """Return the application and the model that a permission belongs to: ("inventory", "key")."""
+    app, codename = code.split(".")
+    return app, MODEL_OF_CUSTOM.get(code) or codename.split("_", 1)[1]

@@ -1,0 +1,130 @@
+"""Pages of sign-in, enrolment and the change of one's own password."""
+
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+import segno
+from django.conf import settings
+from django.contrib import admin, messages
+from django.contrib.auth import logout, update_session_auth_hash
+from django.contrib.auth.views import LoginView, PasswordChangeView
+from django.core.exceptions import ValidationError
+from django.forms import BaseForm
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import redirect, render
+from django.utils import timezone
+from django.utils.decorators import method_decorator
+from django.views.decorators.debug import sensitive_post_parameters, sensitive_variables
+from django.views.generic import FormView
+
+from audit.actor import Actor, actor_of, signed_in
+from keyvault_admin.access import selectors, services, totp
+from keyvault_admin.access.errors import LinkRefusedError
+from keyvault_admin.access.forms import EnrolmentForm, TokenForm
+from keyvault_admin.access.models import EnrolmentLink, TotpDevice, User
+
+LINK_KEY = "enrolment_link"  # session: the link that this visitor has shown
+VERIFIED_KEY = "verified_at"  # session: when a second factor was last checked, ISO 8601
+
+
+class SignInView(LoginView):
+    """Opens a session with a new id, and writes down when the second factor was checked."""
+
+    def form_valid(self, form: BaseForm) -> HttpResponse:
+        if self.request.user.is_authenticated:
+            logout(self.request)
+        self.request.session[VERIFIED_KEY] = timezone.now().isoformat()
+        return super().form_valid(form)  # type: ignore[arg-type]
+
+
+class OwnPasswordView(PasswordChangeView):
+    """Changes one's own password through the service; other sessions of the person end."""
+
+    def form_valid(self, form: Any) -> HttpResponse:  # noqa: ANN401
+        services.change_password(
+            person=form.user,
+            password=form.cleaned_data["new_password1"],
+            actor=actor_of(self.request),
+            now=timezone.now(),
+        )
+        update_session_auth_hash(self.request, form.user)
+        return HttpResponseRedirect(str(self.get_success_url()))
+
+
+@method_decorator(sensitive_post_parameters("token"), name="dispatch")
+class ShowLinkView(FormView):
+    """First page of an enrolment: the visitor shows the link, whose token never stood in an address we receive."""
+
+    form_class = TokenForm
+    template_name = "access/show_link.html"
+
+    @sensitive_variables()
+    def form_valid(self, form: TokenForm) -> HttpResponse:
+        try:
+            link = services.begin_enrolment(token=form.cleaned_data["token"], now=timezone.now())
+        except LinkRefusedError as error:
+            form.add_error("token", str(error))
+            return self.form_invalid(form)
+        logout(self.request)  # whoever was signed in here, the link's person goes on in a session of their own
+        self.request.session[LINK_KEY] = link.pk
+        return redirect("enrol-factor")
+
+    def get_context_data(self, **context: Any) -> dict[str, Any]:  # noqa: ANN401
+        return super().get_context_data(**admin.site.each_context(self.request), title="Set up your sign-in", **context)
+
+
+@sensitive_post_parameters("code", "password", "repeated")
+@sensitive_variables()
+def set_up_factor(request: HttpRequest) -> HttpResponse:
+    """Second page: the seed to scan, the first code, and a password for who has none."""
+    now = timezone.now()
+    link = selectors.open_link(request.session.get(LINK_KEY, 0), now)
+    device = selectors.pending_device(link.user) if link else None
+    if link is None or device is None:
+        return redirect("enrol")
+    form = EnrolmentForm(request.POST or None, asks_password=not link.user.has_usable_password())
+    if form.is_valid() and _is_completed(request, link, form, now):
+        request.session.flush()
+        messages.success(request, "You are set up. Sign in with your next code: the one you have just typed is used.")
+        return redirect("admin:index")
+    return render(request, "access/set_up_factor.html", _context(request, link.user, device, form))
+
+
+@sensitive_variables()
+def _is_completed(request: HttpRequest, link: EnrolmentLink, form: EnrolmentForm, now: datetime) -> bool:
+    try:
+        device = services.complete_enrolment(
+            link_id=link.pk,
+            code=form.cleaned_data["code"],
+            password=form.cleaned_data.get("password", ""),
+            actor=_bearer(request, link, now),
+            now=now,
+        )
+    except LinkRefusedError as error:
+        form.add_error(None, str(error))
+        return False
+    except ValidationError as error:
+        form.add_error("password", error)
+        return False
+    if device is None:
+        form.add_error("code", "That is not the code of now. Check the clock of your device and type the next one.")
+    return device is not None
+
+
+def _bearer(request: HttpRequest, link: EnrolmentLink, now: datetime) -> Actor:
+    return replace(signed_in(actor_of(request), link.user), verified_by=link.ref, verified_at=now)
+
+
+@sensitive_variables()
+def _context(request: HttpRequest, person: User, device: TotpDevice, form: EnrolmentForm) -> dict[str, Any]:
+    seed = device.seed()
+    uri = totp.provisioning_uri(seed, account=person.username, issuer=settings.OTP_TOTP_ISSUER)
+    return {
+        **admin.site.each_context(request),
+        "title": "Set up your sign-in",
+        "person": person,
+        "form": form,
+        "qr": segno.make(uri, error="m").svg_data_uri(scale=5, border=4, dark="#000", light="#fff"),
+        "seed": totp.base32(seed),
+    }

@@ -1,0 +1,87 @@
+"""Fill an empty installation with people and keys to look at."""
+
+import secrets
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+from django.db import transaction
+from django.utils import timezone
+
+from audit.actions import Action
+from audit.actor import Actor
+from audit.services import record
+from inventory import services as inventory
+from inventory.models import Key
+from inventory.states import State
+from keyvault_admin.access import services as access
+from keyvault_admin.access import totp
+from keyvault_admin.access.models import TotpDevice, User
+from keyvault_admin.local import demo
+from rotation import overdue
+
+SUSPENDED = 3
+ACTOR = Actor.system("command:seed_demo")
+
+
+class Command(BaseCommand):
+    help = (
+        "Load the demo: ten people of five roles with passwords and second factors, and a few hundred keys. "
+        "Only on the embedded engines, only while nobody and nothing is registered."
+    )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        if not settings.IS_LOCAL:
+            raise CommandError("The demo is for the embedded engines only: start them with `make demo`.")
+        if User.objects.exists() or Key.objects.exists():
+            raise CommandError("Somebody or something is registered already; the demo goes into an empty database only.")
+        now = timezone.now()
+        with transaction.atomic():
+            passwords = {person.username: self._enrol(person, now) for person in demo.PEOPLE}
+            self._load_keys(now)
+            record(Action.DEMO_SEEDED, actor=ACTOR, now=now, facts={"people": len(passwords), "keys": Key.objects.count()})
+        with transaction.atomic():
+            self._suspend_some(now)
+            overdue.flag_overdue(actor=ACTOR, now=now)
+        self._print(passwords, now)
+
+    def _enrol(self, person: demo.DemoPerson, now: datetime) -> str:
+        """Register a person and go through the enrolment as they would; return their password.
+
+        The code of the step before is used, so that the current one is left to sign in with.
+        """
+        user = access.register_person(
+            username=person.username, mail=person.mail, full_name=person.full_name, actor=ACTOR, now=now
+        )
+        access.grant_role(person=user, role=person.role, actor=ACTOR, now=now, reason="demo")
+        token = access.issue_enrolment_link(person=user, actor=ACTOR, now=now).partition("#")[2]
+        link = access.begin_enrolment(token=token, now=now)
+        password = secrets.token_urlsafe(12)
+        code = totp.code_at(TotpDevice.objects.get(user=user).seed, totp.step_at(now) - 1)
+        access.complete_enrolment(link_id=link.pk, code=code, password=password, actor=ACTOR, now=now)
+        inventory.register_owner(handle=person.username, mail=person.mail, user_id=user.pk, actor=ACTOR, now=now)
+        return password
+
+    def _load_keys(self, now: datetime) -> None:
+        content = demo.inventory_csv(now.date())
+        plan = inventory.apply_import(
+            content=content, file_name="demo-inventory.csv", actor=ACTOR, reason="demo", now=now - timedelta(minutes=1)
+        )
+        if plan.refused:
+            raise CommandError(f"The demo inventory does not go in: {plan.refused[0].problem}")
+
+    def _suspend_some(self, now: datetime) -> None:
+        active = Key.objects.filter(state=State.ACTIVE, owner__isnull=True).order_by("name")
+        for pk in list(active.values_list("pk", flat=True)[:SUSPENDED]):
+            inventory.suspend_key(pk=pk, actor=ACTOR, reason="its owner has left; suspended until somebody answers for it", now=now)
+
+    def _print(self, passwords: dict[str, str], now: datetime) -> None:
+        self.stdout.write(f"{'name':8} {'role':12} {'password':18} code now ({totp.seconds_left(now)} s left)")
+        for person in demo.PEOPLE:
+            seed = TotpDevice.objects.get(user__username=person.username).seed
+            code = totp.code_at(seed, totp.step_at(now))
+            self.stdout.write(f"{person.username:8} {person.role:12} {passwords[person.username]:18} {code}")
+        self.stdout.write("")
+        self.stdout.write("A code is accepted once; the next one: .venv/bin/python manage.py demo_code alice")
+        self.stdout.write("Try first, as alice: Import (Work), with tests/data/notion-inventory.csv; then the keys that are overdue, and why.")

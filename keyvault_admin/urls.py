@@ -1,0 +1,15 @@
+"""Every address: health and enrolment in front, the admin site for everything else."""
+
+from django.contrib import admin
+from django.urls import path
+
+from keyvault_admin import health
+from keyvault_admin.access.views import ShowLinkView, set_up_factor
+
+urlpatterns = [
+    path("-/live", health.live, name="live"),
+    path("-/ready", health.ready, name="ready"),
+    path("enrol/", ShowLinkView.as_view(), name="enrol"),
+    path("enrol/factor/", set_up_factor, name="enrol-factor"),
+    path("", admin.site.urls),
+]
