@@ -93,10 +93,10 @@ def head() -> Head:
 
 def read(rows: "QuerySet[Event] | Sequence[Event]") -> list[ReadEvent]:
     """Return rows as events; one query for the rows, one more for the keys of whatever identities they have."""
-    listed = [(row, _read(row)) for row in rows]
-    holders = {holder for row, event in listed if row.identity and (holder := _holder(event))}
+    listed = [(_read(row), bytes(row.identity) if row.identity else None) for row in rows]
+    holders = {holder for event, sealed in listed if sealed and (holder := _holder(event))}
     keys = identity_keys(holders)
-    return [_with_identity(event, bytes(row.identity), keys) if row.identity else event for row, event in listed]
+    return [_with_identity(event, sealed, keys) if sealed else event for event, sealed in listed]
 
 
 def identity_keys(holders: Iterable[str]) -> dict[str, sealing.PersonKeys]:

@@ -5,6 +5,7 @@ from typing import Any
 from django.contrib.admin.forms import AdminPasswordChangeForm
 from django.contrib.auth import REDIRECT_FIELD_NAME
 from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect
+from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.decorators import method_decorator
 from django.views.decorators.cache import never_cache
@@ -12,6 +13,7 @@ from django_otp.admin import OTPAdminSite
 
 from keyvault_admin.access.forms import SignInForm
 from keyvault_admin.access.views import OwnPasswordView, SignInView
+from keyvault_admin.dashboard import posture_context
 
 
 class KeyvaultAdminSite(OTPAdminSite):  # type: ignore[misc]
@@ -49,6 +51,10 @@ class KeyvaultAdminSite(OTPAdminSite):  # type: ignore[misc]
             template_name=self.login_template,
         )
         return view(request)
+
+    def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
+        """Show the posture of the inventory."""
+        return super().index(request, {**posture_context(request), **(extra_context or {})})
 
     def password_change(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponseBase:
         """Let a verified person change their own password."""

@@ -13,15 +13,9 @@ from django.core.exceptions import ImproperlyConfigured
 from environ.fileaware_mapping import FileAwareMapping
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-
-
-class Environment(environ.FileAwareEnv):
-    """A copy of the environment: what `local.env` adds to it is not handed on to child processes."""
-
-    ENVIRON = FileAwareMapping(env=dict(os.environ))
-
-
-env = Environment()
+# A copy: what `local.env` adds to it is not handed on to child processes.
+environ.FileAwareEnv.ENVIRON = FileAwareMapping(env=dict(os.environ))
+env = environ.FileAwareEnv()
 
 # The embedded engines leave their addresses and secrets in one file; an installation that sets its own never reads it.
 LOCAL_ENV = Path(os.environ.get("KEYVAULT_LOCAL_ENV", BASE_DIR / "var" / "local.env"))

@@ -106,7 +106,7 @@ class Recipe:
     name: str
     argv: Sequence[str | Path]
     stop_signal: signal.Signals = signal.SIGTERM
-    death_signal: signal.Signals = signal.SIGTERM  # sent when `up` was killed: nobody waits for work in hand
+    death_signal: signal.Signals = signal.SIGKILL  # when `up` was killed: a busy worker survives every other signal
     patience: float = 2.0
     env: Mapping[str, str] = field(default_factory=dict)
 
@@ -201,7 +201,16 @@ def application(port: int, var: Path) -> tuple[Recipe, ...]:
         ),
         Recipe(
             name="worker",
-            argv=[*celery, "worker", "--pool=prefork", "--concurrency=2", "--queues=celery", "--loglevel=INFO"],
+            argv=[
+                *celery,
+                "worker",
+                "--pool=prefork",
+                "--concurrency=2",
+                "--queues=celery",
+                "--loglevel=INFO",
+                "--without-mingle",
+                "--without-gossip",
+            ],
             death_signal=signal.SIGQUIT,
             env={"KEYVAULT_ROLE": "worker"},
         ),

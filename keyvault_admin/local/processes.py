@@ -116,12 +116,12 @@ def _recorded(pid_file: Path) -> int | None:
 
 
 def _works_in(pid: int, home: Path) -> bool:
-    if sys.platform == "linux":
-        try:
-            return Path(f"/proc/{pid}/cwd").readlink() == home.resolve()
-        except OSError:  # gone, or another user's
-            return False
-    return _signal(pid, None)
+    if _libc is None:  # no /proc to ask: somebody with this number lives, and it is taken for ours
+        return _signal(pid, None)
+    try:
+        return Path(f"/proc/{pid}/cwd").readlink() == home.resolve()
+    except OSError:  # gone, or another user's
+        return False
 
 
 def _signal(pid: int, signum: signal.Signals | None) -> bool:

@@ -158,9 +158,14 @@ class _Greeting:
         self._port = port
         self._story = story
         self._due = True
+        self._asked_at = 0.0
 
     def try_once(self) -> None:
-        if self._due and _is_ready(self._port):
+        """Ask once a second until the site is ready, and say so."""
+        if not self._due or time.monotonic() - self._asked_at < 1:
+            return
+        self._asked_at = time.monotonic()
+        if _is_ready(self._port):
             self._due = False
             _say("\n".join(filter(None, ["", self._story, f"Keyvault Admin is ready: http://localhost:{self._port}"])))
             _say("Ctrl-C stops it.\n")

@@ -21,7 +21,8 @@ def table(text: str) -> Table:
 def refusal(content: bytes) -> TableError:
     with pytest.raises(TableError) as caught:
         read_table(content, limits=LIMITS)
-    assert caught.value.problem and caught.value.mend
+    assert caught.value.problem
+    assert caught.value.mend
     return caught.value
 
 
@@ -32,7 +33,7 @@ def rows(text: str) -> list[tuple[str, ...]]:
 @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
 @pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
-def test_read_table_reads_every_ordinary_dialect(mark, line_end, delimiter):
+def test_read_table_reads_every_ordinary_dialect(mark: bytes, line_end: str, delimiter: str) -> None:
     lines = [["Name", "Note"], ["a", '"x{}y"'], ["b", '"say ""hi"""']]
     text = line_end.join(delimiter.join(cells) for cells in lines).format(delimiter)
     read = read_table(mark + text.encode(), limits=LIMITS)
@@ -40,21 +41,21 @@ def test_read_table_reads_every_ordinary_dialect(mark, line_end, delimiter):
     assert [record.cells for record in read.records] == [("a", f"x{delimiter}y"), ("b", 'say "hi"')]
 
 
-def test_read_table_numbers_rows_as_a_spreadsheet_does():
+def test_read_table_numbers_rows_as_a_spreadsheet_does() -> None:
     read = table('Name,Note\na,"one\r\ntwo\rthree"\n\n,\nb,x\n\n')
     assert [(record.row, record.cells) for record in read.records] == [(2, ("a", "one\ntwo\nthree")), (5, ("b", "x"))]
 
 
-def test_read_table_takes_the_delimiter_from_the_header_alone():
+def test_read_table_takes_the_delimiter_from_the_header_alone() -> None:
     assert rows('"Name; or key, or token";Owner\na,b,c,d;x') == [("a,b,c,d", "x")]
 
 
-def test_read_table_finds_the_header_below_blank_lines():
+def test_read_table_finds_the_header_below_blank_lines() -> None:
     read = table("\n  \nName;Owner\na;x")
     assert (read.header, read.records[0].row) == (("Name", "Owner"), 4)
 
 
-def test_read_table_keeps_short_and_long_rows_as_they_are():
+def test_read_table_keeps_short_and_long_rows_as_they_are() -> None:
     assert rows("Name,Owner\na\nb,x,y") == [("a",), ("b", "x", "y")]
 
 
@@ -78,51 +79,55 @@ def test_read_table_keeps_short_and_long_rows_as_they_are():
         ("Name,Type\na,kek".encode("utf-16-le"), "zero"),
     ],
 )
-def test_read_table_says_what_a_file_is_that_is_no_table(content, words):
+def test_read_table_says_what_a_file_is_that_is_no_table(content: bytes, words: str) -> None:
     assert words in refusal(content).problem
 
 
 @pytest.mark.parametrize(("mark", "offset"), [(b"", 12), (b"\xef\xbb\xbf", 15)])
-def test_read_table_names_the_byte_that_is_not_utf8(mark, offset):
+def test_read_table_names_the_byte_that_is_not_utf8(mark: bytes, offset: int) -> None:
     error = refusal(mark + b"Name,Type\nca\xe9,kek")  # Windows-1252
     assert error.figure == offset
-    assert f"byte {offset} " in error.problem and "UTF-8" in error.mend
+    assert f"byte {offset} " in error.problem
+    assert "UTF-8" in error.mend
 
 
-def test_read_table_names_the_zero_byte():
+def test_read_table_names_the_zero_byte() -> None:
     assert refusal(b"Name,Type\na\0b,kek").figure == 11
 
 
-def test_read_table_names_the_row_in_which_a_quote_stays_open():
+def test_read_table_names_the_row_in_which_a_quote_stays_open() -> None:
     assert refusal(b'Name,Note\n"a\nb",x\nc,"never closed\nd,y\n').figure == 3
 
 
 @pytest.mark.parametrize("row", ['5" disk,x', '"a"b,x', '"a" ,x', ' "a",x', '"a"",x'])
-def test_read_table_refuses_quotes_that_leave_the_cells_uncertain(row):
+def test_read_table_refuses_quotes_that_leave_the_cells_uncertain(row: str) -> None:
     assert refusal(f"Name,Note\n{row}\n".encode()).figure == 2
 
 
-def test_read_table_refuses_too_many_bytes_with_both_numbers():
+def test_read_table_refuses_too_many_bytes_with_both_numbers() -> None:
     error = refusal(b"Name,Type\n" + b"a" * LIMITS.max_bytes)
     assert error.figure == LIMITS.max_bytes + 10
-    assert "5,242,890" in error.problem and "5,242,880" in error.problem
+    assert "5,242,890" in error.problem
+    assert "5,242,880" in error.problem
 
 
-def test_read_table_refuses_too_many_rows_with_both_numbers():
+def test_read_table_refuses_too_many_rows_with_both_numbers() -> None:
     assert len(table("Name\n" + "a\n" * 20_000).records) == 20_000
     error = refusal(b"Name\n" + b'"a\n\nb"\n' * 20_001)
     assert error.figure == 20_001
-    assert "20,001" in error.problem and "20,000" in error.problem
+    assert "20,001" in error.problem
+    assert "20,000" in error.problem
 
 
-def test_read_table_refuses_too_many_columns_with_both_numbers():
+def test_read_table_refuses_too_many_columns_with_both_numbers() -> None:
     assert len(table(",".join("c" * 100) + "\n" + "," * 99 + "x").header) == 100
     error = refusal(b"Name,Type\n" + b'"a,\n",' * 100 + b"b\n")
     assert error.figure == 101
-    assert "101" in error.problem and "100" in error.problem
+    assert "101" in error.problem
+    assert "100" in error.problem
 
 
-def test_read_table_refuses_a_large_cell_counted_in_bytes():
+def test_read_table_refuses_a_large_cell_counted_in_bytes() -> None:
     assert rows("Name\n" + "é" * 4096)[0][0] == "é" * 4096
     error = refusal(("Name\n" + "é" * 4096 + "a").encode())
     assert (error.figure, "8,192" in error.problem, "8,193" in error.problem) == (8193, True, True)
@@ -137,7 +142,7 @@ HOSTILE = {
     "rows": b"\n" * 5_000_000 + b"a",
     "rows of quotes": b'""\n' * 1_600_000,
     "open quote": b'Name\n"' + b"a\n" * 2_000_000,
-    "wide characters": "Name\n".encode() + "😀".encode() * 1_200_000,
+    "wide characters": b"Name\n" + "😀".encode() * 1_200_000,
     "spaces": b" " * 5_000_000,
     "brackets": b"[" * 5_000_000,
     "angles": b"Name\n" + b"<" * 5_000_000,
@@ -145,14 +150,14 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("content", HOSTILE.values(), ids=HOSTILE.keys())
-def test_read_table_refuses_a_hostile_file_at_once(content):
+def test_read_table_refuses_a_hostile_file_at_once(content: bytes) -> None:
     began = time.process_time()
     refusal(content)
     assert time.process_time() - began < 2
 
 
 @pytest.mark.parametrize("content", HOSTILE.values(), ids=HOSTILE.keys())
-def test_read_table_refuses_a_hostile_file_in_little_memory(content):
+def test_read_table_refuses_a_hostile_file_in_little_memory(content: bytes) -> None:
     tracemalloc.start()
     try:
         refusal(content)
@@ -163,18 +168,19 @@ def test_read_table_refuses_a_hostile_file_in_little_memory(content):
 
 @given(st.binary(max_size=400) | st.text(alphabet='a,;\t"\r\n\0é', max_size=60).map(str.encode))
 @settings(deadline=None, max_examples=300)
-def test_read_table_gives_a_table_or_a_sentence(content):
+def test_read_table_gives_a_table_or_a_sentence(content: bytes) -> None:
     try:
         read = read_table(content, limits=LIMITS)
     except TableError as error:
-        assert error.problem and error.mend
+        told = [error.problem, error.mend]
     else:
-        assert read.header and read.records
+        told = [read.header, read.records]
+    assert all(told)
 
 
 @given(st.lists(st.lists(st.text(alphabet='ab ,;"\n', max_size=6), min_size=2, max_size=2), min_size=1, max_size=5))
 @settings(deadline=None)
-def test_read_table_reads_what_pythons_writer_wrote(cells):
+def test_read_table_reads_what_pythons_writer_wrote(cells: list[list[str]]) -> None:
     file = io.StringIO()
     csv.writer(file, quoting=csv.QUOTE_ALL).writerows([["Name", "Note"], *cells, ["end", "end"]])
     filled = [tuple(row) for row in cells if any(cell.strip() for cell in row)]

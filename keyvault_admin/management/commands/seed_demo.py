@@ -35,16 +35,20 @@ class Command(BaseCommand):
         if not settings.IS_LOCAL:
             raise CommandError("The demo is for the embedded engines only: start them with `make demo`.")
         if User.objects.exists() or Key.objects.exists():
-            raise CommandError("Somebody or something is registered already; the demo goes into an empty database only.")
+            raise CommandError(
+                "Somebody or something is registered already; the demo goes into an empty database only."
+            )
         now = timezone.now()
         with transaction.atomic():
             passwords = {person.username: self._enrol(person, now) for person in demo.PEOPLE}
             self._load_keys(now)
-            record(Action.DEMO_SEEDED, actor=ACTOR, now=now, facts={"people": len(passwords), "keys": Key.objects.count()})
+            record(
+                Action.DEMO_SEEDED, actor=ACTOR, now=now, facts={"people": len(passwords), "keys": Key.objects.count()}
+            )
         with transaction.atomic():
             self._suspend_some(now)
             overdue.flag_overdue(actor=ACTOR, now=now)
-        self._print(passwords, now)
+        self._print(passwords, timezone.now())
 
     def _enrol(self, person: demo.DemoPerson, now: datetime) -> str:
         """Register a person and go through the enrolment as they would; return their password.
@@ -58,8 +62,9 @@ class Command(BaseCommand):
         token = access.issue_enrolment_link(person=user, actor=ACTOR, now=now).partition("#")[2]
         link = access.begin_enrolment(token=token, now=now)
         password = secrets.token_urlsafe(12)
-        code = totp.code_at(TotpDevice.objects.get(user=user).seed, totp.step_at(now) - 1)
-        access.complete_enrolment(link_id=link.pk, code=code, password=password, actor=ACTOR, now=now)
+        code = totp.code_at(TotpDevice.objects.get(user=user).seed(), totp.step_at(timezone.now()) - 1)
+        if access.complete_enrolment(link_id=link.pk, code=code, password=password, actor=ACTOR, now=now) is None:
+            raise CommandError(f"The code of {person.username} ran out while it was entered. Run the command again.")
         inventory.register_owner(handle=person.username, mail=person.mail, user_id=user.pk, actor=ACTOR, now=now)
         return password
 
@@ -74,14 +79,18 @@ class Command(BaseCommand):
     def _suspend_some(self, now: datetime) -> None:
         active = Key.objects.filter(state=State.ACTIVE, owner__isnull=True).order_by("name")
         for pk in list(active.values_list("pk", flat=True)[:SUSPENDED]):
-            inventory.suspend_key(pk=pk, actor=ACTOR, reason="its owner has left; suspended until somebody answers for it", now=now)
+            inventory.suspend_key(
+                pk=pk, actor=ACTOR, reason="its owner has left; suspended until somebody answers for it", now=now
+            )
 
     def _print(self, passwords: dict[str, str], now: datetime) -> None:
         self.stdout.write(f"{'name':8} {'role':12} {'password':18} code now ({totp.seconds_left(now)} s left)")
         for person in demo.PEOPLE:
-            seed = TotpDevice.objects.get(user__username=person.username).seed
+            seed = TotpDevice.objects.get(user__username=person.username).seed()
             code = totp.code_at(seed, totp.step_at(now))
             self.stdout.write(f"{person.username:8} {person.role:12} {passwords[person.username]:18} {code}")
         self.stdout.write("")
         self.stdout.write("A code is accepted once; the next one: .venv/bin/python manage.py demo_code alice")
-        self.stdout.write("Try first, as alice: Import (Work), with tests/data/notion-inventory.csv; then the keys that are overdue, and why.")
+        self.stdout.write(
+            "Try first, as alice: import tests/data/notion-inventory.csv, then look at what is overdue and why."
+        )

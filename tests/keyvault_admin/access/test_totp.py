@@ -23,10 +23,11 @@ def test_code_at_gives_the_published_codes(seconds: int, code: str) -> None:
     assert totp.code_at(SEED, totp.step_at(datetime.fromtimestamp(seconds, UTC))) == code
 
 
-@pytest.mark.parametrize(("steps", "is_accepted"), [(-2, False), (-1, True), (0, True), (1, True), (2, False)])
-def test_matching_step_allows_one_step_either_way(now: datetime, steps: int, is_accepted: bool) -> None:
-    step = totp.step_at(now) + steps
-    assert totp.matching_step(SEED, totp.code_at(SEED, step), now) == (step if is_accepted else None)
+def test_matching_step_allows_one_step_either_way(now: datetime) -> None:
+    current = totp.step_at(now)
+    steps = range(current - 3, current + 4)
+    found = [totp.matching_step(SEED, totp.code_at(SEED, step), now) for step in steps]
+    assert found == [None, None, current - 1, current, current + 1, None, None]
 
 
 @pytest.mark.parametrize(
@@ -45,7 +46,6 @@ def test_matching_step_allows_one_step_either_way(now: datetime, steps: int, is_
         "\u00a0{}",
         "\u200b{}",
         "{}\x00",
-        "{}\u0000",
         "\ufeff{}",
     ],
 )

@@ -1,0 +1,79 @@
+"""manage.py verify_audit: its words and its exit codes."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import connection, transaction
+
+from audit import selectors
+from audit.actions import Action, Outcome
+from audit.actor import Actor
+from audit.models import Event
+from audit.services import Subject, record
+from tests.conftest import CommittedDatabase
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def verify_audit(database: CommittedDatabase) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "manage.py", "verify_audit"],
+        cwd=ROOT,
+        env=database.environ(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_verify_audit_exits_0_then_names_the_altered_event_and_exits_1(
+    committed_db: CommittedDatabase, now: datetime, person: Actor, as_owner: Callable[[], AbstractContextManager[None]]
+) -> None:
+    for number in range(3):
+        with transaction.atomic():
+            record(Action.KEY_EDITED, actor=person, now=now, subjects=[Subject(ref=f"key:{number}")])
+    digest = bytes(selectors.head().digest).hex()
+
+    whole = verify_audit(committed_db)
+    assert (whole.returncode, whole.stderr) == (0, "")
+    assert "chain: 3 events checked, head at event 3" in whole.stdout
+    assert f"head digest: {digest}" in whole.stdout
+    assert "identities: 3 opened and as vouched for, 0 erased" in whole.stdout
+    verified = selectors.latest_verification()
+    assert verified is not None and verified.said is not None
+    assert (verified.number, verified.said.outcome, verified.said.actor_id) == (4, "done", "command:verify_audit")
+    assert verified.said.facts["digest"] == digest
+
+    with as_owner(), connection.cursor() as cursor:
+        cursor.execute("UPDATE audit_event SET actor_id = 'user:8' WHERE number = 2")
+    altered = verify_audit(committed_db)
+    event_id = Event.objects.get(number=2).event_id
+    assert altered.returncode == 1
+    assert f"first bad: event 2 ({event_id}): altered column actor_id" in altered.stdout
+    assert "not what was written" in altered.stderr
+    found = selectors.latest_verification()
+    assert found is not None and found.said is not None
+    assert (found.number, found.said.outcome) == (5, Outcome.FAILED)
+    assert found.sentence == "command:verify_audit verified the log and found it altered"
+
+
+@pytest.mark.django_db
+def test_verify_audit_raises_what_becomes_exit_code_1(
+    fill: Callable[[int], None],
+    as_owner: Callable[[], AbstractContextManager[None]],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    fill(2)
+    call_command("verify_audit")
+    with as_owner(), connection.cursor() as cursor:
+        cursor.execute("UPDATE audit_event SET body = body || ' '::bytea WHERE number = 1")
+    with pytest.raises(CommandError) as caught:
+        call_command("verify_audit")
+    assert caught.value.returncode == 1
+    assert capsys.readouterr().out.count("first bad: event 1 ") == 2  # in the chain, and in the copies

@@ -1,0 +1,202 @@
+"""What every answer carries, whatever it answers; and the cookies of an installation behind TLS."""
+
+import base64
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+from django.http import HttpResponse
+from django.test import Client, RequestFactory
+
+from keyvault_admin.access.models import User
+from keyvault_admin.middleware import client_address
+from tests.people import sign_in
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+CSP = {
+    "default-src": {"'none'"},
+    "script-src": {"'self'"},
+    "style-src": {"'self'"},
+    "img-src": {"'self'", "data:"},
+    "font-src": {"'self'"},
+    "connect-src": {"'self'"},
+    "form-action": {"'self'"},
+    "frame-ancestors": {"'none'"},
+    "base-uri": {"'none'"},
+}
+
+
+def assert_strict(answer: HttpResponse) -> None:
+    policy = {part.split()[0]: set(part.split()[1:]) for part in answer["Content-Security-Policy"].split(";")}
+    assert policy == CSP
+    assert answer["Cache-Control"] == "no-store"
+    assert answer["X-Content-Type-Options"] == "nosniff"
+    assert answer["X-Frame-Options"] == "DENY"
+    assert answer["Referrer-Policy"] == "same-origin"
+    assert answer["Cross-Origin-Opener-Policy"] == "same-origin"
+    assert answer["Cross-Origin-Resource-Policy"] == "same-origin"
+    assert "camera=()" in answer["Permissions-Policy"]
+
+
+@pytest.mark.parametrize(
+    ("method", "address", "status"),
+    [
+        ("get", "/login/", 200),
+        ("get", "/enrol/", 200),
+        ("get", "/-/live", 200),
+        ("get", "/", 302),
+        ("get", "/login", 301),  # made by CommonMiddleware
+        ("get", "/enrol/nowhere/", 302),
+        ("get", "/logout/", 302),
+        ("put", "/enrol/", 200),
+        ("delete", "/login/", 405),
+    ],
+)
+def test_every_answer_to_nobody_carries_the_headers(
+    client: Client, db: None, method: str, address: str, status: int
+) -> None:
+    answer = getattr(client, method)(address)
+    assert answer.status_code == status
+    assert_strict(answer)
+
+
+@pytest.mark.parametrize(
+    ("address", "status"), [("/", 200), ("/nowhere/", 404), ("/auth/group/", 404), ("/logout/", 405)]
+)
+def test_every_answer_to_a_person_carries_the_headers(client: Client, alice: User, address: str, status: int) -> None:
+    sign_in(client, alice)
+    answer = client.get(address)
+    assert answer.status_code == status
+    assert_strict(answer)
+
+
+def test_an_answer_to_a_strange_host_carries_the_headers(client: Client, db: None) -> None:
+    answer = client.get("/login/", headers={"host": "evil.example"})
+    assert answer.status_code == 400
+    assert_strict(answer)
+
+
+def test_a_form_without_its_token_is_refused(db: None) -> None:
+    strict = Client(enforce_csrf_checks=True)
+    for address in ("/login/", "/enrol/"):
+        answer = strict.post(address, {"token": "x"})
+        assert answer.status_code == 403
+        assert_strict(answer)
+
+
+def test_pages_have_nothing_inline(client: Client, alice: User) -> None:
+    pages = [client.get("/login/"), client.get("/enrol/")]
+    sign_in(client, alice)
+    pages += [
+        client.get("/access/user/"),
+        client.get("/password_change/"),
+        client.get(f"/access/user/{alice.pk}/change/"),
+    ]
+    for page in pages:
+        html = page.content.decode()
+        assert not re.search(r"<script(?![^>]*\bsrc=)[^>]*>\s*\S", html)
+        assert not re.search(r"<style|\sstyle=|\son\w+=|javascript:", html)
+
+
+def test_cookies_are_out_of_reach_of_scripts(client: Client, alice: User) -> None:
+    client.get("/login/")
+    sign_in(client, alice)
+    for name in (settings.SESSION_COOKIE_NAME, settings.CSRF_COOKIE_NAME):
+        assert client.cookies[name]["httponly"]
+        assert client.cookies[name]["samesite"] == "Lax"
+
+
+# The right address
+
+
+@pytest.mark.parametrize(
+    ("trusted", "forwarded", "address"),
+    [
+        (0, "198.51.100.1", "192.0.2.9"),  # nobody is trusted
+        (1, "198.51.100.1", "198.51.100.1"),
+        (1, "203.0.113.66, 198.51.100.1", "198.51.100.1"),  # the first was written by the client
+        (2, "203.0.113.66, 198.51.100.1, 192.0.2.8", "198.51.100.1"),
+        (2, "198.51.100.1", "192.0.2.9"),  # did not come through both proxies
+        (1, "<script>", "192.0.2.9"),
+        (1, "", "192.0.2.9"),
+        (1, "2001:DB8::1", "2001:db8::1"),
+    ],
+)
+def test_client_address_believes_our_own_proxies_only(
+    monkeypatch: pytest.MonkeyPatch, trusted: int, forwarded: str, address: str
+) -> None:
+    monkeypatch.setattr(settings, "TRUSTED_PROXIES", trusted)
+    request = RequestFactory().get("/", headers={"x-forwarded-for": forwarded}, REMOTE_ADDR="192.0.2.9")
+    assert client_address(request) == address
+
+
+def test_client_address_of_a_socket_is_empty() -> None:
+    assert client_address(RequestFactory().get("/", REMOTE_ADDR="")) == ""
+
+
+# An installation behind TLS
+
+PRODUCTION = {
+    "SECRET_KEY": "kq3-vW8zR1_mX6yT0bN9cL5hJ4gF7dS2aP-oI8uY6tR4eW2q",
+    "DATABASE_URL": "postgres://keyvault_web:x@127.0.0.1:1/keyvault",
+    "CELERY_BROKER_URL": "redis://:x@127.0.0.1:1/0",
+    "KEYVAULT_SEALING_KEY": base64.b64encode(bytes(range(32))).decode(),
+    "KEYVAULT_DIGEST_KEY": base64.b64encode(bytes(range(1, 33))).decode(),
+    "ALLOWED_HOSTS": "keys.example.org",
+    "SITE_URL": "https://keys.example.org",
+    "KEYVAULT_PLAIN_HTTP": "true",  # counts for the embedded engines only
+}
+
+
+def production(*words: str, **more: str) -> subprocess.CompletedProcess[str]:
+    environment = {name: text for name, text in os.environ.items() if not name.startswith("KEYVAULT_")}
+    return subprocess.run(
+        [sys.executable, *words],
+        cwd=ROOT,
+        env={**environment, **PRODUCTION, **more, "DJANGO_SETTINGS_MODULE": "keyvault_admin.settings"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_cookies_and_transport_behind_tls() -> None:
+    names = [
+        "SESSION_COOKIE_SECURE",
+        "CSRF_COOKIE_SECURE",
+        "SESSION_COOKIE_NAME",
+        "CSRF_COOKIE_NAME",
+        "SECURE_SSL_REDIRECT",
+        "SECURE_HSTS_SECONDS",
+        "DEBUG",
+    ]
+    script = f"import json; from django.conf import settings as s; print(json.dumps([getattr(s, n) for n in {names}]))"
+    found = json.loads(production("-c", script).stdout)
+    assert found == [True, True, "__Host-sessionid", "__Host-csrftoken", True, 31536000, False]
+
+
+def test_check_deploy_is_clean_behind_tls() -> None:
+    done = production("manage.py", "check", "--deploy", "--fail-level=INFO")
+    assert (done.returncode, done.stdout) == (0, "System check identified no issues (0 silenced).\n"), done.stderr
+
+
+def test_check_deploy_is_clean_on_this_machine() -> None:
+    done = subprocess.run(
+        [sys.executable, "manage.py", "check", "--deploy", "--fail-level=INFO"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_check_deploy_refuses_links_in_clear() -> None:
+    done = production("manage.py", "check", "--deploy", SITE_URL="http://keys.example.org")
+    assert done.returncode == 1
+    assert "face.E002" in done.stderr
