@@ -3,18 +3,20 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from uuid import UUID
 
 from django.db import connection
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from audit import body, chain, sealing, sentences
 from audit.actions import Action
 from audit.actor import Identity
-from audit.body import Body
+from audit.body import Body, Subject
 from audit.errors import AuditError
 from audit.models import Event, EventSubject, Head, IdentityKey
 
 PAGE_EVENTS = 50
+NUMBER_DIGITS = 19  # fewer always fit 64 bits
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,16 @@ class ReadEvent:
         return sentences.sentence(self.said, self.who) if self.said else "The body of this event cannot be read"
 
     @property
+    def changes(self) -> list[tuple[Subject, list[sentences.Change]]]:
+        """Each subject with what changed on it."""
+        return [(subject, sentences.changes(subject)) for subject in self.said.subjects] if self.said else []
+
+    @property
+    def text(self) -> str:
+        """The bytes of the body as text, as they were hashed."""
+        return self.raw.decode(errors="replace")
+
+    @property
     def is_whole(self) -> bool:
         """Whether the page can say what happened."""
         return self.said is not None
@@ -65,6 +77,26 @@ def events(*, before: int | None = None, limit: int = PAGE_EVENTS) -> list[ReadE
     """Return the newest events, newest first, or those before a number; two queries."""
     rows = Event.objects.all() if before is None else Event.objects.filter(number__lt=before)
     return read(rows.order_by("-number")[:limit])
+
+
+def event(number: int) -> ReadEvent | None:
+    """Return the event of that number; two queries."""
+    return next(iter(read(Event.objects.filter(number=number))), None)
+
+
+def about(reference: str) -> QuerySet[Event]:
+    """Return the events that a number, an event's id or a reference ("key:12", "user:3") leads to; not yet asked for.
+
+    A reference leads to the events of which it is a subject, and to those where it names who acted.
+    """
+    reference = reference.strip()
+    if reference.isascii() and reference.isdecimal() and len(reference) < NUMBER_DIGITS:
+        return Event.objects.filter(number=int(reference))
+    try:
+        return Event.objects.filter(event_id=UUID(reference))
+    except ValueError:
+        numbers = EventSubject.objects.filter(subject=reference).values("number")
+        return Event.objects.filter(Q(number__in=numbers) | Q(actor_id=reference))
 
 
 def timeline(subject: str, limit: int = PAGE_EVENTS) -> list[ReadEvent]:
@@ -108,7 +140,7 @@ def identity_keys(holders: Iterable[str]) -> dict[str, sealing.PersonKeys]:
     found = {}
     for person, sealed_key in rows:
         try:
-            found[person] = sealing.person_keys(person, bytes(sealed_key))
+            found[person] = sealing.person_keys(person, bytes(sealed_key or b""))
         except AuditError:
             continue  # sealed under another key: the name is not shown, and `verify_audit` says so
     return found

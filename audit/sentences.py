@@ -1,10 +1,12 @@
 """One readable sentence an event: what its bytes say, in words. Pure."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from audit.actions import Action, Outcome
 from audit.body import Body, Subject
+from audit.canonical import JSON
 
 NAMED_SUBJECTS = 2  # more are counted
 
@@ -86,3 +88,25 @@ def listed(subjects: Sequence[Subject]) -> str:
     if len(names) == NAMED_SUBJECTS:
         return " and ".join(names)
     return f"{', '.join(names[:NAMED_SUBJECTS])} and {len(names) - NAMED_SUBJECTS} more"
+
+
+@dataclass(frozen=True)
+class Change:
+    """One field of a subject before and after; None where it was not there."""
+
+    name: str
+    before: str | None
+    after: str | None
+
+
+def changes(subject: Subject) -> list[Change]:
+    """Return what changed on a subject, in the order of the names."""
+    names = sorted({*subject.before, *subject.after})
+    return [Change(name.replace("_", " "), _shown(subject.before, name), _shown(subject.after, name)) for name in names]
+
+
+def _shown(side: Mapping[str, JSON], name: str) -> str | None:
+    if name not in side or side[name] is None:
+        return None
+    said = side[name]
+    return said if isinstance(said, str) else json.dumps(said, ensure_ascii=False)

@@ -75,9 +75,7 @@ class KeyAdmin(AuditedAdmin):
     @admin.display(description="Due", ordering="rotate_by")
     def due(self, key: Key) -> SafeString:
         because = str(key.winning_clause or "no clause demands a rotation")
-        return format_html(
-            '{}<small>{}</small>', chip(due_chip(key.rotate_by, key.state, timezone.now())), because
-        )
+        return format_html("{}<small>{}</small>", chip(due_chip(key.rotate_by, key.state, timezone.now())), because)
 
 
 @admin.register(Owner)

@@ -7,12 +7,25 @@ class InventoryError(Exception):
     """A rule of the inventory said no."""
 
 
+def _word(state: str) -> str:
+    return state.replace("_", "-")
+
+
 class IllegalTransitionError(InventoryError):
     def __init__(self, *, source: str, target: str, allowed: Sequence[str]) -> None:
         self.source, self.target, self.allowed = source, target, allowed
-        ways = ", ".join(state.replace("_", "-") for state in allowed) or "nowhere"
+        ways = ", ".join(_word(state) for state in allowed) or "nowhere"
         super().__init__(
-            f"A key that is {source.replace('_', '-')} cannot become {target.replace('_', '-')}. From here it can go to: {ways}."
+            f"A key that is {_word(source)} cannot become {_word(target)}. From here it can go to: {ways}."
+        )
+
+
+class SecondPersonError(InventoryError):
+    """What only several people together may do."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"{name} is suspended. Taking it back into use needs two people, and confirming that is not possible yet."
         )
 
 
@@ -23,7 +36,9 @@ class ReasonMissingError(InventoryError):
 
 class StaleError(InventoryError):
     def __init__(self, name: str) -> None:
-        super().__init__(f"{name} was changed by somebody else in the meantime. Load the page again and repeat your change.")
+        super().__init__(
+            f"{name} was changed by somebody else in the meantime. Load the page again and repeat your change."
+        )
 
 
 class LessLateError(InventoryError):
@@ -40,3 +55,23 @@ class LessLateError(InventoryError):
 class DuplicateNameError(InventoryError):
     def __init__(self, name: str) -> None:
         super().__init__(f"A key named {name} is registered already. Names are exact and used once.")
+
+
+class KeyMaterialError(InventoryError):
+    """What was entered looks like a secret itself. The text is not repeated anywhere."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"The {what} looks like key material, which the inventory never holds. Take it out and say where the key is "
+            "kept instead. Whoever saw it may have the key, so rotate it."
+        )
+
+
+class ImportRunningError(InventoryError):
+    def __init__(self) -> None:
+        super().__init__("Another import is running. Wait until it is done, then try again.")
+
+
+class PlanChangedError(InventoryError):
+    def __init__(self) -> None:
+        super().__init__("The inventory has changed since this preview. Look at it again before you confirm.")

@@ -1,15 +1,18 @@
 """The filters above the list of keys."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import Q, QuerySet
+from django.db.models import Model, Q, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
-from inventory.models import Key
-from inventory.selectors import SOON
+from inventory.models import Key, Owner, PolicyClause, Service
+from inventory.selectors import SOON, due_in_week
 from inventory.states import CAN_BE_OVERDUE
+
+_DIGITS = 19  # fewer always fit 64 bits
 
 
 class ConditionFilter(admin.SimpleListFilter):
@@ -24,15 +27,26 @@ class ConditionFilter(admin.SimpleListFilter):
 
 
 class LatenessFilter(ConditionFilter):
+    """Also takes a day ("2026-11-23"): what falls due in the week that begins then, as the chart counts it."""
+
     title = "due"
     parameter_name = "due"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:  # noqa: ANN401 - Django's signature
-        return [("overdue", "overdue"), ("soon", "in 30 days"), ("none", "no date")]
+        week = self._week()
+        chosen = [(f"{week:%Y-%m-%d}", f"in the week of {week:%-d %B}")] if week else []
+        return [("overdue", "overdue"), ("soon", "in 30 days"), ("none", "no date"), *chosen]
+
+    def _week(self) -> datetime | None:
+        try:
+            return datetime.strptime(self.value() or "", "%Y-%m-%d").replace(tzinfo=UTC)
+        except ValueError:
+            return None
 
     def conditions(self) -> dict[str, Q]:
-        now = timezone.now()
-        return {
+        now, week = timezone.now(), self._week()
+        weeks = {f"{week:%Y-%m-%d}": due_in_week(week, now)} if week else {}
+        return weeks | {
             "overdue": Q(rotate_by__lte=now, state__in=CAN_BE_OVERDUE),
             "soon": Q(rotate_by__gt=now, rotate_by__lte=now + SOON, state__in=CAN_BE_OVERDUE),
             "none": Q(rotate_by__isnull=True),
@@ -51,3 +65,38 @@ class MissingFilter(ConditionFilter):
             "owner": Q(owner__isnull=True),
             "age": Q(created_on__isnull=True, last_rotated_on__isnull=True),
         }
+
+
+class RecordFilter(admin.SimpleListFilter):
+    """One record that a link elsewhere has led to ("?service=3"). While none is chosen there is nothing to show."""
+
+    model: type[Model]
+    field_name: str
+
+    def _chosen(self) -> int | None:
+        text = self.value() or ""
+        return int(text) if text.isascii() and text.isdecimal() and len(text) < _DIGITS else None
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:  # noqa: ANN401 - Django's signature
+        record = self.model._default_manager.filter(pk=self._chosen()).first()
+        return [(str(self.value()), str(record))] if record else []
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Key]) -> QuerySet[Key]:
+        chosen = self._chosen()
+        return queryset if chosen is None else queryset.filter(**{self.field_name: chosen})
+
+
+class OwnerFilter(RecordFilter):
+    title = parameter_name = field_name = "owner"
+    model = Owner
+
+
+class ServiceFilter(RecordFilter):
+    title = parameter_name = field_name = "service"
+    model = Service
+
+
+class ClauseFilter(RecordFilter):
+    title = parameter_name = "clause"
+    field_name = "winning_clause"
+    model = PolicyClause

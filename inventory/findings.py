@@ -34,7 +34,9 @@ def mandatory_facts(key: Key) -> list[Finding]:
     if not _names(key, "service"):
         found.append(_missing("service", "The service", "Name the service that needs the key."))
     if key.created_on is None:
-        found.append(_missing("created", "The creation date", "Find out when the key was made; without it its age is unknown."))
+        found.append(
+            _missing("created", "The creation date", "Find out when the key was made; without it its age is unknown.")
+        )
     if key.last_rotated_on is None and not key.never_rotated:
         found.append(_missing("rotated", "The last rotation", "Enter its date, or say that the key was never rotated."))
     if not _names(key, "owner"):

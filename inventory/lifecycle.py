@@ -7,10 +7,10 @@ from uuid import UUID
 
 from django.db import connection
 
+from inventory.errors import IllegalTransitionError
 from inventory.models import Key, KeyVersion
-from inventory.states import State, legal
+from inventory.states import ENTRIES, State, legal
 
-# The date that each state leaves on its version.
 _DATED: dict[State, str] = {
     State.ACTIVE: "activated_at",
     State.SUSPENDED: "suspended_at",
@@ -21,33 +21,42 @@ _DATED: dict[State, str] = {
 }
 
 
+def dates(state: State, *, now: datetime, reason: str = "") -> dict[str, Any]:
+    """Return what entering a state leaves on a version. `reason` is an RFC 5280 reason where it is revoked by that."""
+    left: dict[str, Any] = {_DATED[state]: now}
+    return left | {"revoked_at": now, "revocation_reason": reason} if reason else left
+
+
 def transition(key: Key, *, to: State, event: UUID, now: datetime, reason: str = "") -> KeyVersion:
     """Bring the key's current version, and with it the key, into another state.
 
     The caller holds the lock on the key and has recorded `event`, in this transaction, with the key among its subjects;
-    the database refuses the change otherwise. `reason` is an RFC 5280 reason where the version is revoked.
-    Queries: 3. Raises: IllegalTransitionError.
+    the database refuses the change otherwise. `reason` as in dates(). Queries: 4. Raises: IllegalTransitionError.
     """
     legal(State(key.state), to)
     version = KeyVersion.objects.get(key=key, number=key.current_number)
-    changed: dict[str, Any] = {_DATED[to]: now}
-    if reason:
-        changed |= {"revoked_at": now, "revocation_reason": reason}
+    changed = dates(to, now=now, reason=reason)
     for name, value in changed.items():
         setattr(version, name, value)
     version.save(update_fields=list(changed))
+    key.revision += 1
+    key.save(update_fields=["revision"])
     _set_states([version.pk], to, event)
     key.state = version.state = to
     return version
 
 
 def enter(versions: Sequence[KeyVersion], *, state: State, event: UUID) -> None:
-    """Enter newly registered versions in the state they have elsewhere already. `event` as in transition(). Queries: 1.
+    """Enter newly registered versions in the state they have elsewhere already. `event` as in transition().
 
     Their dates are on the versions already; the database refuses keys that have a history.
+    Queries: 1. Raises: IllegalTransitionError when no record may begin in that state.
     """
-    if state != State.PRE_ACTIVATION and versions:
-        _set_states([version.pk for version in versions], state, event)
+    if state == State.PRE_ACTIVATION or not versions:
+        return
+    if state not in ENTRIES:
+        raise IllegalTransitionError(source=State.PRE_ACTIVATION, target=state, allowed=sorted(ENTRIES))
+    _set_states([version.pk for version in versions], state, event)
 
 
 def _set_states(version_ids: list[int], state: State, event: UUID) -> None:

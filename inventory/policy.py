@@ -28,16 +28,23 @@ class Facts:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Scope:
+    """What a clause speaks of. An empty set covers everything; the sets are all of them conditions."""
+
+    kinds: frozenset[str] = frozenset()
+    environments: frozenset[str] = frozenset()
+    classifications: frozenset[str] = frozenset()
+    access: frozenset[str] = frozenset()  # of production, customer
+
+
+@dataclass(frozen=True, kw_only=True)
 class Rule:
-    """One clause that demands a longest age. An empty set covers everything; the sets are all of them conditions."""
+    """One clause that demands a longest age."""
 
     clause_id: int
     label: str  # "S4 Key Management"
     longest_age: timedelta
-    kinds: frozenset[str]
-    environments: frozenset[str]
-    classifications: frozenset[str]
-    access: frozenset[str]  # of production, customer
+    scope: Scope
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,13 +62,13 @@ def opens(facts: Facts) -> frozenset[str]:
     return opened | {Access.PRODUCTION} if facts.environment == Environment.PRODUCTION else opened
 
 
-def covers(rule: Rule, facts: Facts) -> bool:
-    """Say whether the rule speaks of this key."""
+def covers(scope: Scope, facts: Facts) -> bool:
+    """Say whether a clause of that scope speaks of this key."""
     return (
-        (not rule.kinds or facts.kind in rule.kinds)
-        and (not rule.environments or facts.environment in rule.environments)
-        and (not rule.classifications or facts.classification in rule.classifications)
-        and (not rule.access or bool(rule.access & opens(facts)))
+        (not scope.kinds or facts.kind in scope.kinds)
+        and (not scope.environments or facts.environment in scope.environments)
+        and (not scope.classifications or facts.classification in scope.classifications)
+        and (not scope.access or bool(scope.access & opens(facts)))
     )
 
 
@@ -72,7 +79,7 @@ def judge(facts: Facts, rules: Iterable[Rule]) -> Verdict:
     which the longest age is reached: from that instant on the key is overdue. It is None when no rule covers the key or
     when its age is unknown. Source: R23, R79, R210, R211; strictest wins by design.md §3.
     """
-    applying = sorted((rule for rule in rules if covers(rule, facts)), key=lambda rule: rule.longest_age)
+    applying = sorted((rule for rule in rules if covers(rule.scope, facts)), key=lambda rule: rule.longest_age)
     if not applying:
         return Verdict(rotate_by=None, winning=None, losing=())
     winning, *losing = applying

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from django.db.models import Count, Q
 
 from inventory.models import Key, PolicyClause
-from inventory.policy import Rule, Verdict, judge
+from inventory.policy import Rule, Verdict, covers, judge
 from inventory.states import CAN_BE_OVERDUE, State
 from inventory.terms import Classification
 
@@ -28,13 +28,7 @@ def verdict(key: Key) -> Verdict:
 def events_that_rotate(key: Key) -> Sequence[PolicyClause]:
     """Return the clauses in force that demand a rotation of such a key after some event. Queries: 1."""
     clauses = PolicyClause.objects.filter(is_in_force=True).exclude(on_events=[])
-    return [clause for clause in clauses if _speaks_of(clause, key)]
-
-
-def _speaks_of(clause: PolicyClause, key: Key) -> bool:
-    return (not clause.kinds or key.kind in clause.kinds) and (
-        not clause.environments or key.environment in clause.environments
-    )
+    return [clause for clause in clauses if covers(clause.scope, key.facts)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +38,7 @@ class Posture:
     keys: int
     overdue: int
     due_soon: int
+    owners_due_soon: int
     suspended: int
     compromised: int
     without_owner: int
@@ -79,15 +74,25 @@ class Week:
     count: int
 
 
+def due_in_week(start: datetime, now: datetime) -> Q:
+    """What falls due in the week that begins at `start`, and is not late yet."""
+    return Q(
+        rotate_by__gt=now, rotate_by__gte=start, rotate_by__lt=start + timedelta(weeks=1), state__in=CAN_BE_OVERDUE
+    )
+
+
 def due_by_week(now: datetime, weeks: int) -> list[Week]:
-    """Count what falls due in each of the coming weeks, beginning with the week of `now` (Monday, UTC). Queries: 1."""
+    """Count what will fall due in each week from that of `now` on (Monday, UTC); what is late already is not counted.
+
+    Queries: 1.
+    """
     monday = (now - timedelta(days=now.weekday())).replace(hour=0, minute=0, second=0, microsecond=0)
     starts = [monday + timedelta(weeks=number) for number in range(weeks)]
     counts = {
-        f"week{number}": Count("pk", filter=Q(rotate_by__gte=max(start, now), rotate_by__lt=start + timedelta(weeks=1)))
+        f"week{number}": Count("pk", filter=Q(rotate_by__gte=start, rotate_by__lt=start + timedelta(weeks=1)))
         for number, start in enumerate(starts)
     }
     found = Key.objects.filter(
-        state__in=CAN_BE_OVERDUE, rotate_by__gte=now, rotate_by__lt=starts[-1] + timedelta(weeks=1)
+        state__in=CAN_BE_OVERDUE, rotate_by__gt=now, rotate_by__lt=starts[-1] + timedelta(weeks=1)
     ).aggregate(**counts)
     return [Week(starts_on=start, count=found[f"week{number}"]) for number, start in enumerate(starts)]

@@ -84,7 +84,9 @@ def register(admin: ModelAdmin, request: HttpRequest) -> HttpResponse:
         raise PermissionDenied
     form = RegisterKeyForm(request.POST or None)
     page = Page(
-        "Register a key", "The record is made at once. The key itself stays where it is: never enter its value.", "Register"
+        "Register a key",
+        "The record is made at once. The key itself stays where it is: never enter its value.",
+        "Register",
     )
 
     def act() -> Key:
@@ -213,7 +215,12 @@ def upload(admin: ModelAdmin, request: HttpRequest) -> HttpResponse:
                 plan_digest=plan.digest,
             )
             return redirect("admin:inventory_key_import_preview", draft.pk)
-    context = {**admin.admin_site.each_context(request), "title": "Import an inventory", "opts": admin.opts, "form": form}
+    context = {
+        **admin.admin_site.each_context(request),
+        "title": "Import an inventory",
+        "opts": admin.opts,
+        "form": form,
+    }
     return TemplateResponse(request, "admin/inventory/key/import.html", context)
 
 
@@ -222,9 +229,7 @@ def preview(admin: ModelAdmin, request: HttpRequest, pk: int) -> HttpResponse:
     if not request.user.has_perm("inventory.import_keys"):
         raise PermissionDenied
     now = timezone.now()
-    draft = get_object_or_404(
-        ImportDraft, pk=pk, uploaded_by_id=request.user.pk, uploaded_at__gte=now - DRAFT_LIFETIME
-    )
+    draft = get_object_or_404(ImportDraft, pk=pk, uploaded_by_id=request.user.pk, uploaded_at__gte=now - DRAFT_LIFETIME)
     content = bytes(draft.content)
     plan = services.plan_import(content=content, now=now)
     if request.method == "POST":
@@ -232,7 +237,12 @@ def preview(admin: ModelAdmin, request: HttpRequest, pk: int) -> HttpResponse:
             return _confirm(request, draft, content)
         messages.warning(request, "The inventory has changed since this preview. Look at it again before you confirm.")
     context = {**admin.admin_site.each_context(request), "title": f"Import {draft.file_name}", "opts": admin.opts}
-    context |= {"draft": draft, "plan": plan, "now": now, "new": [(row, key, due_chip(key.rotate_by, State.ACTIVE, now)) for row, key in plan.new]}
+    context |= {
+        "draft": draft,
+        "plan": plan,
+        "now": now,
+        "new": [(row, key, due_chip(key.rotate_by, State.ACTIVE, now)) for row, key in plan.new],
+    }
     return TemplateResponse(request, "admin/inventory/key/import_preview.html", context)
 
 

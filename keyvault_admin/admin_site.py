@@ -54,7 +54,8 @@ class KeyvaultAdminSite(OTPAdminSite):  # type: ignore[misc]
 
     def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
         """Show the posture of the inventory."""
-        return super().index(request, {**posture_context(request), **(extra_context or {})})
+        page: TemplateResponse = super().index(request, {**posture_context(request), **(extra_context or {})})
+        return page
 
     def password_change(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponseBase:
         """Let a verified person change their own password."""

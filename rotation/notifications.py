@@ -39,7 +39,9 @@ def _gather_for(recipient: str, now: datetime) -> bool:
     if not pks:
         return False
     notices = list(
-        Notice.objects.filter(pk__in=pks).select_related("key__winning_clause", "key__service").order_by("rotate_by", "pk")
+        Notice.objects.filter(pk__in=pks)
+        .select_related("key__winning_clause", "key__service")
+        .order_by("rotate_by", "pk")
     )
     digest = _compose(recipient, notices, now)
     digest.save(force_insert=True)
@@ -120,7 +122,10 @@ def deliver(*, actor: Actor, now: datetime, limit: int = 200) -> int:
 @transaction.atomic
 def _claim(now: datetime) -> Digest | None:
     digest = (
-        Digest.objects.filter(to_be_sent(now)).order_by("next_attempt_at", "pk").select_for_update(skip_locked=True).first()
+        Digest.objects.filter(to_be_sent(now))
+        .order_by("next_attempt_at", "pk")
+        .select_for_update(skip_locked=True)
+        .first()
     )
     if digest is None:
         return None
@@ -175,9 +180,7 @@ def _mark_failed(digest: Digest, error: Exception, actor: Actor, now: datetime) 
         _record(Action.NOTICE_FAILED, digest, actor, now, outcome=Outcome.FAILED)
 
 
-def _record(
-    action: Action, digest: Digest, actor: Actor, now: datetime, *, outcome: Outcome = Outcome.DONE
-) -> None:
+def _record(action: Action, digest: Digest, actor: Actor, now: datetime, *, outcome: Outcome = Outcome.DONE) -> None:
     """Write that the keys' people were told, for up to 1,000 keys an event; the address stays out of the log."""
     notices = list(digest.notices.select_related("key").order_by("pk"))
     told = sorted({f"owner:{notice.owner_id}" if notice.owner_id else "Security" for notice in notices})

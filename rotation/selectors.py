@@ -19,7 +19,9 @@ def security_mails() -> list[str]:
 
 def recipients_waiting() -> Sequence[str]:
     """Return who has notices that no digest has gathered yet. Queries: 1."""
-    return list(Notice.objects.filter(digest__isnull=True).order_by("recipient").values_list("recipient", flat=True).distinct())
+    return list(
+        Notice.objects.filter(digest__isnull=True).order_by("recipient").values_list("recipient", flat=True).distinct()
+    )
 
 
 def to_be_sent(now: datetime) -> Q:

@@ -16,7 +16,9 @@ def flag_overdue() -> None:
     done = overdue.flag_overdue(actor=Actor.system("worker"), now=timezone.now())
     logger.info("%d newly late, %d due soon, %d notices written", done.newly_late, done.soon_due, done.notices)
     if done.unaddressed:
-        logger.error("%d keys have nobody who could be told: no owner with an address, nobody in Security", done.unaddressed)
+        logger.error(
+            "%d keys have nobody who could be told: no owner with an address, nobody in Security", done.unaddressed
+        )
 
 
 @shared_task

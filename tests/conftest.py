@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from keyvault_admin.access.models import User
 
 PASSWORD = "a long pass phrase for tests"
+RoleSwitch = Callable[[str], AbstractContextManager[None]]
 
 
 def pytest_configure() -> None:
@@ -68,7 +69,7 @@ def django_db_setup(django_test_environment: None, django_db_blocker: DjangoDbBl
     with superuser_connection() as superuser:
         password = superuser.info.password
     connection_created.connect(_become_web, dispatch_uid="become_web")
-    with _default_database(NAME=name, USER=SUPERUSER, PASSWORD=password):
+    with default_database(NAME=name, USER=SUPERUSER, PASSWORD=password):
         yield
         with django_db_blocker.unblock():
             connection.close()
@@ -85,7 +86,7 @@ def _become_web(connection: BaseDatabaseWrapper, **_signal: object) -> None:
 
 
 @contextmanager
-def _default_database(**changes: object) -> Iterator[None]:
+def default_database(**changes: object) -> Iterator[None]:
     """Change where and as whom every thread connects; connections that are open stay as they are."""
     target = connections.settings["default"]
     before = dict(target)
@@ -128,7 +129,7 @@ def committed_db(
     with django_db_blocker.unblock():
         connection.close()
         connection_created.connect(remember)
-        with _default_database(NAME=name, **_login("web")):
+        with default_database(NAME=name, **_login("web")):
             yield CommittedDatabase(name, local_env)
             connection.close()
         connection_created.disconnect(remember)
@@ -147,7 +148,7 @@ def _login(role: str) -> dict[str, object]:
 
 
 @pytest.fixture
-def as_role() -> Callable[[str], AbstractContextManager[None]]:
+def as_role() -> RoleSwitch:
     """Return a context manager that makes the default connection another login role ("worker", "beat", …).
 
     "migrator" acts as the owner: who tampers with what the application may not touch. With `db` the change happens
@@ -190,13 +191,13 @@ def _logged_in_as(role: str) -> Iterator[None]:
     if connection.in_atomic_block:
         raise RuntimeError("A login cannot change inside a transaction.")
     connection.close()
-    with _default_database(**_login(role)):
+    with default_database(**_login(role)):
         yield
         connection.close()
 
 
 @pytest.fixture
-def as_owner(as_role: Callable[[str], AbstractContextManager[None]]) -> Callable[[], AbstractContextManager[None]]:
+def as_owner(as_role: RoleSwitch) -> Callable[[], AbstractContextManager[None]]:
     """Return a context manager that acts as the owner of the database: the one who could tamper with it."""
     return lambda: as_role("migrator")
 

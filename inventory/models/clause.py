@@ -5,7 +5,7 @@ from datetime import timedelta
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 
-from inventory.policy import Rule
+from inventory.policy import Rule, Scope
 from inventory.terms import Access, Classification, Environment, KeyKind
 
 COVERED_ACCESS = [(choice.value, choice.label) for choice in (Access.PRODUCTION, Access.CUSTOMER)]
@@ -57,16 +57,19 @@ class PolicyClause(models.Model):
         return f"clause:{self.pk}"
 
     @property
+    def scope(self) -> Scope:
+        return Scope(
+            kinds=frozenset(self.kinds),
+            environments=frozenset(self.environments),
+            classifications=frozenset(self.classifications),
+            access=frozenset(self.access),
+        )
+
+    @property
     def rule(self) -> Rule:
         """Return the clause as policy.judge() takes it. Only for clauses that demand a longest age."""
         if self.longest_age_days is None:
             raise ValueError(f"{self.code} demands no longest age")
         return Rule(
-            clause_id=self.pk,
-            label=self.label,
-            longest_age=timedelta(days=self.longest_age_days),
-            kinds=frozenset(self.kinds),
-            environments=frozenset(self.environments),
-            classifications=frozenset(self.classifications),
-            access=frozenset(self.access),
+            clause_id=self.pk, label=self.label, longest_age=timedelta(days=self.longest_age_days), scope=self.scope
         )

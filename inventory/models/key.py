@@ -16,6 +16,7 @@ from inventory.policy import Facts
 from inventory.states import CAN_BE_OVERDUE, RevocationReason, State
 from inventory.terms import Access, Classification, Environment, KeyKind, StorageMedium
 
+LONGEST_TEXT = 25_000  # characters: an import joins up to three cells of 8 KiB
 Row = TypeVar("Row", bound=models.Model, covariant=True)
 
 
@@ -49,7 +50,7 @@ class Key(models.Model):
     creator = models.ForeignKey(Owner, on_delete=models.PROTECT, null=True, blank=True, related_name="keys_created")
     owner = models.ForeignKey(Owner, on_delete=models.PROTECT, null=True, blank=True, related_name="keys")
     service = models.ForeignKey(Service, on_delete=models.PROTECT, null=True, blank=True, related_name="keys")
-    purpose = models.TextField(blank=True)
+    purpose = models.TextField(blank=True, max_length=LONGEST_TEXT)
     created_on = models.DateField("creation date", null=True, blank=True)
     last_rotated_on = models.DateField("last rotated date", null=True, blank=True)
     never_rotated = models.BooleanField(default=False)
@@ -67,11 +68,16 @@ class Key(models.Model):
     integration = models.ForeignKey(Integration, on_delete=models.PROTECT, null=True, blank=True, related_name="keys")
     secret_name = models.CharField(max_length=200, blank=True)
     parent = models.ForeignKey(
-        "self", on_delete=models.PROTECT, null=True, blank=True, related_name="children", verbose_name="wrapped by or derived from"
+        "self",
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="children",
+        verbose_name="wrapped by or derived from",
     )
     runbook_url = models.URLField("runbook", max_length=500, blank=True)
     labels = models.JSONField(default=dict, blank=True)
-    notes = models.TextField(blank=True)
+    notes = models.TextField(blank=True, max_length=LONGEST_TEXT)
 
     state = models.CharField(
         max_length=30, choices=State, default=State.PRE_ACTIVATION, db_default=State.PRE_ACTIVATION, editable=False
@@ -82,7 +88,9 @@ class Key(models.Model):
         PolicyClause, on_delete=models.PROTECT, null=True, editable=False, related_name="keys_won"
     )
     flagged_overdue_at = models.DateTimeField(null=True, editable=False)
-    next_notice_at = models.DateTimeField(null=True, editable=False)  # when somebody is to be told next; rotation moves it
+    next_notice_at = models.DateTimeField(
+        null=True, editable=False
+    )  # when somebody is to be told next; rotation moves it
     search_text = models.TextField(editable=False, default="")
     revision = models.PositiveIntegerField(default=1, editable=False)
 
@@ -98,13 +106,21 @@ class Key(models.Model):
         constraints = [
             models.CheckConstraint(condition=~Q(name=""), name="key_has_name"),
             models.CheckConstraint(
-                condition=Q(last_rotated_on__isnull=True) | Q(never_rotated=False), name="key_rotated_or_never"
+                condition=Q(last_rotated_on__isnull=True) | Q(never_rotated=False),
+                name="key_rotated_or_never",
+                violation_error_message="There is a date of rotation, so the key was rotated: clear one of the two.",
             ),
             models.CheckConstraint(
                 condition=Q(created_on__isnull=True)
                 | Q(last_rotated_on__isnull=True)
                 | Q(last_rotated_on__gte=models.F("created_on")),
                 name="key_rotated_after_creation",
+                violation_error_message="The last rotation lies before the creation.",
+            ),
+            models.CheckConstraint(
+                condition=Q(parent__isnull=True) | ~Q(parent=models.F("id")),
+                name="key_is_not_its_own_parent",
+                violation_error_message="A key is not wrapped by itself.",
             ),
             models.CheckConstraint(
                 condition=Q(rotate_by__isnull=True) | Q(winning_clause__isnull=False), name="key_due_by_a_clause"
@@ -113,15 +129,18 @@ class Key(models.Model):
                 fields=["tenant", "integration"],
                 condition=Q(kind=KeyKind.DEK, tenant__isnull=False, integration__isnull=False),
                 name="dek_unique_in_tenant_and_integration",
+                violation_error_message="This tenant has a DEK for this integration already.",
             ),
             models.UniqueConstraint(
-                fields=["secret_name"], condition=Q(kind=KeyKind.DEK) & ~Q(secret_name=""), name="dek_unique_for_secret"
+                fields=["secret_name"],
+                condition=Q(kind=KeyKind.DEK) & ~Q(secret_name=""),
+                name="dek_unique_for_secret",
+                violation_error_message="This secret has a DEK already.",
             ),
         ]
         indexes = [
-            models.Index(
-                fields=["rotate_by", "id"], condition=Q(state__in=CAN_BE_OVERDUE), name="key_can_be_overdue"
-            ),
+            models.Index(fields=["rotate_by", "id"], name="key_due"),  # the order of the list
+            models.Index(fields=["rotate_by", "id"], condition=Q(state__in=CAN_BE_OVERDUE), name="key_can_be_overdue"),
             models.Index(fields=["next_notice_at"], condition=Q(state__in=CAN_BE_OVERDUE), name="key_to_be_noticed"),
             models.Index(fields=["environment", "rotate_by", "id"], name="key_environment"),
             models.Index(fields=["kind", "rotate_by", "id"], name="key_kind"),
@@ -188,7 +207,8 @@ class KeyVersion(models.Model):
                 name="keyversion_compromised_is_revoked",
             ),
             models.CheckConstraint(
-                condition=~Q(state=State.SUSPENDED) | Q(suspended_at__isnull=False), name="keyversion_suspended_has_date"
+                condition=~Q(state=State.SUSPENDED) | Q(suspended_at__isnull=False),
+                name="keyversion_suspended_has_date",
             ),
             models.CheckConstraint(
                 condition=~Q(state=State.DEACTIVATED) | Q(deactivated_at__isnull=False),

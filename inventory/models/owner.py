@@ -11,10 +11,13 @@ class OwnerKind(models.TextChoices):
 
 
 class Owner(models.Model):
-    """A person or a team. `handle` and `mail` are kept normalised (NFKC, case-folded, stripped)."""
+    """A person or a team. `handle` and `mail` are kept normalised (NFKC, case-folded, stripped).
+
+    Somebody whose handle belongs to another person already goes by their own address as handle.
+    """
 
     kind = models.CharField(max_length=10, choices=OwnerKind, default=OwnerKind.PERSON)
-    handle = models.CharField(max_length=200, unique=True)
+    handle = models.CharField(max_length=254, unique=True)
     mail = models.EmailField(max_length=254, blank=True)
     user = models.OneToOneField(
         settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, blank=True, related_name="owner"
@@ -28,6 +31,11 @@ class Owner(models.Model):
             models.CheckConstraint(condition=models.Q(handle=Lower("handle")), name="owner_handle_normalised"),
             models.CheckConstraint(condition=models.Q(mail=Lower("mail")), name="owner_mail_normalised"),
             models.CheckConstraint(condition=~models.Q(handle=""), name="owner_has_handle"),
+            models.CheckConstraint(
+                condition=~models.Q(handle__contains="@") | models.Q(handle=models.F("mail")),
+                name="owner_handle_is_no_other_address",
+                violation_error_message="A name with an @ must be the mail address itself.",
+            ),
         ]
 
     def __str__(self) -> str:

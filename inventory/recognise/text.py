@@ -4,6 +4,7 @@ import re
 import unicodedata
 
 _SHOWN_CHARACTERS = 40
+_LONGEST_FOLDED = 500
 _UNKNOWN = frozenset(
     {
         "",
@@ -62,18 +63,25 @@ def holds_key_material(text: str) -> bool:
 
 def shown(text: str) -> str:
     """Return a text as a sentence may quote it: one line, at most 40 characters, never key material."""
-    if holds_key_material(text):
-        return "(hidden: looks like key material)"
     line = " ".join(_UNWANTED.sub("\N{REPLACEMENT CHARACTER}", text).split())
+    if holds_key_material(line[:_LONGEST_FOLDED]):
+        return "(hidden: looks like key material)"
     return line if len(line) <= _SHOWN_CHARACTERS else line[: _SHOWN_CHARACTERS - 1] + "…"
 
 
 def is_unknown(text: str) -> bool:
-    return folded(text) in _UNKNOWN
+    return not text or folded(text) in _UNKNOWN
 
 
 def folded(text: str) -> str:
-    """Return the text as it is compared: compatibility forms and case gone, single spaces."""
+    """Return the text as it is compared: compatibility forms and case gone, single spaces.
+
+    One that is longer than any word or name stays as it is: it matches nothing, and folding it is what takes time.
+    """
+    if len(text) > _LONGEST_FOLDED:
+        return text
+    if text.isascii():
+        return " ".join(text.lower().split())
     return " ".join(unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold()).split())
 
 

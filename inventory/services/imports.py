@@ -24,7 +24,16 @@ from inventory.policy import Rule
 from inventory.reading import KeyFacts, PersonRef, ReadRow, Refusal, read_inventory
 from inventory.recognise import merge_people
 from inventory.selectors import rules
-from inventory.services.keys import DERIVED, change_facts, derive, differing, edited, first_version, registered, snapshot
+from inventory.services.keys import (
+    DERIVED,
+    change_facts,
+    derive,
+    differing,
+    edited,
+    first_version,
+    registered,
+    snapshot,
+)
 from inventory.services.owners import owner_subject, service_subject
 from inventory.states import State
 

@@ -1,22 +1,31 @@
-"""Registering, editing and suspending keys."""
+"""Registering, editing, activating and suspending keys."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, cast
 
 from django.conf import settings
-from django.db import transaction
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError, transaction
 
 from audit.actions import Action
 from audit.actor import Actor
 from audit.canonical import JSON
 from audit.services import Subject, record
 from inventory import lifecycle
-from inventory.errors import DuplicateNameError, LessLateError, ReasonMissingError, StaleError
+from inventory.errors import (
+    DuplicateNameError,
+    KeyMaterialError,
+    LessLateError,
+    ReasonMissingError,
+    SecondPersonError,
+    StaleError,
+)
 from inventory.models import Key, KeyVersion
 from inventory.policy import Rule, judge, makes_less_late
+from inventory.recognise import holds_key_material
 from inventory.selectors import rules
-from inventory.states import State
+from inventory.states import RevocationReason, State, legal
 
 # What a person says of a key. Everything else on the record follows from these, or from a transition.
 FACTS: tuple[str, ...] = (
@@ -29,7 +38,9 @@ REFERENCES: Mapping[str, str] = {
     "creator": "owner", "owner": "owner", "service": "service", "tenant": "tenant", "integration": "integration",
     "parent": "key", "winning_clause": "clause",
 }  # fmt: skip
-DERIVED: tuple[str, ...] = ("rotate_by", "winning_clause", "search_text", "flagged_overdue_at", "next_notice_at", "revision")
+DERIVED: tuple[str, ...] = (
+    "rotate_by", "winning_clause", "search_text", "flagged_overdue_at", "next_notice_at", "revision",
+)  # fmt: skip
 
 
 @transaction.atomic
@@ -38,20 +49,24 @@ def register_key(
 ) -> Key:
     """Register a key that exists elsewhere in the state it has there, or in pre-activation one that is not used yet.
 
-    `facts` holds values for names of FACTS. Event: key.registered. Raises: DuplicateNameError, ValidationError.
+    `facts` holds values for names of FACTS. Event: key.registered. Raises: DuplicateNameError, KeyMaterialError,
+    IllegalTransitionError, ValidationError.
     """
     require(reason)
-    if Key.objects.filter(name=facts.get("name")).exists():
-        raise DuplicateNameError(str(facts.get("name")))
+    _check_entered(facts, now)
     key = Key(**facts)
-    derive(key, rules(), now=now)
-    key.full_clean(exclude=["state"])
-    key.save()
+    derive(key, rules())
+    _store(key)
     version = first_version(key, state=state, now=now)
-    version.save()
     event = record(
-        Action.KEY_REGISTERED, actor=actor, now=now, reason=reason, subjects=[registered(key)], facts={"state": state.value}
+        Action.KEY_REGISTERED,
+        actor=actor,
+        now=now,
+        reason=reason,
+        subjects=[registered(key)],
+        facts={"state": state.value},
     )
+    version.save()
     lifecycle.enter([version], state=state, event=event)
     key.state = state
     return key
@@ -64,9 +79,10 @@ def edit_key(
     """Change facts of a key that nobody else changed since `expected_revision`.
 
     Locks the key. Event: key.edited with what changed before and after; none when nothing did.
-    Raises: StaleError, LessLateError, ValidationError.
+    Raises: StaleError, LessLateError, DuplicateNameError, KeyMaterialError, ValidationError.
     """
     require(reason)
+    _check_entered(changes, now)
     key = Key.objects.select_for_update(of=("self",)).get(pk=pk)
     if key.revision != expected_revision:
         raise StaleError(key.name)
@@ -74,9 +90,8 @@ def edit_key(
     if not different:
         return key
     before = snapshot(key)
-    change_facts(key, different, rules(), now=now)
-    key.full_clean(exclude=["state"])
-    key.save(update_fields=[*different, *DERIVED])
+    change_facts(key, different, rules())
+    _store(key, update_fields=[*different, *DERIVED])
     record(Action.KEY_EDITED, actor=actor, now=now, reason=reason, subjects=[edited(key, before)])
     return key
 
@@ -86,12 +101,17 @@ def differing(key: Key, said: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in said.items() if getattr(key, name) != value}
 
 
-def change_facts(key: Key, changes: Mapping[str, Any], clauses: Sequence[Rule], *, now: datetime) -> None:
-    """Set facts on a key and derive the rest; nothing is saved. Raises: LessLateError when the key would get more time."""
+def change_facts(key: Key, changes: Mapping[str, Any], clauses: Sequence[Rule]) -> None:
+    """Set facts on a key and derive the rest; nothing is saved. Raises: LessLateError when it would get more time.
+
+    A new owner is told what the one before was told.
+    """
     due_before = key.rotate_by
     for name, value in changes.items():
         setattr(key, name, value)
-    derive(key, clauses, now=now)
+    derive(key, clauses)
+    if "owner" in changes:
+        key.next_notice_at = _first_notice_at(key.rotate_by)
     if makes_less_late(due_before, key.rotate_by):
         raise LessLateError(key.name, _day(due_before), _day(key.rotate_by))
     key.revision += 1
@@ -111,51 +131,88 @@ def edited(key: Key, before: Mapping[str, JSON]) -> Subject:
 
 @transaction.atomic
 def suspend_key(*, pk: int, actor: Actor, reason: str, now: datetime) -> Key:
-    """Take a key out of use at once (T7); one person may. Locks the key. Event: key.suspended."""
+    """Take a key out of use at once (T7); one person may. Locks the key. Event: key.suspended.
+
+    Raises: IllegalTransitionError.
+    """
     return _transition(pk, State.SUSPENDED, Action.KEY_SUSPENDED, actor=actor, reason=reason, now=now)
 
 
 @transaction.atomic
 def activate_key(*, pk: int, actor: Actor, reason: str, now: datetime) -> Key:
-    """Bring a key from pre-activation into use (T4). Locks the key. Event: key.activated."""
+    """Bring a key from pre-activation into use (T4). Locks the key. Event: key.activated.
+
+    Raises: SecondPersonError when the key is suspended, IllegalTransitionError.
+    """
     key = Key.objects.select_for_update(of=("self",)).get(pk=pk)
-    if key.state == State.SUSPENDED:  # T10 needs two people and has a door of its own
-        lifecycle.legal(State.DESTROYED, State.ACTIVE)
+    if key.state == State.SUSPENDED:
+        raise SecondPersonError(key.name)  # T10 has a door of its own
     return _transition(pk, State.ACTIVE, Action.KEY_ACTIVATED, actor=actor, reason=reason, now=now)
 
 
 def _transition(pk: int, to: State, action: Action, *, actor: Actor, reason: str, now: datetime) -> Key:
     require(reason)
     key = Key.objects.select_for_update(of=("self",)).get(pk=pk)
-    lifecycle.legal(State(key.state), to)
+    legal(State(key.state), to)
     subject = Subject(ref=key.ref, label=key.name, before={"state": key.state}, after={"state": to.value})
     event = record(action, actor=actor, now=now, reason=reason, subjects=[subject])
     lifecycle.transition(key, to=to, event=event, now=now)
     return key
 
 
-def derive(key: Key, clauses: Sequence[Rule], *, now: datetime) -> None:
+def _check_entered(facts: Mapping[str, Any], now: datetime) -> None:
+    """Raise for what nobody may enter, before anything is worked out from it."""
+    if unknown := facts.keys() - set(FACTS):
+        raise ValueError(f"no facts of a key: {', '.join(sorted(unknown))}")
+    for name, value in facts.items():
+        if isinstance(value, str) and holds_key_material(value):
+            raise KeyMaterialError(str(Key._meta.get_field(name).verbose_name))
+    today = now.date()
+    if ahead := [name for name in ("created_on", "last_rotated_on") if (facts.get(name) or today) > today]:
+        raise ValidationError(dict.fromkeys(ahead, f"This lies after today, {today} (UTC)."))
+
+
+def _store(key: Key, *, update_fields: Sequence[str] | None = None) -> None:
+    """Validate and save. Raises: DuplicateNameError, ValidationError; StaleError when somebody else was faster."""
+    if Key.objects.filter(name=key.name).exclude(pk=key.pk).exists():
+        raise DuplicateNameError(key.name)
+    key.full_clean(exclude=["state"])
+    try:
+        key.save(update_fields=update_fields)
+    except IntegrityError as error:
+        raise StaleError(key.name) from error
+
+
+def derive(key: Key, clauses: Sequence[Rule]) -> None:
     """Set on the key, without saving, what follows from its facts. A new date takes an old flag of lateness away."""
     verdict = judge(key.facts, clauses)
     if key.rotate_by != verdict.rotate_by:
         key.flagged_overdue_at = None
-        key.next_notice_at = verdict.rotate_by and verdict.rotate_by - timedelta(days=max(settings.NOTICE_DAYS))
+        key.next_notice_at = _first_notice_at(verdict.rotate_by)
     key.rotate_by = verdict.rotate_by
     key.winning_clause_id = verdict.winning.clause_id if verdict.winning and verdict.rotate_by else None
     people = (str(person) for person in (key.owner, key.creator) if person)
-    words = [key.name, key.purpose, str(key.service or ""), *people, key.algorithm, key.storage_location, key.secret_name]
+    words = [
+        key.name, key.purpose, str(key.service or ""), *people, key.algorithm, key.storage_location, key.secret_name,
+    ]  # fmt: skip
     key.search_text = "\n".join(word for word in words if word)
+
+
+def _first_notice_at(rotate_by: datetime | None) -> datetime | None:
+    return rotate_by and rotate_by - timedelta(days=max(settings.NOTICE_DAYS))
 
 
 def first_version(key: Key, *, state: State, now: datetime) -> KeyVersion:
     """Build, without saving, the version that a newly registered key has: the generation that is in use today."""
     since = key.last_rotated_on or key.created_on
-    began = datetime.combine(since, time(), tzinfo=UTC) if since else now
     version = KeyVersion(key=key, number=1, generated_on=since)
-    if state != State.PRE_ACTIVATION:
-        version.activated_at = began
-    if state == State.SUSPENDED:
-        version.suspended_at = now
+    if state == State.PRE_ACTIVATION:
+        return version
+    version.activated_at = datetime.combine(since, time(), tzinfo=UTC) if since else now
+    if state != State.ACTIVE:
+        reason = RevocationReason.KEY_COMPROMISE if state == State.COMPROMISED else ""
+        for name, value in lifecycle.dates(state, now=now, reason=reason).items():
+            setattr(version, name, value)
     return version
 
 

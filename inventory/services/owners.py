@@ -31,7 +31,15 @@ def register_owner(
 
 def owner_subject(owner: Owner) -> Subject:
     """Describe a newly registered owner for the log: names and mails of people stay out of the hashed bytes."""
-    return Subject(ref=owner.ref, after={"kind": owner.kind, "has_mail": bool(owner.mail), "is_active": owner.is_active, "user": f"user:{owner.user_id}" if owner.user_id else None})
+    return Subject(
+        ref=owner.ref,
+        after={
+            "kind": owner.kind,
+            "has_mail": bool(owner.mail),
+            "is_active": owner.is_active,
+            "user": f"user:{owner.user_id}" if owner.user_id else None,
+        },
+    )
 
 
 @transaction.atomic
@@ -45,4 +53,6 @@ def register_service(*, name: str, description: str = "", actor: Actor, now: dat
 
 
 def service_subject(service: Service) -> Subject:
-    return Subject(ref=service.ref, label=service.name, after={"name": service.name, "description": service.description})
+    return Subject(
+        ref=service.ref, label=service.name, after={"name": service.name, "description": service.description}
+    )

@@ -71,7 +71,7 @@ class ShowLinkView(FormView):
         return redirect("enrol-factor")
 
     def get_context_data(self, **context: Any) -> dict[str, Any]:  # noqa: ANN401
-        return super().get_context_data(**admin.site.each_context(self.request), title="Set up your sign-in", **context)
+        return super().get_context_data(**_bare_page(self.request), **context)
 
 
 @sensitive_post_parameters("code", "password", "repeated")
@@ -121,10 +121,14 @@ def _context(request: HttpRequest, person: User, device: TotpDevice, form: Enrol
     seed = device.seed()
     uri = totp.provisioning_uri(seed, account=person.username, issuer=settings.OTP_TOTP_ISSUER)
     return {
-        **admin.site.each_context(request),
-        "title": "Set up your sign-in",
+        **_bare_page(request),
         "person": person,
         "form": form,
         "qr": segno.make(uri, error="m").svg_data_uri(scale=5, border=4, dark="#000", light="#fff"),
         "seed": totp.base32(seed),
     }
+
+
+def _bare_page(request: HttpRequest) -> dict[str, Any]:
+    """Return what the theme needs for a page without navigation, whoever looks at it."""
+    return {**admin.site.each_context(request), "has_permission": False, "title": "Set up your sign-in"}

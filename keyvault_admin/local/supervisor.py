@@ -92,7 +92,7 @@ def _var() -> Path:
 
 def _serve(engines: Engines, options: argparse.Namespace) -> None:
     _once("migrate", "migrate", "--verbosity=1")
-    _collect_static(engines.var)
+    _collect_static(engines.places.var)
     story = _seed(engines) if options.demo else ""
     children = [Child(recipe, cwd=ROOT, show=_say) for recipe in application(options.port, engines.places.var)]
     try:
@@ -128,7 +128,8 @@ def _once(name: str, *command: str) -> str:
 def _collect_static(var: Path) -> None:
     """Collect static files when a source of theirs has changed since the last time."""
     stamp, state = var / "static.stamp", _static_state()
-    if (ROOT / "staticfiles" / "staticfiles.json").exists() and stamp.exists() and stamp.read_text("utf-8") == state:
+    collected = (var / "static" / "staticfiles.json").exists() and stamp.exists()
+    if collected and stamp.read_text(encoding="utf-8") == state:
         return
     _once("static", "collectstatic", "--noinput", "--verbosity=1")
     stamp.write_text(state, encoding="utf-8")

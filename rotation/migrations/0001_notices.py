@@ -6,54 +6,113 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('inventory', '0001_inventory'),
+        ("inventory", "0001_inventory"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Digest',
+            name="Digest",
             fields=[
-                ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
-                ('recipient', models.EmailField(max_length=254)),
-                ('subject', models.CharField(max_length=200)),
-                ('text', models.TextField()),
-                ('html', models.TextField()),
-                ('composed_at', models.DateTimeField()),
-                ('state', models.CharField(choices=[('pending', 'waiting'), ('sending', 'being sent'), ('sent', 'sent'), ('failed', 'given up')], default='pending', max_length=10)),
-                ('attempts', models.PositiveSmallIntegerField(default=0)),
-                ('next_attempt_at', models.DateTimeField()),
-                ('leased_until', models.DateTimeField(null=True)),
-                ('sent_at', models.DateTimeField(null=True)),
-                ('last_error', models.CharField(blank=True, max_length=300)),
+                ("id", models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
+                ("recipient", models.EmailField(max_length=254)),
+                ("subject", models.CharField(max_length=200)),
+                ("text", models.TextField()),
+                ("html", models.TextField()),
+                ("composed_at", models.DateTimeField()),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("pending", "waiting"),
+                            ("sending", "being sent"),
+                            ("sent", "sent"),
+                            ("failed", "given up"),
+                        ],
+                        default="pending",
+                        max_length=10,
+                    ),
+                ),
+                ("attempts", models.PositiveSmallIntegerField(default=0)),
+                ("next_attempt_at", models.DateTimeField()),
+                ("leased_until", models.DateTimeField(null=True)),
+                ("sent_at", models.DateTimeField(null=True)),
+                ("last_error", models.CharField(blank=True, max_length=300)),
             ],
             options={
-                'ordering': ['-composed_at', 'id'],
-                'default_permissions': ('view',),
-                'indexes': [models.Index(condition=models.Q(('state__in', ['pending', 'sending'])), fields=['next_attempt_at'], name='digest_to_be_sent'), models.Index(fields=['-composed_at', 'id'], name='digest_newest')],
-                'constraints': [models.CheckConstraint(condition=models.Q(models.Q(('state', 'sent'), _negated=True), ('sent_at__isnull', False), _connector='OR'), name='digest_sent_has_time'), models.CheckConstraint(condition=models.Q(models.Q(('state', 'sending'), _negated=True), ('leased_until__isnull', False), _connector='OR'), name='digest_sending_has_lease')],
+                "ordering": ["-composed_at", "id"],
+                "default_permissions": ("view",),
+                "indexes": [
+                    models.Index(
+                        condition=models.Q(("state__in", ["pending", "sending"])),
+                        fields=["next_attempt_at"],
+                        name="digest_to_be_sent",
+                    ),
+                    models.Index(fields=["-composed_at", "id"], name="digest_newest"),
+                ],
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(("state", "sent"), _negated=True), ("sent_at__isnull", False), _connector="OR"
+                        ),
+                        name="digest_sent_has_time",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(("state", "sending"), _negated=True),
+                            ("leased_until__isnull", False),
+                            _connector="OR",
+                        ),
+                        name="digest_sending_has_lease",
+                    ),
+                ],
             },
         ),
         migrations.CreateModel(
-            name='Notice',
+            name="Notice",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('rotate_by', models.DateTimeField()),
-                ('threshold_days', models.PositiveSmallIntegerField()),
-                ('recipient', models.EmailField(max_length=254)),
-                ('written_at', models.DateTimeField()),
-                ('digest', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='notices', to='rotation.digest')),
-                ('key', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='notices', to='inventory.key')),
-                ('owner', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='inventory.owner')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("rotate_by", models.DateTimeField()),
+                ("threshold_days", models.PositiveSmallIntegerField()),
+                ("recipient", models.EmailField(max_length=254)),
+                ("written_at", models.DateTimeField()),
+                (
+                    "digest",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="notices",
+                        to="rotation.digest",
+                    ),
+                ),
+                (
+                    "key",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="notices", to="inventory.key"
+                    ),
+                ),
+                (
+                    "owner",
+                    models.ForeignKey(
+                        null=True, on_delete=django.db.models.deletion.PROTECT, related_name="+", to="inventory.owner"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['rotate_by', 'pk'],
-                'default_permissions': (),
-                'indexes': [models.Index(condition=models.Q(('digest__isnull', True)), fields=['recipient'], name='notice_to_be_gathered')],
-                'constraints': [models.UniqueConstraint(fields=('key', 'rotate_by', 'threshold_days', 'recipient'), name='notice_once_for_each')],
+                "ordering": ["rotate_by", "pk"],
+                "default_permissions": (),
+                "indexes": [
+                    models.Index(
+                        condition=models.Q(("digest__isnull", True)), fields=["recipient"], name="notice_to_be_gathered"
+                    )
+                ],
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("key", "rotate_by", "threshold_days", "recipient"), name="notice_once_for_each"
+                    )
+                ],
             },
         ),
     ]

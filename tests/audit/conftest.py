@@ -33,7 +33,9 @@ def fill(person: Actor, now: datetime, seal_events: Callable[[], None]) -> Calla
         with transaction.atomic():
             for number in range(count):
                 change = Subject(ref=f"key:{number}", label=f"key {number}", before={"name": "a"}, after={"name": "b"})
-                record(Action.KEY_EDITED, actor=person, now=now, subjects=[change, Subject(ref="key:all")], reason="why")
+                record(
+                    Action.KEY_EDITED, actor=person, now=now, subjects=[change, Subject(ref="key:all")], reason="why"
+                )
             seal_events()
 
     return append

@@ -9,7 +9,7 @@ import pytest
 from audit import chain
 from audit.errors import AuditError
 
-# Source: certificate-transparency `merkletree` reference tests, the eight inputs and the roots over the first n of them.
+# Source: reference tests of certificate-transparency's `merkletree`: eight inputs, the roots over the first n of them.
 RFC6962_INPUTS = [
     bytes.fromhex(text)
     for text in (

@@ -42,10 +42,9 @@ OTHERS = (
     "DROP FUNCTION audit_append(uuid, bytea, bytea)",
     "CREATE OR REPLACE FUNCTION audit_capacity() RETURNS bigint LANGUAGE sql AS 'SELECT 1::bigint'",
     "ALTER FUNCTION audit_append(uuid, bytea, bytea) SECURITY INVOKER",
-    "GRANT INSERT ON audit_event TO keyvault_web",
     "SET ROLE keyvault_owner",
     "SET ROLE keyvault_migrator",
-    "SET SESSION AUTHORIZATION keyvault_worker",
+    "SET SESSION AUTHORIZATION keyvault_migrator",
     "SET session_replication_role = replica",
     "CREATE TABLE public.mine ()",
     "CREATE TEMPORARY TABLE audit_pending ()",
@@ -98,7 +97,9 @@ def test_a_new_partition_gives_no_rights(as_owner: Callable[[], AbstractContextM
         cursor.execute("UPDATE audit_head SET number = 1")
         cursor.execute("SELECT audit_extend()")
         cursor.execute("UPDATE audit_head SET number = 0")
-        cursor.execute("SELECT relname, relacl FROM pg_class WHERE relname LIKE 'audit_event%\\_000%' AND relkind = 'r'")
+        cursor.execute(
+            "SELECT relname, relacl FROM pg_class WHERE relname LIKE 'audit_event%\\_000%' AND relkind = 'r'"
+        )
         assert sorted(cursor.fetchall()) == [
             (f"{parent}_{number:06}", None) for parent in ("audit_event", "audit_event_subject") for number in range(3)
         ]

@@ -26,7 +26,6 @@ REWRITE = "UPDATE audit_event SET body = replace(convert_from(body, 'UTF8'), 'wh
 SWAP = [
     "CREATE TABLE spare AS SELECT * FROM audit_event WHERE number IN (4, 7)",
     "DELETE FROM audit_event WHERE number IN (4, 7)",
-    "INSERT INTO audit_event SELECT (r).* FROM (SELECT jsonb_populate_record(NULL::audit_event, '{}') r) x WHERE false",
     "UPDATE spare SET number = 11 - number",
     "INSERT INTO audit_event SELECT * FROM spare",
 ]
@@ -80,7 +79,12 @@ TAMPERINGS = [
             "path": "path || ' '",
         }.items()
     ),
-    ("subject_gone", ["DELETE FROM audit_event_subject WHERE number = 5 AND position = 1"], 5, "subject index mismatch"),
+    (
+        "subject_gone",
+        ["DELETE FROM audit_event_subject WHERE number = 5 AND position = 1"],
+        5,
+        "subject index mismatch",
+    ),
     (
         "subject_other",
         ["UPDATE audit_event_subject SET subject = 'key:99' WHERE number = 5 AND position = 1"],
@@ -156,20 +160,19 @@ def test_the_finding_names_the_event_by_its_id(fill: Fill, as_owner: Owner) -> N
         (event_id,) = cursor.fetchone()
     with as_owner():
         tamper(REWRITE)
-    chained, copied = verification.verify().findings
-    assert chained.event_id == event_id
-    assert str(chained).startswith(f"event 5 ({event_id}): altered bytes")
+    (finding,) = verification.verify().findings
+    assert finding.event_id == event_id
+    assert str(finding).startswith(f"event 5 ({event_id}): altered bytes")
 
 
 @pytest.mark.django_db
 def test_a_body_that_is_not_canonical_is_named(fill: Fill) -> None:
     fill(1)
     with connection.cursor() as cursor:
-        cursor.execute("SELECT body FROM audit_event")
-        raw = bytes(cursor.fetchone()[0])
-        event_id = "11111111-1111-4111-8111-111111111111"
-        spaced = raw.replace(b'":', b'" :').replace(raw[raw.index(b'"id":"') + 6 :][:36], event_id.encode())
-        cursor.execute("SELECT audit_append(%s, %s, NULL)", [event_id, spaced])
+        cursor.execute("SELECT body, id FROM audit_event")
+        raw, first_id = cursor.fetchone()
+        spaced = bytes(raw).replace(b'":', b'" :').replace(str(first_id).encode(), str(UUID(int=1)).encode())
+        cursor.execute("SELECT audit_append(%s, %s, NULL)", [UUID(int=1), spaced])
         tamper("SET CONSTRAINTS ALL IMMEDIATE")
     (finding,) = verification.verify().findings
     assert (finding.number, finding.looks_like) == (2, "altered bytes: the body is not in canonical form")
@@ -226,7 +229,7 @@ def mutate(events: list[Link], chance: random.Random) -> tuple[list[Link], int]:
 
 
 def test_a_thousand_random_mutations_are_found_and_placed() -> None:
-    chance = random.Random(20261121)
+    chance = random.Random(20261121)  # noqa: S311 - the same mutations every time
     events = links(100)
     for _ in range(1_000):
         changed, number = mutate(events, chance)

@@ -46,7 +46,8 @@ def test_verify_audit_exits_0_then_names_the_altered_event_and_exits_1(
     assert f"head digest: {digest}" in whole.stdout
     assert "identities: 3 opened and as vouched for, 0 erased" in whole.stdout
     verified = selectors.latest_verification()
-    assert verified is not None and verified.said is not None
+    assert verified is not None
+    assert verified.said is not None
     assert (verified.number, verified.said.outcome, verified.said.actor_id) == (4, "done", "command:verify_audit")
     assert verified.said.facts["digest"] == digest
 
@@ -58,7 +59,8 @@ def test_verify_audit_exits_0_then_names_the_altered_event_and_exits_1(
     assert f"first bad: event 2 ({event_id}): altered column actor_id" in altered.stdout
     assert "not what was written" in altered.stderr
     found = selectors.latest_verification()
-    assert found is not None and found.said is not None
+    assert found is not None
+    assert found.said is not None
     assert (found.number, found.said.outcome) == (5, Outcome.FAILED)
     assert found.sentence == "command:verify_audit verified the log and found it altered"
 

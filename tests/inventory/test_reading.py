@@ -59,7 +59,8 @@ def test_read_inventory_takes_the_sample_as_it_is(sample: Reading) -> None:
     assert sample.ignored == ()
     assert list(sample.columns) == [
         "Name", "Key Creator", "Service description", "Creation Date", "Last rotated date", "Current Key Owner",
-        "Environment", "Type", "Algorithm", "Where stored", "Access to production or customer data", "Data class", "Notes",
+        "Environment", "Type", "Algorithm", "Where stored", "Access to production or customer data", "Data class",
+        "Notes",
     ]  # fmt: skip
 
 

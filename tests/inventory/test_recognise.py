@@ -92,9 +92,7 @@ def test_clean_strips_and_keeps_line_breaks() -> None:
     assert clean("\u00a0 a\tb\n\u2028c ") == "a\tb\n\nc"
 
 
-@pytest.mark.parametrize(
-    "character", ["\0", "\x07", "\x0b", "\x1b", "\x7f", "\x85", "\u202e", "\u2066", "\ufffd", "\ud800"]
-)
+@pytest.mark.parametrize("character", ["\0", "\x07", "\x0b", "\x1b", "\x7f", "\x85", "\u202e", "\u2066", "\ufffd"])
 def test_clean_refuses_what_nobody_can_see_or_read(character: str) -> None:
     error = said(clean, f"ab{character}c")
     assert f"Character 3 is U+{ord(character):04X}" in error.problem

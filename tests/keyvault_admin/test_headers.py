@@ -50,7 +50,7 @@ def assert_strict(answer: HttpResponse) -> None:
         ("get", "/enrol/", 200),
         ("get", "/-/live", 200),
         ("get", "/", 302),
-        ("get", "/login", 301),  # made by CommonMiddleware
+        ("get", "/login", 302),
         ("get", "/enrol/nowhere/", 302),
         ("get", "/logout/", 302),
         ("put", "/enrol/", 200),
@@ -142,7 +142,7 @@ def test_client_address_of_a_socket_is_empty() -> None:
 # An installation behind TLS
 
 PRODUCTION = {
-    "SECRET_KEY": "kq3-vW8zR1_mX6yT0bN9cL5hJ4gF7dS2aP-oI8uY6tR4eW2q",
+    "SECRET_KEY": "kq3-vW8zR1_mX6yT0bN9cL5hJ4gF7dS2aP-oI8uY6tR4eW2qZ1xC3vB5",
     "DATABASE_URL": "postgres://keyvault_web:x@127.0.0.1:1/keyvault",
     "CELERY_BROKER_URL": "redis://:x@127.0.0.1:1/0",
     "KEYVAULT_SEALING_KEY": base64.b64encode(bytes(range(32))).decode(),

@@ -49,7 +49,9 @@ class Command(BaseCommand):
         try:
             size = path.stat().st_size
             if size > settings.IMPORT_MAX_BYTES:
-                raise CommandError(f"{path} has {size:,} bytes; at most {settings.IMPORT_MAX_BYTES:,} are read. Split it.")
+                raise CommandError(
+                    f"{path} has {size:,} bytes; at most {settings.IMPORT_MAX_BYTES:,} are read. Split it."
+                )
             return path.read_bytes()
         except OSError as error:
             raise CommandError(f"{path} cannot be read: {error.strerror}.") from error
@@ -62,7 +64,9 @@ class Command(BaseCommand):
         if plan.owners or plan.services:
             self.stdout.write(f"{len(plan.owners)} owners and {len(plan.services)} services are registered with it")
         if plan.findings:
-            self.stdout.write(f"{plan.findings} findings on the new and changed records: open them to see what is missing")
+            self.stdout.write(
+                f"{plan.findings} findings on the new and changed records: open them to see what is missing"
+            )
         if dry_run:
             self.stdout.write("nothing was written (--dry-run)")
         self.stdout.write(plan.summary)

@@ -1,0 +1,277 @@
+"""Rules of this house that no linter knows, read from the code itself. Each rule names what breaks it."""
+
+import ast
+import re
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("audit", "inventory", "rotation", "keyvault_admin")
+DOORS = {
+    "admin", "admin_base", "admin_site", "api", "checks", "dashboard", "filters", "forms", "middleware", "signals",
+    "tasks", "views",
+}  # fmt: skip
+SERVICES = {"services", "overdue", "notifications"}
+
+
+class Source(NamedTuple):
+    """One file of ours: its path from the root, as "inventory/policy.py", and what it says."""
+
+    path: str
+    text: str
+
+    @property
+    def tree(self) -> ast.Module:
+        return _parsed(self.text)
+
+    @property
+    def parts(self) -> set[str]:
+        return set(Path(self.path).with_suffix("").parts)
+
+    @property
+    def is_door(self) -> bool:
+        return bool(self.parts & DOORS) or "management" in self.parts
+
+    def at(self, node: ast.AST) -> str:
+        return f"{self.path}:{getattr(node, 'lineno', 1)}"
+
+
+@cache
+def _parsed(text: str) -> ast.Module:
+    return ast.parse(text)
+
+
+def _sources(*folders: str, suffix: str = ".py") -> list[Source]:
+    paths = sorted(path for folder in folders for path in (ROOT / folder).rglob(f"*{suffix}"))
+    return [Source(str(path.relative_to(ROOT)), path.read_text(encoding="utf-8")) for path in paths]
+
+
+CODE = [source for source in _sources(*PACKAGES) if "migrations" not in source.parts]
+CODE.append(Source("manage.py", (ROOT / "manage.py").read_text(encoding="utf-8")))
+TEMPLATES = _sources("templates", suffix=".html")
+PAGES = [source for source in TEMPLATES if not source.path.startswith("templates/emails/")]
+
+
+def _name(node: ast.expr) -> str:
+    """Return a dotted name as it is written: "timezone.now"."""
+    return ast.unparse(node) if isinstance(node, ast.Name | ast.Attribute) else ""
+
+
+def _calls(source: Source) -> Iterator[tuple[ast.Call, str]]:
+    for node in ast.walk(source.tree):
+        if isinstance(node, ast.Call):
+            yield node, _name(node.func)
+
+
+def _names(source: Source) -> Iterator[tuple[ast.AST, str]]:
+    """Every dotted name that is used and every name that is imported."""
+    for node in ast.walk(source.tree):
+        if isinstance(node, ast.Name | ast.Attribute):
+            yield node, _name(node)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            yield from ((node, alias.name) for alias in node.names)
+
+
+# Errors and rights
+
+WIDE = {"Exception", "BaseException"}
+
+
+def swallows_everything(source: Source) -> Iterator[str]:
+    """`except Exception` hides programming errors, unless it raises on. Health alone says "no" whatever is wrong."""
+    for node in ast.walk(source.tree):
+        if not isinstance(node, ast.ExceptHandler) or (node.type is not None and _name(node.type) not in WIDE):
+            continue
+        raises_on = isinstance(node.body[-1], ast.Raise) and node.body[-1].exc is None
+        if not raises_on and source.path != "keyvault_admin/health.py":
+            yield source.at(node)
+
+
+def opens_a_hole(source: Source) -> Iterator[str]:
+    """Markup is built by format_html, and every form carries its token."""
+    for node, name in _names(source):
+        if name.rpartition(".")[2] in {"mark_safe", "csrf_exempt"}:
+            yield f"{source.at(node)} {name}"
+    yield from (source.at(node) for node, name in _calls(source) if name.endswith("SafeString"))
+
+
+def draws_from_a_predictable_generator(source: Source) -> Iterator[str]:
+    """Secrets come from the operating system. The demo alone has to look the same every time."""
+    for node, name in _names(source):
+        if (name == "random" or name.startswith("random.")) and source.path != "keyvault_admin/local/demo.py":
+            yield source.at(node)
+
+
+# Where things may be done
+
+
+def reads_a_clock(source: Source) -> Iterator[str]:
+    """Time is passed in as `now`; doors alone ask for it, so that tests and late runs can say what time it is."""
+    if source.is_door or source.path == "keyvault_admin/access/models.py":  # django-otp gives its devices no time
+        return
+    for node, name in _calls(source):
+        if name in {"timezone.now", "timezone.localdate", "datetime.now", "date.today", "datetime.today", "time.time"}:
+            yield f"{source.at(node)} {name}"
+
+
+def reads_the_environment(source: Source) -> Iterator[str]:
+    """Settings are the only reader; launchers hand it on to their processes, and entry points name the settings."""
+    if source.path in {"manage.py", "keyvault_admin/settings.py"} or {"local", "container"} & source.parts:
+        return
+    for node, name in _calls(source):
+        if name.startswith(("os.environ", "os.getenv")) and not (
+            name == "os.environ.setdefault" and ast.unparse(node.args[0]) == "'DJANGO_SETTINGS_MODULE'"
+        ):
+            yield f"{source.at(node)} {name}"
+
+
+def writes_a_state(source: Source) -> Iterator[str]:
+    """A key's state is written by lifecycle; registering mirrors on the object what the database has written."""
+    if source.path in {"inventory/lifecycle.py", "inventory/services/keys.py"} or not source.path.startswith(
+        "inventory/"
+    ):
+        return
+    for node in ast.walk(source.tree):
+        if isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            names = {part for target in targets for part in ast.walk(target) if isinstance(part, ast.Attribute)}
+            if any(name.attr == "state" for name in names):
+                yield source.at(node)
+    for node, name in _calls(source):
+        if name.endswith(".update") and any(keyword.arg == "state" for keyword in node.keywords):
+            yield source.at(node)
+
+
+def sends_from_a_service(source: Source) -> Iterator[str]:
+    """Work for later is a row; a service that calls a task would lose it with the broker."""
+    if not source.is_door and source.path != "keyvault_admin/celery.py":
+        for node, name in _calls(source):
+            if name.rpartition(".")[2] in {"delay", "apply_async", "send_task"}:
+                yield source.at(node)
+
+
+# The shape of a service
+
+# Writes no event of its own: it sets notices apart for one mail, or leaves its event to the sign-in that called it.
+WITHOUT_ACTOR = {"gather", "begin_enrolment", "verify_code"}
+WITHOUT_NOW = {"verify_code"}  # django-otp asks its device, which has no other clock
+
+
+def breaks_the_shape_of_a_service(source: Source) -> Iterator[str]:
+    """A write takes named arguments, an `actor` without default, and `now`."""
+    if not source.parts & SERVICES or source.path == "audit/services.py":
+        return
+    for function in source.tree.body:
+        if not isinstance(function, ast.FunctionDef) or function.name.startswith("_") or not _is_atomic(function):
+            continue
+        arguments = function.args
+        defaults = dict(zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True))
+        named = {argument.arg: default for argument, default in defaults.items()}
+        if arguments.args or arguments.posonlyargs or arguments.vararg:
+            yield f"{source.at(function)} {function.name} takes positional arguments"
+        for name, excepted in (("actor", WITHOUT_ACTOR), ("now", WITHOUT_NOW)):
+            if function.name not in excepted and named.get(name, ...) is not None:
+                yield f"{source.at(function)} {function.name} has no `{name}`, or a default for it"
+
+
+def _is_atomic(function: ast.FunctionDef) -> bool:
+    return any("transaction.atomic" in ast.unparse(decorator) for decorator in function.decorator_list)
+
+
+# Size and leftovers
+
+LONGEST = 400
+UNFINISHED = re.compile(r"\b(TODO|FIXME|XXX)\b")
+
+
+def is_too_long(source: Source) -> Iterator[str]:
+    """Past about 400 lines a module is two: split it by noun."""
+    lines = source.text.count("\n")
+    if lines > LONGEST:
+        yield f"{source.path} has {lines} lines"
+
+
+def is_unfinished(source: Source) -> Iterator[str]:
+    """A part that is missing is said in an issue, never left as a note in the code."""
+    for number, line in enumerate(source.text.splitlines(), start=1):
+        if UNFINISHED.search(line):
+            yield f"{source.path}:{number}"
+
+
+RULES: tuple[Callable[[Source], Iterator[str]], ...] = (
+    swallows_everything,
+    opens_a_hole,
+    draws_from_a_predictable_generator,
+    reads_a_clock,
+    reads_the_environment,
+    writes_a_state,
+    sends_from_a_service,
+    breaks_the_shape_of_a_service,
+    is_too_long,
+    is_unfinished,
+)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+def test_no_file_breaks_the_rule(rule: Callable[[Source], Iterator[str]]) -> None:
+    broken = [where for source in CODE for where in rule(source)]
+    assert not broken, f"{rule.__doc__} Broken by: {'; '.join(broken)}"
+
+
+BREAKS: dict[str, tuple[str, str]] = {
+    "swallows_everything": ("inventory/views.py", "try:\n    pass\nexcept:\n    pass\n"),
+    "opens_a_hole": ("inventory/chips.py", "from django.utils.safestring import mark_safe\n"),
+    "draws_from_a_predictable_generator": ("keyvault_admin/access/totp.py", "import random\n"),
+    "reads_a_clock": ("inventory/services/keys.py", "made = timezone.now()\n"),
+    "reads_the_environment": ("keyvault_admin/health.py", "home = os.environ.get('HOME')\n"),
+    "writes_a_state": ("inventory/views.py", "key.name, key.state = 'a', State.ACTIVE\n"),
+    "sends_from_a_service": ("rotation/overdue.py", "deliver_mail.delay()\n"),
+    "breaks_the_shape_of_a_service": (
+        "inventory/services/keys.py",
+        "@transaction.atomic\ndef lose_key(*, pk, actor=None, now):\n    pass\n",
+    ),
+    "is_too_long": ("inventory/long.py", "\n" * (LONGEST + 1)),
+    "is_unfinished": ("inventory/policy.py", "# TO" + "DO: think\n"),
+}
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+def test_the_rule_can_be_broken(rule: Callable[[Source], Iterator[str]]) -> None:
+    assert list(rule(Source(*BREAKS[rule.__name__])))
+
+
+# Pages
+
+INLINE = re.compile(r"<style\b|\sstyle\s*=|\son[a-z]+\s*=\s*[\"']|javascript:", re.IGNORECASE)
+SCRIPT = re.compile(r"<script\b([^>]*)>(.*?)</script>", re.IGNORECASE | re.DOTALL)
+UNESCAPED = re.compile(r"\{\{[^}]*\|\s*safe\b[^}]*\}\}|\{%\s*autoescape off")
+# Django's own templates print these so: they are words of our code, never of a person.
+OUR_WORDS = ("help_text|safe", "fieldset.description|safe")
+
+
+def test_pages_have_nothing_inline() -> None:
+    """The content security policy would refuse it, and only where somebody looks."""
+    inline = [source.path for source in PAGES if INLINE.search(source.text)]
+    inline += [
+        source.path
+        for source in PAGES
+        for attributes, content in SCRIPT.findall(source.text)
+        if "src=" not in attributes or content.strip()
+    ]
+    assert inline == []
+
+
+def test_templates_escape_everything_a_person_wrote() -> None:
+    found = {source.path: UNESCAPED.findall(source.text) for source in TEMPLATES}
+    assert [
+        (path, tag) for path, tags in found.items() for tag in tags if not any(words in tag for words in OUR_WORDS)
+    ] == []
+
+
+def test_scripts_build_no_markup_from_text() -> None:
+    risky = re.compile(r"\.(inner|outer)HTML\b|insertAdjacentHTML|document\.write|\beval\(|new Function")
+    assert [source.path for source in _sources("static", suffix=".js") if risky.search(source.text)] == []
