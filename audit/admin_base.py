@@ -4,7 +4,7 @@ from typing import Any, NoReturn
 
 from django.contrib import admin
 from django.db.models import Model
-from django.http import Http404, HttpRequest
+from django.http import Http404, HttpRequest, HttpResponse
 
 
 class AuditedAdmin(admin.ModelAdmin):
@@ -13,6 +13,17 @@ class AuditedAdmin(admin.ModelAdmin):
     actions = None
     list_per_page = 50
     show_full_result_count = False
+    empty_value_display = "—"
+    list_title = ""  # what people call the page, where it is not the plural of the model
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        return super().changelist_view(request, {"list_title": self.list_title, **(extra_context or {})})
+
+    def changeform_view(
+        self, request: HttpRequest, object_id: str | None = None, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponse:
+        context = {"list_title": self.list_title, **(extra_context or {})}
+        return super().changeform_view(request, object_id, form_url, context)
 
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return False

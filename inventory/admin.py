@@ -1,12 +1,14 @@
 """The inventory's pages in the admin site: lists here, the pages of one key in `views`."""
 
+from datetime import datetime
 from typing import Any
+from urllib.parse import urlencode
 
 from django.contrib import admin
-from django.db.models import QuerySet
+from django.db.models import Count, Q, QuerySet
 from django.forms import ModelForm
 from django.http import HttpRequest, HttpResponse
-from django.urls import URLPattern, path
+from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -15,20 +17,42 @@ from audit.actor import actor_of
 from audit.admin_base import AuditedAdmin, ReadOnlyAdmin
 from inventory import services, views
 from inventory.chips import Chip, due_chip, state_chip
-from inventory.filters import LatenessFilter, MissingFilter
+from inventory.filters import ClauseFilter, LatenessFilter, MissingFilter, OwnerFilter, ServiceFilter
 from inventory.forms import OwnerForm, ServiceForm
 from inventory.models import Key, Owner, PolicyClause, Service
+from inventory.states import CAN_BE_OVERDUE
+from inventory.terms import Access, KeyKind
 
 
 def chip(shown: Chip) -> SafeString:
     return format_html('<span class="chip {}">{}</span>', shown.look, shown.words)
 
 
+def list_link(count: int, **chosen: object) -> SafeString:
+    """Return a number that links to the keys it counts."""
+    query = urlencode(chosen)
+    return format_html('<a href="{}?{}">{}</a>', reverse("admin:inventory_key_changelist"), query, f"{count:,}")
+
+
+def _late_keys(now: datetime) -> Count:
+    return Count("keys", filter=Q(keys__rotate_by__lte=now, keys__state__in=CAN_BE_OVERDUE))
+
+
 @admin.register(Key)
 class KeyAdmin(AuditedAdmin):
-    list_display = ("key", "state_now", "environment", "algorithm", "owner", "age", "due")
+    list_title = "Inventory"
+    list_display = ("key", "state_now", "environment", "algorithm_name", "owner", "age", "due")
     list_display_links = ("key",)
-    list_filter = (LatenessFilter, "environment", "kind", "state", MissingFilter)
+    list_filter = (
+        LatenessFilter,
+        "environment",
+        "kind",
+        "state",
+        MissingFilter,
+        OwnerFilter,
+        ServiceFilter,
+        ClauseFilter,
+    )
     list_select_related = ("owner", "service", "winning_clause")
     search_fields = ("search_text",)
     search_help_text = "Name, service, person, algorithm, place"
@@ -61,32 +85,51 @@ class KeyAdmin(AuditedAdmin):
     @admin.display(description="Key", ordering="name")
     def key(self, key: Key) -> SafeString:
         service = f" · {key.service}" if key.service else ""
-        return format_html("{}<small>{}{}</small>", key.name, key.get_kind_display(), service)
+        return format_html('{}<span class="sub">{}{}</span>', key.name, key.get_kind_display(), service)
 
     @admin.display(description="State", ordering="state")
     def state_now(self, key: Key) -> SafeString:
         return chip(state_chip(key.state))
 
+    @admin.display(description="Algorithm", ordering="algorithm")
+    def algorithm_name(self, key: Key) -> SafeString | None:
+        return format_html('<span class="mono">{}</span>', key.algorithm) if key.algorithm else None
+
     @admin.display(description="Age", ordering="created_on")
-    def age(self, key: Key) -> str:
+    def age(self, key: Key) -> SafeString | str:
         since = key.last_rotated_on or key.created_on
-        return f"{(timezone.now().date() - since).days:,} d" if since else "unknown"
+        return f"{(timezone.now().date() - since).days:,} d" if since else chip(Chip("soon", "unknown"))
 
     @admin.display(description="Due", ordering="rotate_by")
     def due(self, key: Key) -> SafeString:
-        because = str(key.winning_clause or "no clause demands a rotation")
-        return format_html("{}<small>{}</small>", chip(due_chip(key.rotate_by, key.state, timezone.now())), because)
+        shown = chip(due_chip(key.rotate_by, key.state, timezone.now()))
+        return format_html('{}<span class="sub">{}</span>', shown, key.winning_clause) if key.winning_clause else shown
 
 
 @admin.register(Owner)
 class OwnerAdmin(AuditedAdmin):
     form = OwnerForm
-    list_display = ("handle", "kind", "mail", "is_active")
+    list_display = ("handle", "kind", "mail", "key_count", "late_count", "is_active")
     list_filter = ("kind", "is_active")
     search_fields = ("handle", "mail")
 
     def has_change_permission(self, request: HttpRequest, obj: Owner | None = None) -> bool:  # type: ignore[override]
         return False
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Owner]:
+        found: QuerySet[Owner] = super().get_queryset(request)
+        return found.annotate(keys_held=Count("keys"), keys_late=_late_keys(timezone.now()))
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Owner | None = None) -> tuple[str, ...]:
+        return ("key_count", "late_count") if obj else ()
+
+    @admin.display(description="Keys", ordering="keys_held")
+    def key_count(self, owner: Owner) -> SafeString:
+        return list_link(owner.keys_held, owner=owner.pk)  # type: ignore[attr-defined]
+
+    @admin.display(description="Overdue", ordering="keys_late")
+    def late_count(self, owner: Owner) -> SafeString:
+        return list_link(owner.keys_late, owner=owner.pk, due="overdue")  # type: ignore[attr-defined]
 
     def save_model(self, request: HttpRequest, obj: Owner, form: ModelForm, change: bool) -> None:  # type: ignore[override]  # noqa: FBT001
         saved = services.register_owner(
@@ -98,11 +141,26 @@ class OwnerAdmin(AuditedAdmin):
 @admin.register(Service)
 class ServiceAdmin(AuditedAdmin):
     form = ServiceForm
-    list_display = ("name", "description")
+    list_display = ("name", "description", "key_count", "late_count")
     search_fields = ("name",)
 
     def has_change_permission(self, request: HttpRequest, obj: Service | None = None) -> bool:  # type: ignore[override]
         return False
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Service]:
+        found: QuerySet[Service] = super().get_queryset(request)
+        return found.annotate(keys_held=Count("keys"), keys_late=_late_keys(timezone.now()))
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Service | None = None) -> tuple[str, ...]:
+        return ("key_count", "late_count") if obj else ()
+
+    @admin.display(description="Keys", ordering="keys_held")
+    def key_count(self, service: Service) -> SafeString:
+        return list_link(service.keys_held, service=service.pk)  # type: ignore[attr-defined]
+
+    @admin.display(description="Overdue", ordering="keys_late")
+    def late_count(self, service: Service) -> SafeString:
+        return list_link(service.keys_late, service=service.pk, due="overdue")  # type: ignore[attr-defined]
 
     def save_model(self, request: HttpRequest, obj: Service, form: ModelForm, change: bool) -> None:  # type: ignore[override]  # noqa: FBT001
         saved = services.register_service(
@@ -113,17 +171,39 @@ class ServiceAdmin(AuditedAdmin):
 
 @admin.register(PolicyClause)
 class PolicyClauseAdmin(ReadOnlyAdmin):
-    list_display = ("label", "document", "demand", "requirement", "is_in_force")
+    list_display = ("label", "demand", "requirement", "won_count", "is_in_force")
     list_filter = ("source", "is_in_force")
+    fields = readonly_fields = (
+        "document",
+        "section",
+        "text",
+        "requirement",
+        "demand",
+        "covers",
+        "won_count",
+        "is_in_force",
+    )
 
     @admin.display(description="Clause", ordering="source")
-    def label(self, clause: PolicyClause) -> str:
-        return clause.label
+    def label(self, clause: PolicyClause) -> SafeString:
+        return format_html('{}<span class="sub">{}</span>', clause.label, clause.document)
 
     @admin.display(description="Demands", ordering="longest_age_days")
     def demand(self, clause: PolicyClause) -> str:
         age = [f"rotation every {clause.longest_age_days} days"] if clause.longest_age_days else []
         return "; ".join([*age, *(f"after {event}" for event in clause.on_events)])
 
+    @admin.display(description="Speaks of")
+    def covers(self, clause: PolicyClause) -> str:
+        kinds = [str(KeyKind(kind).label) for kind in clause.kinds]
+        access = [f"access to {Access(opened).label}" for opened in clause.access]
+        said = (kinds, clause.environments, clause.classifications, access)
+        return "; ".join(", ".join(values) for values in said if values) or "every key"
+
+    @admin.display(description="Decides for", ordering="keys_decided")
+    def won_count(self, clause: PolicyClause) -> SafeString:
+        return list_link(clause.keys_decided, clause=clause.pk)  # type: ignore[attr-defined]
+
     def get_queryset(self, request: HttpRequest) -> QuerySet[PolicyClause]:
-        return PolicyClause.objects.order_by("source", "section", "code")
+        clauses = PolicyClause.objects.annotate(keys_decided=Count("keys_won"))
+        return clauses.order_by("source", "section", "code")

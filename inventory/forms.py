@@ -1,7 +1,7 @@
 """What people enter. Forms parse and check shapes; every rule is in the services."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from django import forms
 from django.conf import settings
@@ -14,7 +14,30 @@ from inventory.recognise.text import folded
 ENTERED: tuple[str, ...] = tuple(name for name in FACTS if name not in {"parent", "labels"})
 
 
-class ReasonForm(forms.Form):
+class Group(NamedTuple):
+    """Fields that stand together on a page, under a heading."""
+
+    title: str
+    fields: Sequence[tuple[forms.BoundField, bool]]  # whether the record is incomplete without it
+
+
+class GroupedForm(forms.BaseForm):
+    """A form that says how a page is to arrange it."""
+
+    GROUPS: Sequence[tuple[str, Sequence[str]]] = ()
+    WANTED: frozenset[str] = frozenset()  # may be left empty, but then it is a finding
+
+    @property
+    def groups(self) -> list[Group]:
+        """Return the visible fields in groups; a form without groups is one of them."""
+        groups = self.GROUPS or [("", list(self.fields))]
+        return [
+            Group(title, [(self[name], name in self.WANTED) for name in names if name in self.fields])
+            for title, names in groups
+        ]
+
+
+class ReasonForm(GroupedForm, forms.Form):
     """A decision and why it is taken."""
 
     reason = forms.CharField(
@@ -22,8 +45,19 @@ class ReasonForm(forms.Form):
     )
 
 
-class KeyForm(forms.ModelForm):
+class KeyForm(GroupedForm, forms.ModelForm):
     """The facts of a key. `revision` tells the service which state of the record the person was looking at."""
+
+    GROUPS = (
+        ("What it is", ("name", "kind", "purpose", "algorithm", "size_bits", "generation_method")),
+        ("Who answers for it", ("owner", "creator", "service", "is_shared")),
+        ("Since when", ("state", "created_on", "last_rotated_on", "never_rotated")),
+        ("Where it is kept", ("storage_medium", "storage_location", "runbook_url", "is_exportable")),
+        ("What it protects", ("environment", "classification", "access", "tenant", "integration", "secret_name")),
+        ("Notes", ("notes",)),
+        ("Why", ("reason",)),
+    )
+    WANTED = frozenset({"owner", "creator", "service", "created_on", "last_rotated_on", "environment"})
 
     revision = forms.IntegerField(widget=forms.HiddenInput, required=False)
     reason = forms.CharField(
@@ -40,6 +74,13 @@ class KeyForm(forms.ModelForm):
             "last_rotated_on": forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d"),
             "purpose": forms.Textarea(attrs={"rows": 2}),
             "notes": forms.Textarea(attrs={"rows": 3}),
+        }
+        labels = {
+            "last_rotated_on": "Last rotated",
+            "access": "Opens",
+            "is_shared": "Shared by several people or services",
+            "is_exportable": "Can be exported from there",
+            "secret_name": "Name of the internal secret",
         }
         help_texts = {
             "name": "Exact and unique: imports recognise the key by it.",

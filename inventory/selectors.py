@@ -49,10 +49,12 @@ class Posture:
 def posture(now: datetime) -> Posture:
     """Count the inventory at an instant. Queries: 1."""
     late = Q(rotate_by__lte=now, state__in=CAN_BE_OVERDUE)
+    soon = Q(rotate_by__gt=now, rotate_by__lte=now + SOON, state__in=CAN_BE_OVERDUE)
     counted = Key.objects.aggregate(
         keys=Count("pk"),
         overdue=Count("pk", filter=late),
-        due_soon=Count("pk", filter=Q(rotate_by__gt=now, rotate_by__lte=now + SOON, state__in=CAN_BE_OVERDUE)),
+        due_soon=Count("pk", filter=soon),
+        owners_due_soon=Count("owner", filter=soon, distinct=True),
         suspended=Count("pk", filter=Q(state=State.SUSPENDED)),
         compromised=Count("pk", filter=Q(state=State.COMPROMISED)),
         without_owner=Count("pk", filter=Q(owner__isnull=True)),
@@ -88,10 +90,7 @@ def due_by_week(now: datetime, weeks: int) -> list[Week]:
     """
     monday = (now - timedelta(days=now.weekday())).replace(hour=0, minute=0, second=0, microsecond=0)
     starts = [monday + timedelta(weeks=number) for number in range(weeks)]
-    counts = {
-        f"week{number}": Count("pk", filter=Q(rotate_by__gte=start, rotate_by__lt=start + timedelta(weeks=1)))
-        for number, start in enumerate(starts)
-    }
+    counts = {f"week{number}": Count("pk", filter=due_in_week(start, now)) for number, start in enumerate(starts)}
     found = Key.objects.filter(
         state__in=CAN_BE_OVERDUE, rotate_by__gt=now, rotate_by__lt=starts[-1] + timedelta(weeks=1)
     ).aggregate(**counts)

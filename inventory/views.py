@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from django.conf import settings
 from django.contrib import messages
 from django.contrib.admin import ModelAdmin
 from django.core.exceptions import PermissionDenied, ValidationError
@@ -17,17 +18,19 @@ from django.utils import timezone
 from audit.actor import actor_of
 from audit.selectors import timeline
 from inventory import services
-from inventory.chips import due_chip, state_chip
+from inventory.chips import Chip, due_chip, state_chip
 from inventory.errors import InventoryError
 from inventory.findings import findings
 from inventory.forms import KeyForm, ReasonForm, RegisterKeyForm, UploadForm
 from inventory.models import ImportDraft, Key
 from inventory.reading import TableError
 from inventory.selectors import events_that_rotate, verdict
-from inventory.states import State, targets
+from inventory.states import CAN_BE_OVERDUE, State, targets
+from inventory.wording import entries, label_of, labels_of, planned
 
 DRAFT_LIFETIME = timedelta(hours=1)
 TIMELINE_LENGTH = 20
+SHOWN_ROWS = 100  # of each kind in a preview; the rest is counted
 
 
 @dataclass(frozen=True)
@@ -37,18 +40,19 @@ class Page:
     title: str
     consequence: str
     verb: str
+    becomes: Chip | None = None  # the state that a decision leads to
 
 
 def dossier(admin: ModelAdmin, request: HttpRequest, pk: str) -> HttpResponse:
-    """Show everything about a key. Queries: 8, whatever the key."""
+    """Show everything about a key. Queries: at most 16, however much there is to show."""
     if not admin.has_view_permission(request):
         raise PermissionDenied
-    key = get_object_or_404(
-        Key.objects.select_related("owner", "creator", "service", "tenant", "integration", "parent"), pk=pk
-    )
+    keys = Key.objects.select_related("owner", "creator", "service", "tenant", "integration", "parent")
+    key = get_object_or_404(keys.prefetch_related("children", "notices__digest"), pk=pk)
     now = timezone.now()
     since = key.last_rotated_on or key.created_on
     may_change, may_suspend = may(request, key, "change_key"), may(request, key, "suspend_key")
+    events = timeline(key.ref, limit=TIMELINE_LENGTH + 1)
     context = {
         **admin.admin_site.each_context(request),
         "title": key.name,
@@ -62,7 +66,9 @@ def dossier(admin: ModelAdmin, request: HttpRequest, pk: str) -> HttpResponse:
         "on_events": events_that_rotate(key),
         "findings": findings(key),
         "versions": [(version, state_chip(version.state)) for version in key.versions.order_by("-number")],
-        "timeline": timeline(key.ref, limit=TIMELINE_LENGTH),
+        "timeline": entries(events[:TIMELINE_LENGTH], key),
+        "has_older": len(events) > TIMELINE_LENGTH,
+        "can_be_late": key.state in CAN_BE_OVERDUE,
         "may_edit": may_change,
         "may_suspend": may_suspend and State.SUSPENDED in targets(State(key.state)),
         "may_activate": may_change and key.state == State.PRE_ACTIVATION,
@@ -132,6 +138,7 @@ def suspend(admin: ModelAdmin, request: HttpRequest, pk: int) -> HttpResponse:
         "From now on the key must not protect anything new. Nothing is switched off where it is kept: tell the services "
         "that use it. Taking it back into use needs two people.",
         "Suspend it now",
+        state_chip(State.SUSPENDED),
     )
     return _decision(admin, request, key, page, services.suspend_key, "is suspended")
 
@@ -139,7 +146,12 @@ def suspend(admin: ModelAdmin, request: HttpRequest, pk: int) -> HttpResponse:
 def activate(admin: ModelAdmin, request: HttpRequest, pk: int) -> HttpResponse:
     """Bring a key into use."""
     key = _key_for(request, pk, "change_key")
-    page = Page(f"Activate {key.name}", "The key is in use from now on, and its age counts.", "Activate it")
+    page = Page(
+        f"Activate {key.name}",
+        "From now on it may protect things, its age counts, and it can be late.",
+        "Activate it",
+        state_chip(State.ACTIVE),
+    )
     return _decision(admin, request, key, page, services.activate_key, "is active")
 
 
@@ -156,7 +168,7 @@ def _decision(  # noqa: PLR0913, PLR0917 - the parts of one page
 
 
 def _key_for(request: HttpRequest, pk: int, permission: str) -> Key:
-    key = get_object_or_404(Key.objects.select_related("owner"), pk=pk)
+    key = get_object_or_404(Key.objects.select_related("owner", "service"), pk=pk)
     if not may(request, key, permission):
         raise PermissionDenied
     return key
@@ -220,6 +232,8 @@ def upload(admin: ModelAdmin, request: HttpRequest) -> HttpResponse:
         "title": "Import an inventory",
         "opts": admin.opts,
         "form": form,
+        "max_bytes": settings.IMPORT_MAX_BYTES,
+        "max_rows": settings.IMPORT_MAX_ROWS,
     }
     return TemplateResponse(request, "admin/inventory/key/import.html", context)
 
@@ -241,7 +255,10 @@ def preview(admin: ModelAdmin, request: HttpRequest, pk: int) -> HttpResponse:
         "draft": draft,
         "plan": plan,
         "now": now,
-        "new": [(row, key, due_chip(key.rotate_by, State.ACTIVE, now)) for row, key in plan.new],
+        "new": [(row, key, due_chip(key.rotate_by, State.ACTIVE, now)) for row, key in plan.new[:SHOWN_ROWS]],
+        "changed": planned(plan.changed[:SHOWN_ROWS]),
+        "refused": [(refusal, labels_of(refusal.field)) for refusal in plan.refused[:SHOWN_ROWS]],
+        "columns": [(header, label_of(read_as)) for header, read_as in plan.columns.items()],
     }
     return TemplateResponse(request, "admin/inventory/key/import_preview.html", context)
 

@@ -1,28 +1,25 @@
 """Bringing a file's rows into the inventory: first a plan that can be looked at, then the same plan in one transaction."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import islice
-from typing import Any, TypeVar
+from typing import Any
 
 from django.conf import settings
-from django.db import connection, transaction
-from django.db.models import Q
+from django.db import IntegrityError, connection, transaction
 
 from audit.actions import Action
 from audit.actor import Actor
+from audit.batches import batches
 from audit.canonical import JSON
-from audit.services import MAX_SUBJECTS, Subject, record
+from audit.services import Subject, record
 from inventory import lifecycle
-from inventory.errors import LessLateError
+from inventory.errors import ImportRunningError, LessLateError, PlanChangedError, StaleError
 from inventory.findings import findings
 from inventory.models import Key, KeyVersion, Owner, Service
-from inventory.models.owner import OwnerKind
 from inventory.policy import Rule
 from inventory.reading import KeyFacts, PersonRef, ReadRow, Refusal, read_inventory
-from inventory.recognise import merge_people
 from inventory.selectors import rules
 from inventory.services.keys import (
     DERIVED,
@@ -33,7 +30,9 @@ from inventory.services.keys import (
     first_version,
     registered,
     snapshot,
+    tell_again,
 )
+from inventory.services.mentioned import People, Services
 from inventory.services.owners import owner_subject, service_subject
 from inventory.states import State
 
@@ -42,9 +41,8 @@ _PLAIN_FACTS = (
     "kind", "purpose", "created_on", "last_rotated_on", "never_rotated", "environment", "algorithm", "size_bits",
     "storage_medium", "storage_location", "access", "classification", "notes",
 )  # fmt: skip
+_ROWS_AT_ONCE = 1_000
 _LESS_LATE_MEND = "Leave the record as it is until a second person can confirm it."
-_TEAM_WORDS = ("team", "oncall", "on-call", "squad", "group")
-Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,12 +88,12 @@ class Plan:
     @property
     def digest(self) -> str:
         """Return a SHA-256 over what would be written, so that a confirmation can tell that the plan is still the one shown."""
-        lines = [f"new {row} {key.name} {key.rotate_by}" for row, key in self.new]
-        lines += [f"changed {change.row} {_values(change)}" for change in self.changed]
-        lines += [f"refused {refusal.row} {refusal.field} {refusal.problem}" for refusal in self.refused]
-        lines += [f"owner {owner.handle} {owner.mail}" for owner in self.owners + self.owners_with_mail]
-        lines += [f"service {service.name}" for service in self.services]
-        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+        written: list[object] = [(row, key.name, key.rotate_by) for row, key in self.new]
+        written += [(change.row, change.key.revision, change.key.rotate_by, _values(change)) for change in self.changed]
+        written += self.refused
+        written += [(owner.handle, owner.mail) for owner in self.owners + self.owners_with_mail]
+        written += [service.name for service in self.services]
+        return hashlib.sha256("\n".join(map(repr, written)).encode()).hexdigest()
 
 
 def plan_import(*, content: bytes, now: datetime, lock: bool = False) -> Plan:
@@ -108,8 +106,9 @@ def plan_import(*, content: bytes, now: datetime, lock: bool = False) -> Plan:
     )
     plan = Plan(columns=reading.columns, ignored=reading.ignored, unchanged=len(reading.repeated))
     plan.refused.extend(reading.refusals)
-    people = _People(reading.rows, plan)
-    services = _Services(reading.rows, plan)
+    people = People(reading.people, _people_of(reading.rows))
+    services = Services(read.facts.service for read in reading.rows)
+    plan.owners, plan.owners_with_mail, plan.services = people.new, people.with_mail, services.new
     known = _known_keys({read.facts.name for read in reading.rows}, lock=lock)
     clauses = rules()
     for read in reading.rows:
@@ -117,10 +116,10 @@ def plan_import(*, content: bytes, now: datetime, lock: bool = False) -> Plan:
         key = known.get(read.facts.name)
         if key is None:
             key = Key(name=read.facts.name, **said)
-            derive(key, clauses, now=now)
+            derive(key, clauses)
             plan.new.append((read.row, key))
         else:
-            _plan_change(plan, read.row, key, said, clauses, now)
+            _plan_change(plan, read.row, key, said, clauses)
     plan.refused.sort(key=lambda refusal: (refusal.row, refusal.field))
     return plan
 
@@ -130,41 +129,45 @@ def _known_keys(names: set[str], *, lock: bool) -> dict[str, Key]:
     return {key.name: key for key in (keys.select_for_update(of=("self",)) if lock else keys)}
 
 
-def _plan_change(
-    plan: Plan, row: int, key: Key, said: Mapping[str, Any], clauses: Sequence[Rule], now: datetime
-) -> None:
+def _people_of(rows: Sequence[ReadRow]) -> set[PersonRef]:
+    return {ref for read in rows for ref in (read.facts.creator, read.facts.owner) if ref}
+
+
+def _plan_change(plan: Plan, row: int, key: Key, said: Mapping[str, Any], clauses: Sequence[Rule]) -> None:
     changes = differing(key, said)
     if not changes:
         plan.unchanged += 1
         return
-    before = snapshot(key)
+    if problem := _contradiction(key, changes):
+        plan.refused.append(Refusal(row=row, field="last_rotated_on", problem=problem[0], mend=problem[1]))
+        return
     if "last_rotated_on" in changes and key.never_rotated:
         changes["never_rotated"] = False
-    problem = _contradiction(key, changes)
+    before = snapshot(key)
     try:
-        change_facts(key, changes, clauses, now=now)
+        change_facts(key, changes, clauses)
     except LessLateError as error:
-        problem = Refusal(row=row, field=", ".join(changes), problem=str(error), mend=_LESS_LATE_MEND)
-    if problem:
-        plan.refused.append(replace(problem, row=row))
+        plan.refused.append(Refusal(row=row, field=", ".join(changes), problem=str(error), mend=_LESS_LATE_MEND))
     else:
         plan.changed.append(Change(row=row, key=key, before=before, fields=tuple(changes)))
 
 
-def _contradiction(key: Key, changes: Mapping[str, Any]) -> Refusal | None:
-    """Return what a row says against the record that cannot be true together with it."""
+def _contradiction(key: Key, changes: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Return what a row says of dates that cannot be true together with the record, and how to mend it."""
     created = changes.get("created_on", key.created_on)
     rotated = changes.get("last_rotated_on", key.last_rotated_on)
     if changes.get("never_rotated") and key.last_rotated_on:
-        problem = f"says never, but the record has a rotation on {key.last_rotated_on}"
-        return Refusal(row=0, field="last_rotated_on", problem=problem, mend="Enter the date of the last rotation.")
+        problem = f"The row says that the key was never rotated; the record has a rotation on {key.last_rotated_on}."
+        return problem, "Enter the date of the last rotation."
     if created and rotated and rotated < created:
-        problem = f"last rotated {rotated} lies before creation {created}"
-        return Refusal(row=0, field="last_rotated_on", problem=problem, mend="Correct the date that is wrong.")
+        problem = (
+            f"Together with the record, the key was last rotated on {rotated}, before it was created on {created}."
+        )
+        return problem, "Correct the date that is wrong."
     return None
 
 
-def _said(facts: KeyFacts, people: "_People", services: "_Services") -> dict[str, Any]:
+def _said(facts: KeyFacts, people: People, services: Services) -> dict[str, Any]:
     """Return what a row says, as values of Key. What it leaves empty it does not say: nothing is erased by a blank."""
     said = {name: getattr(facts, name) for name in _PLAIN_FACTS}
     said |= {
@@ -175,77 +178,29 @@ def _said(facts: KeyFacts, people: "_People", services: "_Services") -> dict[str
     return {name: value for name, value in said.items() if value not in (None, "", False)}
 
 
-class _People:
-    """The owners that a file names: known ones, and those to be registered with it. Queries: 1."""
-
-    def __init__(self, rows: Iterable[ReadRow], plan: Plan) -> None:
-        refs = {ref for read in rows for ref in (read.facts.creator, read.facts.owner) if ref}
-        handles, mails = {ref.handle for ref in refs}, {ref.mail for ref in refs if ref.mail}
-        stored = Owner.objects.filter(Q(handle__in=handles) | Q(mail__in=mails))
-        self._by_handle = {owner.handle: owner for owner in stored}
-        self._by_mail = {owner.mail: owner for owner in stored if owner.mail}
-        known = {owner.handle: {owner.mail} if owner.mail else set() for owner in stored}
-        self._merged = merge_people(refs, known)
-        self._plan = plan
-        for ref in sorted(set(self._merged.values()), key=lambda one: (one.handle, one.mail)):
-            self._place(ref)
-
-    def _place(self, ref: PersonRef) -> None:
-        owner = self._by_mail.get(ref.mail) or self._by_handle.get(ref.handle)
-        if owner is None or (ref.mail and owner.mail and owner.mail != ref.mail):
-            taken = ref.handle in self._by_handle
-            owner = Owner(handle=ref.mail if taken else ref.handle, mail=ref.mail, kind=_kind_of(ref.handle))
-            self._plan.owners.append(owner)
-        elif ref.mail and not owner.mail:
-            owner.mail = ref.mail
-            self._plan.owners_with_mail.append(owner)
-        self._by_handle.setdefault(owner.handle, owner)
-        if owner.mail:
-            self._by_mail[owner.mail] = owner
-
-    def find(self, ref: PersonRef | None) -> Owner | None:
-        if ref is None:
-            return None
-        merged = self._merged[ref]
-        return self._by_mail.get(merged.mail) or self._by_handle[merged.handle]
-
-
 def _values(change: Change) -> list[str]:
     return [f"{name}={getattr(change.key, name)}" for name in change.fields]
 
 
-def _kind_of(handle: str) -> str:
-    return OwnerKind.TEAM if any(word in handle for word in _TEAM_WORDS) else OwnerKind.PERSON
-
-
-class _Services:
-    """The services that a file names. Queries: 1."""
-
-    def __init__(self, rows: Iterable[ReadRow], plan: Plan) -> None:
-        names = {read.facts.service for read in rows if read.facts.service}
-        self._by_name = {service.name: service for service in Service.objects.filter(name__in=names)}
-        for name in sorted(names - self._by_name.keys()):
-            self._by_name[name] = Service(name=name)
-            plan.services.append(self._by_name[name])
-
-    def find(self, name: str) -> Service | None:
-        return self._by_name[name] if name else None
-
-
 @transaction.atomic
-def apply_import(*, content: bytes, file_name: str, actor: Actor, reason: str, now: datetime) -> Plan:
+def apply_import(
+    *, content: bytes, file_name: str, actor: Actor, reason: str, now: datetime, expected_digest: str | None = None
+) -> Plan:
     """Plan once more and write it all, or nothing.
 
-    One import at a time (advisory lock); the keys that change are locked. Events: owner.registered, service.registered,
-    key.imported, key.edited, each for up to 1,000 records, and one inventory.imported. A file that brings nothing
-    leaves only the last. Raises: TableError.
+    One import at a time; the keys that change are locked. `expected_digest` is that of the plan which somebody saw and
+    confirmed. Events: owner.registered, owner.edited, service.registered, key.imported, key.edited, each for up to
+    1,000 records, and one inventory.imported. A file that brings nothing leaves only the last.
+    Raises: TableError, ImportRunningError, PlanChangedError; StaleError when somebody registers the same meanwhile.
     """
     _one_at_a_time()
     plan = plan_import(content=content, now=now, lock=True)
-    _write_owners(plan, actor, now)
-    _write_services(plan, actor, now)
-    _write_new(plan, actor, reason, now)
-    _write_changed(plan, actor, reason, now)
+    if expected_digest not in {None, plan.digest}:
+        raise PlanChangedError
+    try:
+        _write(plan, actor, reason, now)
+    except IntegrityError as error:
+        raise StaleError("The inventory") from error
     facts = {
         "file": file_name,
         "sha256": hashlib.sha256(content).hexdigest(),
@@ -260,48 +215,57 @@ def apply_import(*, content: bytes, file_name: str, actor: Actor, reason: str, n
 
 def _one_at_a_time() -> None:
     with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(hashtext('inventory.import'))")
+        cursor.execute("SELECT pg_try_advisory_xact_lock(hashtext('inventory.import'))")
+        (is_ours,) = cursor.fetchone()
+    if not is_ours:
+        raise ImportRunningError
+
+
+def _write(plan: Plan, actor: Actor, reason: str, now: datetime) -> None:
+    _write_owners(plan, actor, now)
+    _write_services(plan, actor, now)
+    _write_new(plan, actor, reason, now)
+    _write_changed(plan, actor, reason, now)
 
 
 def _write_owners(plan: Plan, actor: Actor, now: datetime) -> None:
     Owner.objects.bulk_create(plan.owners)
-    for chunk in _chunks(plan.owners):
-        record(Action.OWNER_REGISTERED, actor=actor, now=now, subjects=[owner_subject(owner) for owner in chunk])
+    for subjects in batches(owner_subject(owner) for owner in plan.owners):
+        record(Action.OWNER_REGISTERED, actor=actor, now=now, subjects=subjects)
     Owner.objects.bulk_update(plan.owners_with_mail, ["mail"])
-    for chunk in _chunks(plan.owners_with_mail):
-        subjects = [Subject(ref=owner.ref, before={"has_mail": False}, after={"has_mail": True}) for owner in chunk]
+    tell_again(plan.owners_with_mail)
+    given = {"before": {"has_mail": False}, "after": {"has_mail": True}}
+    for subjects in batches(Subject(ref=owner.ref, **given) for owner in plan.owners_with_mail):
         record(Action.OWNER_EDITED, actor=actor, now=now, subjects=subjects)
 
 
 def _write_services(plan: Plan, actor: Actor, now: datetime) -> None:
     Service.objects.bulk_create(plan.services)
-    for chunk in _chunks(plan.services):
-        record(Action.SERVICE_REGISTERED, actor=actor, now=now, subjects=[service_subject(one) for one in chunk])
+    for subjects in batches(service_subject(service) for service in plan.services):
+        record(Action.SERVICE_REGISTERED, actor=actor, now=now, subjects=subjects)
 
 
 def _write_new(plan: Plan, actor: Actor, reason: str, now: datetime) -> None:
-    for chunk in _chunks([key for _, key in plan.new]):
-        Key.objects.bulk_create(chunk)
-        versions = KeyVersion.objects.bulk_create([first_version(key, state=State.ACTIVE, now=now) for key in chunk])
+    keys = [key for _, key in plan.new]
+    Key.objects.bulk_create(keys, batch_size=_ROWS_AT_ONCE)
+    versions = [first_version(key, state=State.ACTIVE, now=now) for key in keys]
+    of_key = {
+        version.key.ref: version for version in KeyVersion.objects.bulk_create(versions, batch_size=_ROWS_AT_ONCE)
+    }
+    for subjects in batches(registered(key) for key in keys):
         event = record(
             Action.KEY_IMPORTED,
             actor=actor,
             now=now,
             reason=reason,
-            subjects=[registered(key) for key in chunk],
+            subjects=subjects,
             facts={"state": State.ACTIVE.value},
         )
-        lifecycle.enter(versions, state=State.ACTIVE, event=event)
+        lifecycle.enter([of_key[subject.ref] for subject in subjects], state=State.ACTIVE, event=event)
 
 
 def _write_changed(plan: Plan, actor: Actor, reason: str, now: datetime) -> None:
     for change in plan.changed:
         change.key.save(update_fields=[*change.fields, *DERIVED])
-    for chunk in _chunks([edited(change.key, change.before) for change in plan.changed]):
-        record(Action.KEY_EDITED, actor=actor, now=now, reason=reason, subjects=chunk)
-
-
-def _chunks(items: Sequence[Item]) -> Iterator[list[Item]]:
-    rest = iter(items)
-    while chunk := list(islice(rest, MAX_SUBJECTS)):
-        yield chunk
+    for subjects in batches(edited(change.key, change.before) for change in plan.changed):
+        record(Action.KEY_EDITED, actor=actor, now=now, reason=reason, subjects=subjects)

@@ -7,6 +7,7 @@ from typing import Any, cast
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
+from django.db.models import F
 
 from audit.actions import Action
 from audit.actor import Actor
@@ -21,7 +22,7 @@ from inventory.errors import (
     SecondPersonError,
     StaleError,
 )
-from inventory.models import Key, KeyVersion
+from inventory.models import Key, KeyVersion, Owner
 from inventory.policy import Rule, judge, makes_less_late
 from inventory.recognise import holds_key_material
 from inventory.selectors import rules
@@ -202,6 +203,13 @@ def _first_notice_at(rotate_by: datetime | None) -> datetime | None:
     return rotate_by and rotate_by - timedelta(days=max(settings.NOTICE_DAYS))
 
 
+def tell_again(owners: Sequence[Owner]) -> None:
+    """Make the next run tell these owners of their keys, now that they can be told. Queries: 1, none for nobody."""
+    if owners:
+        first = F("rotate_by") - timedelta(days=max(settings.NOTICE_DAYS))
+        Key.objects.filter(owner__in=owners).update(next_notice_at=first)
+
+
 def first_version(key: Key, *, state: State, now: datetime) -> KeyVersion:
     """Build, without saving, the version that a newly registered key has: the generation that is in use today."""
     since = key.last_rotated_on or key.created_on
@@ -231,7 +239,7 @@ def _plain(key: Key, name: str) -> JSON:
         pk = getattr(key, f"{name}_id")
         return f"{REFERENCES[name]}:{pk}" if pk else None
     value = getattr(key, name)
-    return value.isoformat() if isinstance(value, date) else cast(JSON, value)
+    return value.isoformat() if isinstance(value, date) else cast("JSON", value)
 
 
 def require(reason: str) -> None:

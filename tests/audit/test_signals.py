@@ -1,9 +1,11 @@
 """Signing in, signing out and being refused leave events."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import pytest
 from django.contrib.auth import authenticate, login, logout
+from django.contrib.auth.models import AnonymousUser
 from django.http import HttpRequest
 from django.test import Client, RequestFactory
 
@@ -16,7 +18,7 @@ from tests.conftest import PASSWORD
 def request(client: Client) -> HttpRequest:
     """Return a sign-in request of a stranger, as the middleware leaves it."""
     made = RequestFactory().post("/login/?next=/keys/")
-    made.session = client.session
+    made.session, made.user = client.session, AnonymousUser()
     made.actor = Actor(  # type: ignore[attr-defined]
         kind="anonymous",
         id="anonymous",
@@ -62,10 +64,12 @@ def test_a_refused_sign_in_names_a_known_person_only(
 
 
 @pytest.mark.django_db
-def test_a_deactivated_person_is_not_named(bob: User, client: Client, seal_events: Callable[[], None]) -> None:
-    bob.is_active = False
-    User.objects.bulk_update([], ["is_active"])
-    assert authenticate(request(client), username="nobody", password="wrong") is None
+def test_a_deactivated_person_is_not_named(
+    bob: User, client: Client, seal_events: Callable[[], None], as_role: Callable[[str], AbstractContextManager[None]]
+) -> None:
+    with as_role("command"):
+        User.objects.update(is_active=False)
+    assert authenticate(request(client), username="bob", password=PASSWORD) is None
     seal_events()
     (event,) = selectors.events()
     assert event.said is not None

@@ -87,9 +87,12 @@ class Terminal:
         return found
 
     def child(self, words: str) -> int:
-        """Return the process number of the direct child whose command line has these words."""
-        every = processes()
-        return next(pid for pid, line in self.children().items() if words in line and every[pid][0] == self.process.pid)
+        """Return the process number of the direct child whose command line has these words, once there is one."""
+        wait(lambda: bool(self._direct(words)), 20, self.text)
+        return self._direct(words)[0]
+
+    def _direct(self, words: str) -> list[int]:
+        return [pid for pid, (up, line) in processes().items() if words in line and up == self.process.pid]
 
     def close(self) -> None:
         if self.process.poll() is None:

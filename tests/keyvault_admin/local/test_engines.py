@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
@@ -10,6 +11,15 @@ import redis
 
 from keyvault_admin.local.engines import LOGINS, Engines, read_env
 from keyvault_admin.local.errors import LocalError
+from tests.keyvault_admin.local.conftest import make_var, remove_var
+
+
+@pytest.fixture(scope="module")
+def var() -> Iterator[Path]:
+    """One folder for all tests here: making a cluster is the slow part, and each test leaves the data whole."""
+    folder = make_var()
+    yield folder
+    remove_var(folder)
 
 
 def test_start_keeps_secrets_ports_and_data(var: Path) -> None:
@@ -18,13 +28,16 @@ def test_start_keeps_secrets_ports_and_data(var: Path) -> None:
         with psycopg.connect(first["DATABASE_URL_MIGRATOR"]) as connection:
             connection.execute("SET ROLE keyvault_owner")
             connection.execute("CREATE TABLE kept AS SELECT 42 AS answer")
-        redis.Redis.from_url(first["CELERY_BROKER_URL"]).set("kept", "42")
+        with redis.Redis.from_url(first["CELERY_BROKER_URL"]) as client:
+            client.set("kept", "42")
         pids = [engine.process.pid for engine in engines.all]
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
     with Engines(var, durable=False) as engines:
         assert engines.values == first
-        assert engines.postgres.connect("keyvault").execute("SELECT answer FROM kept").fetchone() == (42,)
-        assert redis.Redis.from_url(first["CELERY_BROKER_URL"]).get("kept") == b"42"
+        with engines.postgres.connect("keyvault") as connection:
+            assert connection.execute("SELECT answer FROM kept").fetchone() == (42,)
+        with redis.Redis.from_url(first["CELERY_BROKER_URL"]) as client:
+            assert client.get("kept") == b"42"
 
 
 def test_start_shows_no_secret_to_other_users(var: Path) -> None:
@@ -47,7 +60,7 @@ def test_start_listens_on_loopback_with_passwords_only(var: Path) -> None:
         with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
             psycopg.connect(f"postgres://keyvault_web:wrong@127.0.0.1:{port}/keyvault")
         with pytest.raises(psycopg.OperationalError, match="permission denied for database"):
-            psycopg.connect(engines.values["DATABASE_URL_WEB"].replace("/keyvault", "/postgres"))
+            psycopg.connect(engines.values["DATABASE_URL_WEB"].rpartition("/")[0] + "/postgres")
         with pytest.raises(redis.exceptions.AuthenticationError):
             redis.Redis(port=engines.valkey.port).ping()
         with engines.postgres.connect() as superuser:
@@ -103,11 +116,13 @@ def test_start_leaves_strangers_alone_whose_number_a_dead_server_had(var: Path) 
 def test_start_shows_the_last_words_of_an_engine_that_dies(var: Path) -> None:
     with Engines(var, durable=False) as engines:
         broken = engines.places.engines / "postgres" / "data" / "postgresql.conf"
+    whole = broken.read_text(encoding="utf-8")
     broken.write_text("shared_buffers = plenty\n", encoding="utf-8")
     with pytest.raises(LocalError, match=r'PostgreSQL stopped at its start(.|\n)*"shared_buffers": "plenty"'):
         Engines(var, durable=False).__enter__()
     with pytest.raises(redis.exceptions.ConnectionError):
         redis.Redis.from_url(read_env(var / "local.env")["CELERY_BROKER_URL"]).ping()
+    broken.write_text(whole, encoding="utf-8")
 
 
 def test_start_refuses_data_of_another_version(var: Path) -> None:
@@ -116,3 +131,4 @@ def test_start_refuses_data_of_another_version(var: Path) -> None:
     version.write_text("17\n", encoding="utf-8")
     with pytest.raises(LocalError, match=r"made by PostgreSQL 17.*Move that folder away"):
         Engines(var, durable=False).__enter__()
+    version.write_text("18\n", encoding="utf-8")

@@ -48,8 +48,7 @@ def test_up_serves_survives_deaths_and_ends_with_its_parent(var: Path, terminals
 def kill_and_see_it_return(terminal: Terminal, words: str) -> None:
     before = terminal.child(words)
     os.kill(before, signal.SIGKILL)
-    returned = lambda: any(words in line for pid, line in terminal.children().items() if pid > before)  # noqa: E731
-    wait(returned, 20, terminal.text)
+    wait(lambda: words in "".join(terminal.children().values()) and terminal.child(words) != before, 20, terminal.text)
 
 
 def test_up_stops_in_order_on_interrupt(var: Path, terminals: list[Terminal]) -> None:

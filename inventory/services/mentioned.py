@@ -1,0 +1,97 @@
+"""Whom and what a file names: records that exist, and those to be registered with it."""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable
+
+from django.db.models import F, Func, Q, Value
+
+from inventory.models import Owner, Service
+from inventory.models.owner import OwnerKind
+from inventory.reading import PersonRef
+from inventory.recognise import merge_people
+
+_TEAM = re.compile(r"(?<![a-z])(?:team|on-?call|squad|group)(?![a-z])")
+
+
+class People:
+    """The owners that a file names. Queries: 1.
+
+    `named` is everybody in the file, so that one who is named in a refused row is told apart from a namesake too;
+    `used` are those whom its good rows name, and the only ones that are registered.
+    """
+
+    def __init__(self, named: Iterable[PersonRef], used: Iterable[PersonRef]) -> None:
+        refs = set(named) | set(used)
+        bare = {PersonRef(handle=ref.handle, mail="") for ref in refs}
+        stored = _stored(refs)
+        self.new: list[Owner] = []
+        self.with_mail: list[Owner] = []  # known ones whose address the file gives
+        self._by_handle = {owner.handle: owner for owner in stored}
+        self._by_mail = {owner.mail: owner for owner in stored if owner.mail}
+        self._merged = merge_people(refs | bare, _addresses(stored))
+        for ref in sorted({self._merged[ref] for ref in used}, key=lambda one: (one.handle, one.mail)):
+            if self._known(ref) is None:
+                self._register(ref)
+
+    def find(self, ref: PersonRef | None) -> Owner | None:
+        """Return the owner of a ref out of `used`: by address, else by handle, else by the only address with it."""
+        if ref is None:
+            return None
+        namesake = None if ref.mail else self._by_handle.get(ref.handle)
+        return namesake or self._known(self._merged[ref])
+
+    def _known(self, ref: PersonRef) -> Owner | None:
+        return self._by_mail.get(ref.mail) if ref.mail else self._by_handle.get(ref.handle)
+
+    def _register(self, ref: PersonRef) -> None:
+        """Take an owner for a ref that has none: the one of that handle, if the address can only be theirs."""
+        owner = self._by_handle.get(ref.handle)
+        is_theirs = self._merged[PersonRef(handle=ref.handle, mail="")] == ref
+        if owner is None and (is_theirs or not ref.mail):
+            owner = Owner(handle=ref.handle, mail=ref.mail, kind=_kind_of(ref.handle))
+            self.new.append(owner)
+        elif owner is not None and is_theirs and not owner.mail:
+            owner.mail = ref.mail
+            self.with_mail.append(owner)
+        else:  # several people have that handle: each goes by the address
+            owner = Owner(handle=ref.mail, mail=ref.mail, kind=_kind_of(ref.handle))
+            self.new.append(owner)
+        self._by_handle[owner.handle] = owner
+        if owner.mail:
+            self._by_mail[owner.mail] = owner
+
+
+def _stored(refs: set[PersonRef]) -> list[Owner]:
+    """Return every owner with one of these handles or addresses, or with an address that begins with a handle."""
+    handles, mails = {ref.handle for ref in refs}, {ref.mail for ref in refs if ref.mail}
+    local_part = Func(F("mail"), Value("@"), Value(1), function="split_part")
+    owners = Owner.objects.alias(local_part=local_part).order_by("pk")
+    return list(owners.filter(Q(handle__in=handles) | Q(mail__in=mails) | Q(local_part__in=handles)))
+
+
+def _addresses(stored: Iterable[Owner]) -> dict[str, set[str]]:
+    """Return for each handle the addresses of its owner, and of those whose address begins with it."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for owner in stored:
+        if owner.mail:
+            found[owner.handle].add(owner.mail)
+            found[owner.mail.partition("@")[0]].add(owner.mail)
+    return found
+
+
+def _kind_of(handle: str) -> str:
+    return OwnerKind.TEAM if _TEAM.search(handle) else OwnerKind.PERSON
+
+
+class Services:
+    """The services that a file names. Queries: 1."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        wanted = {name for name in names if name}
+        self._by_name = {service.name: service for service in Service.objects.filter(name__in=wanted)}
+        self.new = [Service(name=name) for name in sorted(wanted - self._by_name.keys())]
+        self._by_name |= {service.name: service for service in self.new}
+
+    def find(self, name: str) -> Service | None:
+        return self._by_name[name] if name else None
