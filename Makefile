@@ -21,8 +21,8 @@ demo: setup ## run everything on this machine with a demo inventory, at http://l
 test: setup ## lint and the whole test suite on real engines (ARGS=… for pytest)
 	@.ci/test $(ARGS)
 
-test-full: setup ## the same with the large figures; for nights
-	@HYPOTHESIS_PROFILE=full .ci/test $(ARGS)
+test-full: setup ## the same with ten times the examples of each property test; for nights
+	@.ci/test -p tests.full --timeout=1800 $(ARGS)
 
 lint: setup ## every static check; needs no database
 	@$(PY) .ci/lint.py

@@ -69,6 +69,7 @@ class EventChangeList(ChangeList):
 
 @admin.register(Event)
 class EventAdmin(ReadOnlyAdmin):
+    list_title = "Audit log"
     list_display = ("number", "server_time", "what_happened", "who", "outcome")
     list_display_links = ("number", "what_happened")
     list_filter = (ActionFilter, OutcomeFilter)

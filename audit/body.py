@@ -9,16 +9,16 @@ digits or "": the HMAC of the identity that stands sealed beside the event. A ne
 another function here; what was written in this one stays readable.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+from audit import canonical
 from audit.actions import Action, Outcome
 from audit.actor import Actor, Identity
-from audit.canonical import JSON, canonical, parse_timestamp, timestamp
+from audit.canonical import JSON, parse_timestamp, timestamp
 from audit.errors import AuditError
 
 VERSION = 1
@@ -76,7 +76,7 @@ def compose(  # noqa: PLR0913 - an event has these facts
     """
     _check_subjects(subjects)
     _check_path(actor.path)
-    raw = canonical({
+    raw = canonical.canonical({
         "v": VERSION,
         "id": event_id,
         "action": action,
@@ -107,20 +107,20 @@ def compose(  # noqa: PLR0913 - an event has these facts
 def parse(raw: bytes) -> Body:
     """Return what the bytes of an event say.
 
-    Raises: AuditError when they are no body of a known version.
+    Raises: AuditError when they are not canonical, or no body of a known version.
     """
     try:
-        said = json.loads(raw)
+        said = canonical.read(raw)
         if said["v"] != VERSION:
             raise AuditError(f"The body has the unknown version {said['v']!r}.")
         return _body(said)
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise AuditError("The body of the event cannot be read.") from error
 
 
 def canonical_identity(identity: Identity) -> bytes:
     """Return the bytes of an identity that are sealed and digested."""
-    return canonical({
+    return canonical.canonical({
         "name": identity.name,
         "mail": identity.mail,
         "address": identity.address,
@@ -130,7 +130,7 @@ def canonical_identity(identity: Identity) -> bytes:
 
 def parse_identity(raw: bytes) -> Identity:
     """Return the identity that `canonical_identity` wrote."""
-    said = json.loads(raw)
+    said = canonical.read(raw)
     return Identity(name=said["name"], mail=said["mail"], address=said["address"], agent=said["agent"])
 
 

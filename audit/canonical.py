@@ -32,18 +32,23 @@ def canonical(payload: JSON) -> bytes:
     Raises: AuditError for U+0000, lone surrogates, floats, times without zone, and types that have no JSON form.
     """
     try:
-        return rfc8785.dumps(plain(payload))
-    except (rfc8785.CanonicalizationError, RecursionError) as error:
-        raise AuditError("The payload has no canonical form.") from error
+        return _encode(plain(payload))
+    except RecursionError as error:
+        raise AuditError("The payload is nested too deeply.") from error
 
 
-def is_canonical(raw: bytes) -> bool:
-    """Whether the bytes are the canonical form of what they say; False too for what is no JSON, or holds a float."""
+def read(raw: bytes) -> Any:  # noqa: ANN401 - any JSON
+    """Return what canonical bytes say.
+
+    Raises: AuditError when they are no JSON, hold a float, or are not the canonical form of what they say.
+    """
     try:
-        said = json.loads(raw.decode(), parse_int=_exact, parse_float=_refuse, parse_constant=_refuse)
-        return raw == (_dumps_ascii(said) if raw.isascii() else rfc8785.dumps(said))
-    except (ValueError, RecursionError):
-        return False
+        said = _DECODER.decode(raw.decode())
+        if raw == _encode(said):
+            return said
+    except (ValueError, RecursionError) as error:
+        raise AuditError("The bytes are no JSON of ours.") from error
+    raise AuditError("The bytes are not in canonical form.")
 
 
 def timestamp(moment: datetime) -> str:
@@ -105,9 +110,10 @@ def _name(name: object) -> str:
     return _text(name)
 
 
-def _dumps_ascii(said: Any) -> bytes:  # noqa: ANN401 - any JSON
-    # For ASCII without floats the C encoder writes RFC 8785, twenty times as fast as the library.
-    return json.dumps(said, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
+def _encode(said: Any) -> bytes:  # noqa: ANN401 - any JSON without floats
+    # For ASCII without floats the C encoder writes RFC 8785 too, in a tenth of the library's time.
+    raw = _ENCODER.encode(said).encode()
+    return raw if raw.isascii() else rfc8785.dumps(said)
 
 
 def _exact(digits: str) -> int:
@@ -119,3 +125,7 @@ def _exact(digits: str) -> int:
 
 def _refuse(number: str) -> NoReturn:
     raise ValueError(f"{number} is no number of ours.")
+
+
+_ENCODER = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), check_circular=False)
+_DECODER = json.JSONDecoder(parse_int=_exact, parse_float=_refuse, parse_constant=_refuse)

@@ -22,6 +22,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
+from struct import Struct
 
 from audit.canonical import parse_timestamp
 from audit.errors import AuditError
@@ -29,6 +30,9 @@ from audit.errors import AuditError
 LABEL = b"keyvault-admin/audit/event/v1\0"
 STAMP_LABEL = b"keyvault-admin/audit/stamp/v1"
 GENESIS = bytes(32)
+TIME_BYTES = slice(-28, -1)  # of a stamp; times in this form sort as bytes
+_INT64 = Struct(">q").pack
+_TWO_INT64 = Struct(">qq").pack
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,12 +47,12 @@ class Stamp:
 
 def chain_digest(previous: bytes, number: int, stamp: bytes, body: bytes) -> bytes:
     """Return the digest of an event, given that of the event before."""
-    return sha256(LABEL + previous + _numbered(number, stamp, body)).digest()
+    return sha256(b"".join((LABEL, previous, _TWO_INT64(number, len(stamp)), stamp, _INT64(len(body)), body))).digest()
 
 
 def entry(number: int, stamp: bytes, body: bytes) -> bytes:
     """Return the bytes of an event in the tree: those of the chain without the predecessor."""
-    return LABEL + _numbered(number, stamp, body)
+    return b"".join((LABEL, _TWO_INT64(number, len(stamp)), stamp, _INT64(len(body)), body))
 
 
 def leaf_digest(entry: bytes) -> bytes:
@@ -97,11 +101,3 @@ def parse_stamp(stamp: bytes) -> Stamp:
         )
     except ValueError as error:
         raise AuditError("The stamp of the event cannot be read.") from error
-
-
-def _numbered(number: int, stamp: bytes, body: bytes) -> bytes:
-    return b"".join((_int64(number), _int64(len(stamp)), stamp, _int64(len(body)), body))
-
-
-def _int64(number: int) -> bytes:
-    return number.to_bytes(8, "big", signed=True)

@@ -6,6 +6,7 @@ from urllib.parse import urlencode
 
 from django.contrib import admin
 from django.db.models import Count, Q, QuerySet
+from django.db.models.functions import Coalesce
 from django.forms import ModelForm
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, path, reverse
@@ -29,7 +30,9 @@ def chip(shown: Chip) -> SafeString:
 
 
 def list_link(count: int, **chosen: object) -> SafeString:
-    """Return a number that links to the keys it counts."""
+    """Return a number that links to the keys it counts, if there are any."""
+    if not count:
+        return format_html('<span class="third">{}</span>', 0)
     query = urlencode(chosen)
     return format_html('<a href="{}?{}">{}</a>', reverse("admin:inventory_key_changelist"), query, f"{count:,}")
 
@@ -71,15 +74,15 @@ class KeyAdmin(AuditedAdmin):
             *super().get_urls(),
         ]
 
-    def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> HttpResponse:
+    def add_view(self, request: HttpRequest, form_url: str = "", extra_context: object = None) -> HttpResponse:
         return views.register(self, request)
 
     def change_view(
-        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: object = None
     ) -> HttpResponse:
         return views.dossier(self, request, object_id)
 
-    def has_change_permission(self, request: HttpRequest, obj: Key | None = None) -> bool:  # type: ignore[override]
+    def has_change_permission(self, request: HttpRequest, obj: Key | None = None) -> bool:
         return False  # no form of the stock admin writes a key
 
     @admin.display(description="Key", ordering="name")
@@ -95,7 +98,7 @@ class KeyAdmin(AuditedAdmin):
     def algorithm_name(self, key: Key) -> SafeString | None:
         return format_html('<span class="mono">{}</span>', key.algorithm) if key.algorithm else None
 
-    @admin.display(description="Age", ordering="created_on")
+    @admin.display(description="Age", ordering=Coalesce("last_rotated_on", "created_on"))
     def age(self, key: Key) -> SafeString | str:
         since = key.last_rotated_on or key.created_on
         return f"{(timezone.now().date() - since).days:,} d" if since else chip(Chip("soon", "unknown"))
@@ -109,11 +112,11 @@ class KeyAdmin(AuditedAdmin):
 @admin.register(Owner)
 class OwnerAdmin(AuditedAdmin):
     form = OwnerForm
-    list_display = ("handle", "kind", "mail", "key_count", "late_count", "is_active")
+    list_display = ("handle", "kind", "mail", "key_count", "late_count", "active")
     list_filter = ("kind", "is_active")
     search_fields = ("handle", "mail")
 
-    def has_change_permission(self, request: HttpRequest, obj: Owner | None = None) -> bool:  # type: ignore[override]
+    def has_change_permission(self, request: HttpRequest, obj: Owner | None = None) -> bool:
         return False
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Owner]:
@@ -123,6 +126,10 @@ class OwnerAdmin(AuditedAdmin):
     def get_readonly_fields(self, request: HttpRequest, obj: Owner | None = None) -> tuple[str, ...]:
         return ("key_count", "late_count") if obj else ()
 
+    @admin.display(description="Active", boolean=True, ordering="is_active")
+    def active(self, owner: Owner) -> bool:
+        return owner.is_active
+
     @admin.display(description="Keys", ordering="keys_held")
     def key_count(self, owner: Owner) -> SafeString:
         return list_link(owner.keys_held, owner=owner.pk)  # type: ignore[attr-defined]
@@ -131,7 +138,7 @@ class OwnerAdmin(AuditedAdmin):
     def late_count(self, owner: Owner) -> SafeString:
         return list_link(owner.keys_late, owner=owner.pk, due="overdue")  # type: ignore[attr-defined]
 
-    def save_model(self, request: HttpRequest, obj: Owner, form: ModelForm, change: bool) -> None:  # type: ignore[override]  # noqa: FBT001
+    def save_model(self, request: HttpRequest, obj: Owner, form: ModelForm, change: bool) -> None:  # noqa: FBT001
         saved = services.register_owner(
             handle=obj.handle, mail=obj.mail, kind=obj.kind, actor=actor_of(request), now=timezone.now()
         )
@@ -144,7 +151,7 @@ class ServiceAdmin(AuditedAdmin):
     list_display = ("name", "description", "key_count", "late_count")
     search_fields = ("name",)
 
-    def has_change_permission(self, request: HttpRequest, obj: Service | None = None) -> bool:  # type: ignore[override]
+    def has_change_permission(self, request: HttpRequest, obj: Service | None = None) -> bool:
         return False
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Service]:
@@ -162,7 +169,7 @@ class ServiceAdmin(AuditedAdmin):
     def late_count(self, service: Service) -> SafeString:
         return list_link(service.keys_late, service=service.pk, due="overdue")  # type: ignore[attr-defined]
 
-    def save_model(self, request: HttpRequest, obj: Service, form: ModelForm, change: bool) -> None:  # type: ignore[override]  # noqa: FBT001
+    def save_model(self, request: HttpRequest, obj: Service, form: ModelForm, change: bool) -> None:  # noqa: FBT001
         saved = services.register_service(
             name=obj.name, description=obj.description, actor=actor_of(request), now=timezone.now()
         )
@@ -171,7 +178,7 @@ class ServiceAdmin(AuditedAdmin):
 
 @admin.register(PolicyClause)
 class PolicyClauseAdmin(ReadOnlyAdmin):
-    list_display = ("label", "demand", "requirement", "won_count", "is_in_force")
+    list_display = ("label", "demand", "requirement", "won_count", "in_force")
     list_filter = ("source", "is_in_force")
     fields = readonly_fields = (
         "document",
@@ -181,8 +188,12 @@ class PolicyClauseAdmin(ReadOnlyAdmin):
         "demand",
         "covers",
         "won_count",
-        "is_in_force",
+        "in_force",
     )
+
+    @admin.display(description="In force", boolean=True, ordering="is_in_force")
+    def in_force(self, clause: PolicyClause) -> bool:
+        return clause.is_in_force
 
     @admin.display(description="Clause", ordering="source")
     def label(self, clause: PolicyClause) -> SafeString:

@@ -62,8 +62,8 @@ class KeyMaterialError(InventoryError):
 
     def __init__(self, what: str) -> None:
         super().__init__(
-            f"The {what} looks like key material, which the inventory never holds. Take it out and say where the key is "
-            "kept instead. Whoever saw it may have the key, so rotate it."
+            f"The {what} looks like key material, which the inventory never holds. Take it out and say where the key "
+            "is kept instead. Whoever saw it may have the key, so rotate it."
         )
 
 

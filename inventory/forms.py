@@ -7,9 +7,9 @@ from django import forms
 from django.conf import settings
 
 from inventory.models import Key, Owner, Service
+from inventory.recognise.text import folded
 from inventory.services.keys import FACTS
 from inventory.states import State
-from inventory.recognise.text import folded
 
 ENTERED: tuple[str, ...] = tuple(name for name in FACTS if name not in {"parent", "labels"})
 
@@ -91,7 +91,7 @@ class KeyForm(GroupedForm, forms.ModelForm):
 
     @property
     def facts(self) -> dict[str, Any]:
-        return {name: self.cleaned_data[name] for name in ENTERED if name in self.cleaned_data}
+        return {name: _lines(self.cleaned_data[name]) for name in ENTERED if name in self.cleaned_data}
 
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or self.cleaned_data
@@ -104,6 +104,11 @@ class KeyForm(GroupedForm, forms.ModelForm):
 
     def _post_clean(self) -> None:
         """Leave the instance alone: the service sets the facts on a locked row and validates them there."""
+
+
+def _lines(value: Any) -> Any:  # noqa: ANN401 - whatever a field holds
+    """Undo the line ends that browsers send, so that a text nobody touched has not changed."""
+    return value.replace("\r\n", "\n") if isinstance(value, str) else value
 
 
 class RegisterKeyForm(KeyForm):

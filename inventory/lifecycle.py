@@ -1,4 +1,4 @@
-"""The only code that changes a state: it checks the table, dates the version and asks the database to write the columns."""
+"""The only code that changes a state: checks the table, dates the version, asks the database to write the columns."""
 
 from collections.abc import Sequence
 from datetime import datetime

@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, time, timedelta
 
 from inventory.terms import Access, Environment
 
-# What a key opens, for a clause that covers access to some kind of data. "either" counts as each of them: the strictest reading.
+# What a key opens, for a clause about access to some kind of data. "either" counts as each: the strictest reading.
 _OPENS: dict[str, frozenset[str]] = {
     Access.PRODUCTION: frozenset({Access.PRODUCTION}),
     Access.CUSTOMER: frozenset({Access.CUSTOMER}),

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from django.db.models import Count, Q
 
-from inventory.models import Key, PolicyClause
+from inventory.models import Key, Owner, PolicyClause
 from inventory.policy import Rule, Verdict, covers, judge
 from inventory.states import CAN_BE_OVERDUE, State
 from inventory.terms import Classification
@@ -64,10 +64,17 @@ def posture(now: datetime) -> Posture:
     return Posture(**counted)
 
 
+def held_by(owner: Owner, now: datetime) -> tuple[int, int]:
+    """Return how many keys somebody answers for, and how many of them are late. Queries: 1."""
+    late = Count("pk", filter=Q(rotate_by__lte=now, state__in=CAN_BE_OVERDUE))
+    counted = Key.objects.filter(owner=owner).aggregate(held=Count("pk"), late=late)
+    return counted["held"], counted["late"]
+
+
 def most_overdue(now: datetime, count: int) -> Sequence[Key]:
     """Return the keys that have been late for longest. Queries: 1."""
     late = Key.objects.filter(rotate_by__lte=now, state__in=CAN_BE_OVERDUE)
-    return late.select_related("owner", "service", "winning_clause").order_by("rotate_by", "pk")[:count]
+    return list(late.select_related("owner", "service", "winning_clause").order_by("rotate_by", "pk")[:count])
 
 
 @dataclass(frozen=True, kw_only=True)

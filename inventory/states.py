@@ -1,4 +1,7 @@
-"""Key states and their legal transitions, as data. Source: NIST SP 800-57 Part 1 Rev. 5 §7; T- and A-numbers as in docs/states.md."""
+"""Key states and their legal transitions, as data.
+
+Source: NIST SP 800-57 Part 1 Rev. 5 §7; T- and A-numbers as in docs/states.md.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The vocabulary of the inventory: kinds, environments, classifications, storage media. Values are stored; never rename one."""
+"""The vocabulary of the inventory. Values are stored; never rename one."""
 
 from django.db.models import TextChoices
 

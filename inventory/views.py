@@ -48,7 +48,7 @@ def dossier(admin: ModelAdmin, request: HttpRequest, pk: str) -> HttpResponse:
     if not admin.has_view_permission(request):
         raise PermissionDenied
     keys = Key.objects.select_related("owner", "creator", "service", "tenant", "integration", "parent")
-    key = get_object_or_404(keys.prefetch_related("children", "notices__digest"), pk=pk)
+    key = get_object_or_404(keys.prefetch_related("children", "notices__digest"), pk=pk if pk.isdecimal() else None)
     now = timezone.now()
     since = key.last_rotated_on or key.created_on
     may_change, may_suspend = may(request, key, "change_key"), may(request, key, "suspend_key")
@@ -77,11 +77,11 @@ def dossier(admin: ModelAdmin, request: HttpRequest, pk: str) -> HttpResponse:
 
 
 def may(request: HttpRequest, key: Key, permission: str) -> bool:
-    """Say whether the person may do this to this key: by role, or because the key is their own."""
+    """Say whether the person may do this to this key: by role, or as its owner whose role lets them change keys."""
     if request.user.has_perm(f"inventory.{permission}"):
         return True
-    owns = key.owner is not None and key.owner.user_id is not None and key.owner.user_id == request.user.pk
-    return owns and request.user.has_perm("inventory.change_own_key")
+    owns = key.owner is not None and key.owner.user_id == request.user.pk
+    return owns and request.user.has_perm("inventory.change_key")
 
 
 def register(admin: ModelAdmin, request: HttpRequest) -> HttpResponse:
@@ -135,8 +135,8 @@ def suspend(admin: ModelAdmin, request: HttpRequest, pk: int) -> HttpResponse:
     key = _key_for(request, pk, "suspend_key")
     page = Page(
         f"Suspend {key.name}",
-        "From now on the key must not protect anything new. Nothing is switched off where it is kept: tell the services "
-        "that use it. Taking it back into use needs two people.",
+        "From now on the key must not protect anything new. Nothing is switched off where it is kept: tell the "
+        "services that use it. Taking it back into use needs two people.",
         "Suspend it now",
         state_chip(State.SUSPENDED),
     )
@@ -155,7 +155,7 @@ def activate(admin: ModelAdmin, request: HttpRequest, pk: int) -> HttpResponse:
     return _decision(admin, request, key, page, services.activate_key, "is active")
 
 
-def _decision(  # noqa: PLR0913, PLR0917 - the parts of one page
+def _decision(
     admin: ModelAdmin, request: HttpRequest, key: Key, page: Page, service: Callable[..., Key], done: str
 ) -> HttpResponse:
     form = ReasonForm(request.POST or None)
@@ -174,7 +174,7 @@ def _key_for(request: HttpRequest, pk: int, permission: str) -> Key:
     return key
 
 
-def _form_page(  # noqa: PLR0913, PLR0917 - the parts of one page
+def _form_page(
     admin: ModelAdmin,
     request: HttpRequest,
     form: Any,  # noqa: ANN401 - a Form or a ModelForm
@@ -201,7 +201,7 @@ def _form_page(  # noqa: PLR0913, PLR0917 - the parts of one page
 def _show(form: Form, error: ValidationError) -> None:
     """Put what the model says beside the fields it names; the rest above them."""
     for name, sentences in error.message_dict.items():
-        form.add_error(name if name in form.fields else None, sentences)  # type: ignore[arg-type]
+        form.add_error(name if name in form.fields else None, sentences)
 
 
 def upload(admin: ModelAdmin, request: HttpRequest) -> HttpResponse:
@@ -219,7 +219,7 @@ def upload(admin: ModelAdmin, request: HttpRequest) -> HttpResponse:
         else:
             ImportDraft.objects.filter(uploaded_at__lt=now - DRAFT_LIFETIME).delete()
             draft = ImportDraft.objects.create(
-                uploaded_by_id=request.user.pk,
+                uploaded_by_id=request.user.pk,  # type: ignore[misc]  # the admin site lets nobody else in
                 uploaded_at=now,
                 file_name=form.cleaned_data["file"]["name"][:200],
                 content=content,
@@ -245,11 +245,12 @@ def preview(admin: ModelAdmin, request: HttpRequest, pk: int) -> HttpResponse:
     now = timezone.now()
     draft = get_object_or_404(ImportDraft, pk=pk, uploaded_by_id=request.user.pk, uploaded_at__gte=now - DRAFT_LIFETIME)
     content = bytes(draft.content)
-    plan = services.plan_import(content=content, now=now)
     if request.method == "POST":
-        if plan.digest == request.POST.get("plan_digest"):
+        try:
             return _confirm(request, draft, content)
-        messages.warning(request, "The inventory has changed since this preview. Look at it again before you confirm.")
+        except InventoryError as error:
+            messages.warning(request, str(error))
+    plan = services.plan_import(content=content, now=now)
     context = {**admin.admin_site.each_context(request), "title": f"Import {draft.file_name}", "opts": admin.opts}
     context |= {
         "draft": draft,
@@ -270,6 +271,7 @@ def _confirm(request: HttpRequest, draft: ImportDraft, content: bytes) -> HttpRe
         actor=actor_of(request),
         reason=draft.reason,
         now=timezone.now(),
+        expected_digest=request.POST.get("plan_digest", ""),
     )
     draft.delete()
     messages.success(request, f"{draft.file_name}: {done.summary}.")

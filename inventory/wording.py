@@ -26,7 +26,6 @@ _RECORDS: Mapping[str, type[Model]] = {
     "clause": PolicyClause,
 }
 _LABELS = {
-    "state": "State",
     "rotate_by": "To be rotated by",
     "winning_clause": "By the clause",
     "last_rotated_on": "Last rotated",
@@ -36,7 +35,7 @@ _LABELS = {
     "access_production": "Access to production data",
     "access_customer": "Access to customer-confidential data",
 }
-_ORDER = {name: number for number, name in enumerate(("state", *FACTS, "rotate_by", "winning_clause"))}
+_ORDER = {name: number for number, name in enumerate((*FACTS, "rotate_by", "winning_clause"))}
 
 
 class Line(NamedTuple):
@@ -125,7 +124,8 @@ def _entry(event: ReadEvent, subject: Subject | None, names: Mapping[str, str]) 
 
 
 def _lines(subject: Subject, names: Mapping[str, str]) -> list[Line]:
-    changed = sorted({*subject.before, *subject.after}, key=lambda name: (_ORDER.get(name, len(_ORDER)), name))
+    """Return what changed, but for the state, which the sentence tells."""
+    changed = sorted({*subject.before, *subject.after} - {"state"}, key=lambda name: (_ORDER.get(name, len(_ORDER)), name))
     lines = [
         Line(
             label_of(name),

@@ -5,13 +5,14 @@ from datetime import datetime
 from typing import Any
 
 from django.http import HttpRequest
+from django.template.defaultfilters import pluralize
 from django.urls import reverse
 from django.utils import timezone
 
 from audit import selectors as audit
 from inventory import selectors as inventory
 from inventory.chips import Chip, due_chip
-from inventory.models import Key
+from inventory.models import Key, Owner, Service
 
 WEEKS = 12
 MOST_OVERDUE = 6
@@ -32,25 +33,41 @@ class Tile:
 class Bar:
     """One week of the chart. Positions are those of its 640 x 190 drawing."""
 
+    starts_on: datetime
     label: str
     count: int
     x: int
     y: int
     height: int
+    is_peak: bool
+    url: str
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing that this person could do next."""
+
+    title: str
+    note: str
+    url: str
 
 
 def posture_context(request: HttpRequest) -> dict[str, Any]:
-    """Return what the first page shows this person, by what they may see. Queries: 6."""
+    """Return what the first page shows this person, by what they may see. Queries: 8 at most."""
     if not request.user.has_perm("inventory.view_key"):
         return {}
     now = timezone.now()
     counted = inventory.posture(now)
     overdue = inventory.most_overdue(now, MOST_OVERDUE)
+    bars = _bars(inventory.due_by_week(now, WEEKS))
     return {
         "now": now,
         "posture": counted,
+        "service_count": Service.objects.count(),
         "tiles": [*_key_tiles(counted), *_log_tile(request, now)],
-        "bars": _bars(inventory.due_by_week(now, WEEKS)),
+        "bars": bars,
+        "due_count": sum(bar.count for bar in bars),
+        "steps": _steps(request, counted, now),
         "most_overdue": [(key, _due(key, now)) for key in overdue],
         "list_url": reverse("admin:inventory_key_changelist"),
     }
@@ -65,7 +82,13 @@ def _key_tiles(counted: inventory.Posture) -> list[Tile]:
     worst = f"{counted.restricted_overdue:,} of restricted data" if counted.overdue else "nothing is late"
     return [
         Tile("Overdue", f"{counted.overdue:,}", "late" if counted.overdue else "ok", worst, f"{keys}?due=overdue"),
-        Tile("Due in 30 days", f"{counted.due_soon:,}", "soon" if counted.due_soon else "", "", f"{keys}?due=soon"),
+        Tile(
+            "Due in 30 days",
+            f"{counted.due_soon:,}",
+            "soon" if counted.due_soon else "",
+            f"{counted.owners_due_soon:,} owner{pluralize(counted.owners_due_soon)}",
+            f"{keys}?due=soon",
+        ),
         Tile(
             "Suspended",
             f"{counted.suspended:,}",
@@ -102,9 +125,63 @@ def _log_tile(request: HttpRequest, now: datetime) -> list[Tile]:
 def _bars(weeks: list[inventory.Week]) -> list[Bar]:
     """Lay the weeks out: 52 wide each, the tallest 130 high, on a base line at 160."""
     tallest = max((week.count for week in weeks), default=0) or 1
+    keys = reverse("admin:inventory_key_changelist")
     bars = []
     for number, week in enumerate(weeks):
         height = round(130 * week.count / tallest)
-        label = f"{week.starts_on:%-d %b}" if number == 0 or week.starts_on.day <= 7 else f"{week.starts_on:%-d}"  # noqa: PLR2004 - days of a week
-        bars.append(Bar(label=label, count=week.count, x=10 + 52 * number, y=160 - height, height=height))
+        begins_month = number == 0 or week.starts_on.day <= 7  # noqa: PLR2004 - days of a week
+        bars.append(
+            Bar(
+                starts_on=week.starts_on,
+                label=f"{week.starts_on:%-d %b}" if begins_month else f"{week.starts_on:%-d}",
+                count=week.count,
+                x=10 + 52 * number,
+                y=160 - height,
+                height=height,
+                is_peak=week.count == tallest,
+                url=f"{keys}?due={week.starts_on:%Y-%m-%d}",
+            )
+        )
     return bars
+
+
+def _steps(request: HttpRequest, counted: inventory.Posture, now: datetime) -> list[Step]:
+    """Say what this person could do next, the most pressing first. Queries: 2 at most."""
+    keys = reverse("admin:inventory_key_changelist")
+    may = request.user.has_perm
+    steps = _own_steps(request, now, keys)
+    if counted.compromised and may("inventory.change_key"):
+        few = f"{counted.compromised:,} key{pluralize(counted.compromised)}"
+        steps.append(
+            Step(f"Replace what is compromised: {few}", "find out what they opened", f"{keys}?state__exact=compromised")
+        )
+    if counted.overdue and may("inventory.import_keys"):
+        few = f"{counted.overdue:,} key{pluralize(counted.overdue)}"
+        note = "their owners have been told by mail; the oldest first"
+        steps.append(Step(f"See to what is overdue: {few}", note, f"{keys}?due=overdue"))
+    if counted.without_owner and may("inventory.change_key"):
+        few = f"{counted.without_owner:,} key{pluralize(counted.without_owner)}"
+        steps.append(
+            Step(f"Name an owner for {few}", "until then Security is told instead", f"{keys}?missing=owner")
+        )
+    if counted.of_unknown_age and may("inventory.change_key"):
+        few = f"{counted.of_unknown_age:,} key{pluralize(counted.of_unknown_age)}"
+        steps.append(Step(f"Find out the age of {few}", "without it no clause can date them", f"{keys}?missing=age"))
+    if may("inventory.import_keys"):
+        note = "a CSV file from any spreadsheet; you see what it would do before it does it"
+        steps.append(Step("Import an inventory", note, reverse("admin:inventory_key_import")))
+    return steps
+
+
+def _own_steps(request: HttpRequest, now: datetime, keys: str) -> list[Step]:
+    """Lead an owner to their own keys, late ones first."""
+    owner = Owner.objects.filter(user_id=request.user.pk).first()
+    if owner is None:
+        return []
+    held, late = inventory.held_by(owner, now)
+    if late:
+        note = f"of {held:,} that you answer for; the mail you got says how"
+        return [Step(f"Rotate your overdue keys: {late:,}", note, f"{keys}?owner={owner.pk}&due=overdue")]
+    if held:
+        return [Step(f"Your keys: {held:,}", "none of them is late", f"{keys}?owner={owner.pk}")]
+    return []

@@ -43,5 +43,5 @@ class DigestAdmin(ReadOnlyAdmin):
         state = DigestState(digest.state)
         return format_html('<span class="chip {}">{}</span>', _LOOKS[state], state.label)
 
-    def has_view_permission(self, request: HttpRequest, obj: Digest | None = None) -> bool:  # type: ignore[override]
+    def has_view_permission(self, request: HttpRequest, obj: Digest | None = None) -> bool:
         return request.user.has_perm("rotation.view_digest")

@@ -16,7 +16,7 @@ class DigestState(models.TextChoices):
 
 
 class Digest(models.Model):
-    """One mail to one recipient, as it was composed. Its id makes the Message-ID, so a repeated sending is recognised."""
+    """One mail to one recipient, as it was composed. Its id makes the Message-ID: a repeated sending is recognised."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     recipient = models.EmailField(max_length=254)

@@ -1,4 +1,8 @@
-"""The outbox: notices are gathered into one digest for each recipient, and digests are sent."""
+"""The outbox: notices are gathered into one digest for each recipient, and digests are sent.
+
+Notices are written in rotation.overdue. Mail cannot be delivered exactly once: a sender that dies between the server's
+"accepted" and the mark leaves a lease that runs out, and the digest goes out again under the same Message-ID.
+"""
 
 import logging
 from collections.abc import Sequence
@@ -8,60 +12,63 @@ from smtplib import SMTPException
 from urllib.parse import urlsplit
 
 from django.conf import settings
-from django.core.mail import EmailMultiAlternatives, get_connection
-from django.core.mail.backends.base import BaseEmailBackend
+from django.core.mail import EmailMultiAlternatives
 from django.db import transaction
 from django.template.loader import render_to_string
 from django.urls import reverse
 
 from audit.actions import Action
 from audit.actor import Actor
-from audit.services import MAX_SUBJECTS, Outcome, Subject, record
+from audit.batches import batches
+from audit.canonical import JSON
+from audit.services import Outcome, Subject, record
 from rotation.models import Digest, DigestState, Notice
 from rotation.selectors import recipients_waiting, to_be_sent
 
 logger = logging.getLogger(__name__)
 
-LEASE = timedelta(minutes=5)
+LEASE = timedelta(minutes=5)  # longer than a task may run (CELERY_TASK_TIME_LIMIT)
 MAX_ATTEMPTS = 12
 LISTED = 100  # keys named in one mail; the rest are counted and linked
 
 
-@transaction.atomic
 def gather(*, now: datetime) -> int:
-    """Gather the waiting notices into one digest for each recipient; return how many digests. Locks the notices."""
+    """Gather the waiting notices into one digest for each recipient; return how many digests.
+
+    A transaction for each recipient, which locks the notices: several gatherers at once share them out.
+    """
     return sum(_gather_for(recipient, now) for recipient in recipients_waiting())
 
 
+@transaction.atomic
 def _gather_for(recipient: str, now: datetime) -> bool:
     waiting = Notice.objects.filter(digest__isnull=True, recipient=recipient)
     pks = list(waiting.select_for_update(skip_locked=True).order_by("pk").values_list("pk", flat=True))
     if not pks:
         return False
-    notices = list(
-        Notice.objects.filter(pk__in=pks)
-        .select_related("key__winning_clause", "key__service")
-        .order_by("rotate_by", "pk")
-    )
-    digest = _compose(recipient, notices, now)
+    notices = Notice.objects.filter(pk__in=pks).select_related("key__winning_clause", "key__service").order_by("pk")
+    latest = {notice.key_id: notice for notice in notices}  # a key that crossed two thresholds is listed once
+    digest = _compose(recipient, sorted(latest.values(), key=lambda notice: (notice.rotate_by, notice.pk)), now)
     digest.save(force_insert=True)
     Notice.objects.filter(pk__in=pks).update(digest=digest)
     return True
 
 
 def _compose(recipient: str, notices: Sequence[Notice], now: datetime) -> Digest:
-    late = [notice for notice in notices if notice.rotate_by <= now]
-    soon = [notice for notice in notices if notice.rotate_by > now]
+    """Write the mail that tells of these notices, which come in the order of their dates."""
+    late = sum(notice.rotate_by <= now for notice in notices)
+    lines = [_line(notice, now) for notice in notices[:LISTED]]
     context = {
-        "late": [_line(notice, now) for notice in late[:LISTED]],
-        "soon": [_line(notice, now) for notice in soon[:LISTED]],
-        "more": max(len(late) - LISTED, 0) + max(len(soon) - LISTED, 0),
+        "late": lines[:late],
+        "soon": lines[late:],
+        "more": len(notices) - len(lines),
+        "as_owner": any(notice.owner_id is not None for notice in notices),
         "as_security": any(notice.owner_id is None for notice in notices),
         "list_url": settings.SITE_URL + reverse("admin:inventory_key_changelist"),
     }
     return Digest(
         recipient=recipient,
-        subject=_subject_line(len(late), len(soon)),
+        subject=_subject_line(late, len(notices) - late),
         text=render_to_string("emails/overdue/digest.txt", context),
         html=render_to_string("emails/overdue/digest.html", context),
         composed_at=now,
@@ -77,6 +84,7 @@ class _Line:
     due: datetime
     days: int
     clause: str
+    is_unowned: bool
     url: str
 
 
@@ -89,6 +97,7 @@ def _line(notice: Notice, now: datetime) -> _Line:
         due=notice.rotate_by,
         days=abs((notice.rotate_by.date() - now.date()).days),
         clause=str(key.winning_clause or ""),
+        is_unowned=notice.owner_id is None,
         url=settings.SITE_URL + reverse("admin:inventory_key_change", args=[key.pk]),
     )
 
@@ -103,19 +112,15 @@ def _subject_line(late: int, soon: int) -> str:
 def deliver(*, actor: Actor, now: datetime, limit: int = 200) -> int:
     """Send the digests that are due; return how many were accepted.
 
-    Each is claimed by a guarded update, sent outside any transaction and then marked. A sender that dies between the
-    server's "accepted" and the mark leaves a lease that runs out: the digest is sent again with the same Message-ID.
+    Each is claimed by a lease, sent outside any transaction and on a connection of its own, then marked.
+    Events: notice.delivered; notice.failed when a digest is given up.
     """
-    connection = get_connection()
     sent = 0
-    try:
-        for _ in range(limit):
-            digest = _claim(now)
-            if digest is None:
-                break
-            sent += _send(digest, connection, actor, now)
-    finally:
-        connection.close()
+    for _ in range(limit):
+        digest = _claim(now)
+        if digest is None:
+            break
+        sent += _send(digest, actor, now)
     return sent
 
 
@@ -134,12 +139,16 @@ def _claim(now: datetime) -> Digest | None:
     return digest
 
 
-def _send(digest: Digest, connection: BaseEmailBackend, actor: Actor, now: datetime) -> bool:
+def _send(digest: Digest, actor: Actor, now: datetime) -> bool:
+    """Try once. What the mail server or the message brings about is a failed attempt; the rest is ours to mend."""
+    if digest.attempts > MAX_ATTEMPTS:  # every attempt was begun, and no sender lived to tell
+        _mark_failed(digest, "LeaseRanOut", actor, now)
+        return False
     try:
-        _message(digest, connection).send()
-    except (SMTPException, OSError) as error:
+        _message(digest).send()
+    except (SMTPException, OSError, ValueError) as error:
         logger.warning("digest %s not accepted: %s", digest.pk, type(error).__name__)
-        _mark_failed(digest, error, actor, now)
+        _mark_failed(digest, type(error).__name__, actor, now)
         return False
     _mark_sent(digest, actor, now)
     return True
@@ -149,11 +158,9 @@ def message_id(digest: Digest) -> str:
     return f"<{digest.pk}@{urlsplit(settings.SITE_URL).hostname}>"
 
 
-def _message(digest: Digest, connection: BaseEmailBackend) -> EmailMultiAlternatives:
+def _message(digest: Digest) -> EmailMultiAlternatives:
     headers = {"Message-ID": message_id(digest), "Auto-Submitted": "auto-generated"}
-    message = EmailMultiAlternatives(
-        subject=digest.subject, body=digest.text, to=[digest.recipient], headers=headers, connection=connection
-    )
+    message = EmailMultiAlternatives(subject=digest.subject, body=digest.text, to=[digest.recipient], headers=headers)
     message.attach_alternative(digest.html, "text/html")
     return message
 
@@ -166,7 +173,7 @@ def _mark_sent(digest: Digest, actor: Actor, now: datetime) -> None:
 
 
 @transaction.atomic
-def _mark_failed(digest: Digest, error: Exception, actor: Actor, now: datetime) -> None:
+def _mark_failed(digest: Digest, problem: str, actor: Actor, now: datetime) -> None:
     given_up = digest.attempts >= MAX_ATTEMPTS
     pause = timedelta(minutes=min(2**digest.attempts, 360))
     ours = Digest.objects.filter(pk=digest.pk, state=DigestState.SENDING, leased_until=digest.leased_until)
@@ -174,18 +181,17 @@ def _mark_failed(digest: Digest, error: Exception, actor: Actor, now: datetime) 
         state=DigestState.FAILED if given_up else DigestState.PENDING,
         next_attempt_at=now + pause,
         leased_until=None,
-        last_error=f"{type(error).__name__} at attempt {digest.attempts}",
+        last_error=f"{problem} at attempt {digest.attempts}",
     )
     if changed and given_up:
         _record(Action.NOTICE_FAILED, digest, actor, now, outcome=Outcome.FAILED)
 
 
 def _record(action: Action, digest: Digest, actor: Actor, now: datetime, *, outcome: Outcome = Outcome.DONE) -> None:
-    """Write that the keys' people were told, for up to 1,000 keys an event; the address stays out of the log."""
+    """Write that the keys' people were told; the address stays out of the log."""
     notices = list(digest.notices.select_related("key").order_by("pk"))
     told = sorted({f"owner:{notice.owner_id}" if notice.owner_id else "Security" for notice in notices})
-    subjects = list({notice.key_id: Subject(ref=notice.key.ref, label=notice.key.name) for notice in notices}.values())
-    facts = {"digest": str(digest.pk), "told": told, "attempts": digest.attempts}
-    for start in range(0, len(subjects), MAX_SUBJECTS):
-        chunk = subjects[start : start + MAX_SUBJECTS]
-        record(action, actor=actor, now=now, subjects=chunk, facts=facts, outcome=outcome)
+    subjects = {notice.key_id: Subject(ref=notice.key.ref, label=notice.key.name) for notice in notices}
+    facts: dict[str, JSON] = {"digest": str(digest.pk), "told": told, "attempts": digest.attempts}
+    for batch in batches(subjects.values()):
+        record(action, actor=actor, now=now, subjects=batch, facts=facts, outcome=outcome)

@@ -1,17 +1,17 @@
 """Flagging what has become late, and writing down who is to be told of it and of what will soon be."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import islice
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from django.conf import settings
 from django.db import connection, transaction
 
 from audit.actions import Action
 from audit.actor import Actor
-from audit.services import MAX_SUBJECTS, Subject, record
+from audit.batches import batches
+from audit.canonical import JSON
+from audit.services import Subject, record
 from inventory.states import CAN_BE_OVERDUE
 from rotation.selectors import security_mails
 
@@ -22,6 +22,8 @@ class _Told(NamedTuple):
     rotate_by: datetime
     winning_clause_id: int
     is_newly_late: bool
+    is_unaddressed: bool
+    notices: int  # of the whole run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,52 +36,52 @@ class Flagging:
     unaddressed: int  # keys of which nobody could be told; they are found again by the next run
 
 
-# One statement: it touches what has crossed a threshold since the last run, and nothing else. A key that crossed several
-# while nobody ran it is told of once, for the last of them. Without anybody to tell, the key keeps its place in the queue.
+# One statement: it touches what has crossed a threshold since the last run, and nothing else. A key that crossed
+# several meanwhile is told of once, for the last of them. Without anybody to tell, the key keeps its place in the
+# queue; what somebody else is changing at this moment is left to the next run. A flag goes away with its date alone
+# (inventory.services.keys), not when the clock is set back.
 _FLAG = """
 WITH crossed AS (
-    SELECT k.id,
-           coalesce(nullif(o.mail, ''), '') AS mail,
-           (SELECT min(t) FROM unnest(%(thresholds)s::int[]) t
-             WHERE k.rotate_by - make_interval(days => t) <= %(now)s) AS threshold,
-           (SELECT min(k.rotate_by - make_interval(days => t)) FROM unnest(%(thresholds)s::int[]) t
-             WHERE k.rotate_by - make_interval(days => t) > %(now)s) AS next_notice_at
+    SELECT k.id, k.flagged_overdue_at IS NULL AND k.rotate_by <= %(now)s AS is_newly_late,
+           CASE WHEN o.mail <> '' THEN ARRAY[o.mail::text] ELSE %(security)s::text[] END AS recipients,
+           CASE WHEN o.mail <> '' THEN o.id END AS told_owner_id,
+           (SELECT min(days) FROM unnest(%(thresholds)s::int[]) days
+             WHERE k.rotate_by - make_interval(days => days) <= %(now)s) AS threshold,
+           (SELECT min(k.rotate_by - make_interval(days => days)) FROM unnest(%(thresholds)s::int[]) days
+             WHERE k.rotate_by - make_interval(days => days) > %(now)s) AS next_notice_at
       FROM inventory_key k
       LEFT JOIN inventory_owner o ON o.id = k.owner_id AND o.is_active
      WHERE k.next_notice_at <= %(now)s AND k.state = ANY(%(states)s)
-       FOR UPDATE OF k
+       FOR UPDATE OF k SKIP LOCKED
 ), told AS (
     UPDATE inventory_key k
-       SET flagged_overdue_at = CASE WHEN k.rotate_by <= %(now)s THEN coalesce(k.flagged_overdue_at, %(now)s) END,
-           next_notice_at = CASE WHEN c.mail <> '' OR cardinality(%(security)s::text[]) > 0
-                                 THEN c.next_notice_at ELSE k.next_notice_at END
+       SET flagged_overdue_at = CASE WHEN c.is_newly_late THEN %(now)s ELSE k.flagged_overdue_at END,
+           next_notice_at = CASE WHEN cardinality(c.recipients) > 0 THEN c.next_notice_at ELSE k.next_notice_at END
       FROM crossed c
      WHERE k.id = c.id
- RETURNING k.id, k.name, k.rotate_by, k.winning_clause_id, k.owner_id, c.mail, c.threshold,
-           k.flagged_overdue_at = %(now)s AS is_newly_late
+ RETURNING k.id, k.name, k.rotate_by, k.winning_clause_id, c.is_newly_late, c.recipients, c.told_owner_id, c.threshold
 ), noticed AS (
     INSERT INTO rotation_notice (key_id, rotate_by, threshold_days, recipient, owner_id, written_at)
-    SELECT t.id, t.rotate_by, t.threshold, r.recipient, CASE WHEN t.mail <> '' THEN t.owner_id END, %(now)s
-      FROM told t
-     CROSS JOIN LATERAL unnest(CASE WHEN t.mail <> '' THEN ARRAY[t.mail] ELSE %(security)s::text[] END) AS r(recipient)
+    SELECT id, rotate_by, threshold, unnest(recipients), told_owner_id, %(now)s
+      FROM told
+     WHERE threshold IS NOT NULL
         ON CONFLICT DO NOTHING
  RETURNING key_id
 )
-SELECT told.id, told.name, told.rotate_by, told.winning_clause_id, coalesce(told.is_newly_late, false),
-       (SELECT count(*) FROM noticed),
-       told.mail = '' AND cardinality(%(security)s::text[]) = 0
-  FROM told ORDER BY told.rotate_by, told.id
+SELECT id, name, rotate_by, winning_clause_id, is_newly_late, cardinality(recipients) = 0,
+       (SELECT count(*) FROM noticed)
+  FROM told ORDER BY rotate_by, id
 """
 
 
 @transaction.atomic
 def flag_overdue(*, actor: Actor, now: datetime) -> Flagging:
-    """Flag every key that has become late by `now`, and write the notices for every threshold crossed since the last run.
+    """Flag every key that is late by `now`, and write the notices for the thresholds crossed since the last run.
 
     Idempotent: a second run at the same time finds nothing; a run after a pause catches up. Locks the keys it flags.
     Event: key.flagged_overdue, one for up to 1,000 keys. Queries: 2, and 1 for each event.
     """
-    parameters = {
+    parameters: dict[str, Any] = {
         "now": now,
         "states": [state.value for state in CAN_BE_OVERDUE],
         "thresholds": sorted(settings.NOTICE_DAYS),
@@ -87,28 +89,22 @@ def flag_overdue(*, actor: Actor, now: datetime) -> Flagging:
     }
     with connection.cursor() as cursor:
         cursor.execute(_FLAG, parameters)
-        rows = cursor.fetchall()
-    late = [_Told(*row[:5]) for row in rows if row[4]]
-    for chunk in _chunks(late):
-        record(Action.KEY_FLAGGED_OVERDUE, actor=actor, now=now, subjects=[_subject(told, now) for told in chunk])
+        told = [_Told(*row) for row in cursor.fetchall()]
+    late = [one for one in told if one.is_newly_late]
+    for subjects in batches(_subject(one, now) for one in late):
+        record(Action.KEY_FLAGGED_OVERDUE, actor=actor, now=now, subjects=subjects)
     return Flagging(
         newly_late=len(late),
-        soon_due=sum(row[2] > now for row in rows),
-        notices=rows[0][5] if rows else 0,
-        unaddressed=sum(row[6] for row in rows),
+        soon_due=sum(one.rotate_by > now for one in told),
+        notices=told[0].notices if told else 0,
+        unaddressed=sum(one.is_unaddressed for one in told),
     )
 
 
 def _subject(told: _Told, now: datetime) -> Subject:
-    after = {
+    after: dict[str, JSON] = {
         "flagged_overdue_at": now.isoformat(),
         "rotate_by": told.rotate_by.isoformat(),
         "winning_clause": f"clause:{told.winning_clause_id}",
     }
     return Subject(ref=f"key:{told.pk}", label=told.name, before={"flagged_overdue_at": None}, after=after)
-
-
-def _chunks(items: list[_Told]) -> Iterator[list[_Told]]:
-    rest = iter(items)
-    while chunk := list(islice(rest, MAX_SUBJECTS)):
-        yield chunk

@@ -6,7 +6,7 @@ from datetime import datetime
 from django.contrib.auth import get_user_model
 from django.db.models import Q
 
-from rotation.models import Digest, DigestState, Notice
+from rotation.models import DigestState, Notice
 
 SECURITY = "Security"  # the role that is told when nobody else can be
 
@@ -28,8 +28,3 @@ def to_be_sent(now: datetime) -> Q:
     """The digests that somebody should send now: due ones, and those whose sender's lease ran out."""
     due = Q(state=DigestState.PENDING, next_attempt_at__lte=now)
     return due | Q(state=DigestState.SENDING, leased_until__lt=now)
-
-
-def latest_digests(count: int) -> Sequence[Digest]:
-    """Return the newest mails. Queries: 1."""
-    return Digest.objects.order_by("-composed_at", "id")[:count]

@@ -19,10 +19,16 @@ def give_device(person: User) -> TotpDevice:
 
 
 def next_code(device: TotpDevice) -> str:
-    """Return a code that is accepted now: that of the present step, or of the next one when it is used already."""
+    """Return a code that is accepted now: that of the present step, or of the next one when it is used already.
+
+    A test may sign somebody in more often than once in half a minute, so a third code forgets the ones before.
+    """
     device.refresh_from_db()
-    step = max(totp.step_at(timezone.now()), device.last_step + 1)
-    return totp.code_at(device.seed(), step)
+    current = totp.step_at(timezone.now())
+    if device.last_step > current:
+        device.last_step = -1
+        device.save(update_fields=["last_step"])
+    return totp.code_at(device.seed(), max(current, device.last_step + 1))
 
 
 def sign_in(client: Client, person: User) -> TotpDevice:

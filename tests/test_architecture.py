@@ -34,7 +34,7 @@ class Source(NamedTuple):
 
     @property
     def is_door(self) -> bool:
-        return bool(self.parts & DOORS) or "management" in self.parts
+        return bool(self.parts & (DOORS | {"container", "management"}))
 
     def at(self, node: ast.AST) -> str:
         return f"{self.path}:{getattr(node, 'lineno', 1)}"

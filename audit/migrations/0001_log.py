@@ -102,7 +102,7 @@ $$;
 
 APPENDING = r"""
 -- The only door. It refuses what could not be read back from the log; that the bytes are canonical and true it cannot
--- know. Errors: 22023 not an event, 23505 the id exists, 42501 an execution reported by somebody else than the worker.
+-- know. Errors: 22023 not an event, 23505 the id exists (at commit), 42501 an execution reported by somebody else than the worker.
 CREATE FUNCTION public.audit_append(id uuid, body bytea, identity bytea) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
@@ -113,16 +113,14 @@ BEGIN
         RAISE EXCEPTION 'the event is too large' USING ERRCODE = '22023';
     END IF;
     said := convert_from(audit_append.body, 'UTF8')::jsonb;
-    IF NOT public.audit_is_event(audit_append.id, said) THEN
+    IF NOT public.audit_is_event(audit_append.id, said)
+        OR (said #>> '{actor,identity}' = '') <> (audit_append.identity IS NULL) THEN
         RAISE EXCEPTION 'the body is not an event of version 1' USING ERRCODE = '22023';
     END IF;
     IF said ->> 'action' LIKE '%.executed' AND session_user <> 'keyvault_worker' THEN
         RAISE EXCEPTION 'only the worker reports an execution' USING ERRCODE = '42501';
     END IF;
     INSERT INTO public.audit_pending VALUES (audit_append.id, audit_append.body, audit_append.identity);
-    IF EXISTS (SELECT FROM public.audit_event event WHERE event.id = audit_append.id) THEN
-        RAISE EXCEPTION 'the log has an event with this id' USING ERRCODE = '23505';
-    END IF;
 END
 $$;
 
@@ -151,10 +149,14 @@ $$;
 
 -- At commit every pending row leaves, and its leaving is what seals it. Two deferred triggers instead of one: those that
 -- the first one queues run after all others of the transaction (foreign keys among them), so the lock on the head is
--- the last one taken and nobody who waits for it can hold what we still need.
+-- the last one taken and nobody who waits for it can hold what we still need. Whoever used the same id has committed by
+-- now, as both rows would have stood in audit_pending.
 CREATE FUNCTION public.audit_release() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
+    IF EXISTS (SELECT FROM public.audit_event event WHERE event.id = NEW.id) THEN
+        RAISE EXCEPTION 'the log has an event with this id' USING ERRCODE = '23505';
+    END IF;
     DELETE FROM public.audit_pending pending WHERE pending.id = NEW.id;
     RETURN NULL;
 END

@@ -1,6 +1,8 @@
 """The rotation clauses of the five policies (docs/policies.md), as data. S2 demands that rotation is possible, and no age."""
 
+from django.apps.registry import Apps
 from django.db import migrations
+from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 
 S0 = ("S0", "MCP4.ai Encryption Policy")
 S1 = ("S1", "Actionable Science Cryptography, Encryption & Key Management Policy")
@@ -42,7 +44,7 @@ CLAUSES = [
 ]  # fmt: skip
 
 
-def ship(apps, schema_editor):
+def ship(apps: Apps, schema_editor: BaseDatabaseSchemaEditor) -> None:
     clauses = apps.get_model("inventory", "PolicyClause").objects
     for clause in CLAUSES:
         source, document = clause["of"]

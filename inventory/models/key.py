@@ -17,13 +17,13 @@ from inventory.states import CAN_BE_OVERDUE, RevocationReason, State
 from inventory.terms import Access, Classification, Environment, KeyKind, StorageMedium
 
 LONGEST_TEXT = 25_000  # characters: an import joins up to three cells of 8 KiB
-Row = TypeVar("Row", bound=models.Model, covariant=True)
+Row_co = TypeVar("Row_co", bound=models.Model, covariant=True)
 
 
-class StatefulQuerySet(models.QuerySet[Row]):
+class StatefulQuerySet(models.QuerySet[Row_co]):
     """Inserts without the state column: no login role may write it, and the database's default is pre-activation."""
 
-    def _insert(self, objs: Iterable[Row], fields: Iterable[Any], **options: Any) -> Any:  # noqa: ANN401 - Django's own signature
+    def _insert(self, objs: Iterable[Row_co], fields: Iterable[Any], **options: Any) -> Any:  # noqa: ANN401 - Django's own signature
         return super()._insert(objs, [field for field in fields if field.name != "state"], **options)  # type: ignore[misc]
 
     _insert.queryset_only = False  # type: ignore[attr-defined]

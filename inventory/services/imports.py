@@ -1,4 +1,4 @@
-"""Bringing a file's rows into the inventory: first a plan that can be looked at, then the same plan in one transaction."""
+"""Bringing a file's rows into the inventory: first a plan to look at, then the same plan in one transaction."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -87,7 +87,7 @@ class Plan:
 
     @property
     def digest(self) -> str:
-        """Return a SHA-256 over what would be written, so that a confirmation can tell that the plan is still the one shown."""
+        """Return a SHA-256 over what would be written, by which a confirmation tells that the plan is the one shown."""
         written: list[object] = [(row, key.name, key.rotate_by) for row, key in self.new]
         written += [(change.row, change.key.revision, change.key.rotate_by, _values(change)) for change in self.changed]
         written += self.refused
@@ -201,7 +201,7 @@ def apply_import(
         _write(plan, actor, reason, now)
     except IntegrityError as error:
         raise StaleError("The inventory") from error
-    facts = {
+    facts: dict[str, JSON] = {
         "file": file_name,
         "sha256": hashlib.sha256(content).hexdigest(),
         "new": len(plan.new),
@@ -234,9 +234,12 @@ def _write_owners(plan: Plan, actor: Actor, now: datetime) -> None:
         record(Action.OWNER_REGISTERED, actor=actor, now=now, subjects=subjects)
     Owner.objects.bulk_update(plan.owners_with_mail, ["mail"])
     tell_again(plan.owners_with_mail)
-    given = {"before": {"has_mail": False}, "after": {"has_mail": True}}
-    for subjects in batches(Subject(ref=owner.ref, **given) for owner in plan.owners_with_mail):
+    for subjects in batches(_given_mail(owner) for owner in plan.owners_with_mail):
         record(Action.OWNER_EDITED, actor=actor, now=now, subjects=subjects)
+
+
+def _given_mail(owner: Owner) -> Subject:
+    return Subject(ref=owner.ref, before={"has_mail": False}, after={"has_mail": True})
 
 
 def _write_services(plan: Plan, actor: Actor, now: datetime) -> None:

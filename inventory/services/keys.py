@@ -167,7 +167,7 @@ def _check_entered(facts: Mapping[str, Any], now: datetime) -> None:
         raise ValueError(f"no facts of a key: {', '.join(sorted(unknown))}")
     for name, value in facts.items():
         if isinstance(value, str) and holds_key_material(value):
-            raise KeyMaterialError(str(Key._meta.get_field(name).verbose_name))
+            raise KeyMaterialError(name.replace("_", " "))
     today = now.date()
     if ahead := [name for name in ("created_on", "last_rotated_on") if (facts.get(name) or today) > today]:
         raise ValidationError(dict.fromkeys(ahead, f"This lies after today, {today} (UTC)."))
@@ -230,7 +230,7 @@ def registered(key: Key) -> Subject:
 
 
 def snapshot(key: Key) -> dict[str, JSON]:
-    """Return a saved key's facts and date of rotation as the log writes them, other records by reference. No queries."""
+    """Return a saved key's facts and date of rotation as the log writes them, records by reference. No queries."""
     return {name: _plain(key, name) for name in (*FACTS, "rotate_by", "winning_clause")}
 
 

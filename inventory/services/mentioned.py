@@ -4,7 +4,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable
 
-from django.db.models import F, Func, Q, Value
+from django.db.models import CharField, F, Func, Q, Value
 
 from inventory.models import Owner, Service
 from inventory.models.owner import OwnerKind
@@ -65,7 +65,7 @@ class People:
 def _stored(refs: set[PersonRef]) -> list[Owner]:
     """Return every owner with one of these handles or addresses, or with an address that begins with a handle."""
     handles, mails = {ref.handle for ref in refs}, {ref.mail for ref in refs if ref.mail}
-    local_part = Func(F("mail"), Value("@"), Value(1), function="split_part")
+    local_part = Func(F("mail"), Value("@"), Value(1), function="split_part", output_field=CharField())
     owners = Owner.objects.alias(local_part=local_part).order_by("pk")
     return list(owners.filter(Q(handle__in=handles) | Q(mail__in=mails) | Q(local_part__in=handles)))
 

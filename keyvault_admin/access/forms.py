@@ -12,6 +12,12 @@ from django.views.decorators.debug import sensitive_variables
 from keyvault_admin.access import services
 
 
+class CodeInput(forms.PasswordInput):
+    """Readable while it is typed, and never sent back: a code that was refused is of no more use."""
+
+    input_type = "text"
+
+
 class CodeField(forms.CharField):
     """Six ASCII digits, taken exactly as typed: nothing is stripped or converted."""
 
@@ -23,7 +29,7 @@ class CodeField(forms.CharField):
             label="One-time code",
             strip=False,
             max_length=64,
-            widget=forms.TextInput(attrs=attributes),
+            widget=CodeInput(attrs=attributes),
             help_text="Six digits from your authenticator app. Each works once.",
         )
 

@@ -37,5 +37,12 @@ def beat(folder: Path = BEAT_FOLDER) -> bool:
     return bool(written) and time.time() - max(written) < OLDEST_BEAT_SECONDS
 
 
+def main(process: str) -> int:
+    """Return the exit code for one process of the image."""
+    if process == "web":
+        return 0 if web() else 1
+    return 0 if process == "beat" and beat() else 1
+
+
 if __name__ == "__main__":
-    sys.exit(0 if {"web": web, "beat": beat}[sys.argv[1]]() else 1)
+    sys.exit(main(sys.argv[1]))

@@ -125,6 +125,7 @@ class Child(Ward):
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
+        self._drain()
         self._close()
         self._lines.clear()
         self._process = launch(
@@ -145,12 +146,12 @@ class Child(Ward):
     def is_readable(self) -> bool:
         return self._process is not None and self._process.stdout is not None and not self._process.stdout.closed
 
-    def pump(self) -> None:
-        """Pass on what it has written since; close the pipe at its end."""
+    def pump(self) -> bool:
+        """Pass on what it has written since, and close the pipe at its end; tell whether there was anything."""
         try:
             written = os.read(self.fileno(), 65_536)
         except BlockingIOError:
-            return
+            return False
         *whole, self._rest = (self._rest + written).split(b"\n")
         if not written:
             self._close()
@@ -159,6 +160,12 @@ class Child(Ward):
             text = line.decode("utf-8", errors="replace").rstrip()
             self._lines.append(text)
             self._show(f"{self.name:<6} | {text}")
+        return True
+
+    def _drain(self) -> None:
+        """Pass on what is left in the pipe; a grandchild may still hold its other end."""
+        while self.is_readable and self.pump():
+            pass
 
     def _close(self) -> None:
         if self._process is not None and self._process.stdout is not None:
@@ -171,16 +178,13 @@ class Child(Ward):
         return self._process.poll() if self._process else None
 
     def last_words(self) -> str:
+        self._drain()
         return "\n".join(self._lines) or "It wrote nothing."
 
     def stop(self) -> None:
         if self._process is not None:
             stop(self._process, self._recipe.stop_signal, patience=self._recipe.patience)
-            while self.is_readable:
-                before = self._rest
-                self.pump()
-                if self._rest == before:
-                    break
+            self._drain()
             self._close()
 
 
@@ -211,7 +215,6 @@ def application(port: int, var: Path) -> tuple[Recipe, ...]:
                 "--without-mingle",
                 "--without-gossip",
             ],
-            death_signal=signal.SIGQUIT,
             env={"KEYVAULT_ROLE": "worker"},
         ),
         Recipe(

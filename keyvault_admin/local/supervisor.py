@@ -1,6 +1,7 @@
 """`manage.py up`: engines, migrations and the three processes of the application, in the foreground of one terminal."""
 
 import argparse
+import contextlib
 import hashlib
 import http.client
 import os
@@ -8,7 +9,7 @@ import selectors
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -62,7 +63,8 @@ def _interrupt(_signum: int, _frame: FrameType | None) -> None:
 
 
 def _say(text: str, *, error: bool = False) -> None:
-    print(text, file=sys.stderr if error else sys.stdout, flush=True)
+    with contextlib.suppress(OSError):  # the terminal may be gone before us; the order of the stop matters more
+        print(text, file=sys.stderr if error else sys.stdout, flush=True)
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -105,14 +107,8 @@ def _serve(engines: Engines, options: argparse.Namespace) -> None:
             child.stop()
 
 
-def _once(name: str, *command: str) -> str:
-    """Run one manage.py command to its end, showing its lines; return them."""
-    lines: list[str] = []
-
-    def show(line: str) -> None:
-        lines.append(line.partition(" | ")[2])
-        _say(line)
-
+def _once(name: str, *command: str, show: Callable[[str], None] = _say) -> None:
+    """Run one manage.py command to its end, showing its lines."""
     child = Child(Recipe(name=name, argv=[sys.executable, "manage.py", *command]), cwd=ROOT, show=show)
     child.begin()
     try:
@@ -122,7 +118,6 @@ def _once(name: str, *command: str) -> str:
         child.stop()
     if child.exit_code() != 0:
         raise LocalError(f"`manage.py {command[0]}` did not succeed; its reason stands above.")
-    return "\n".join(lines)
 
 
 def _collect_static(var: Path) -> None:
@@ -149,7 +144,14 @@ def _seed(engines: Engines) -> str:
         somebody = connection.execute("SELECT FROM access_user LIMIT 1").fetchone()
     if somebody is not None:
         return "The demo is loaded already; the next code of a person: manage.py demo_code NAME"
-    return _once("demo", "seed_demo")
+    _say("Loading the demo inventory ...")
+    lines: list[str] = []
+    try:
+        _once("demo", "seed_demo", show=lines.append)
+    except LocalError:
+        _say("\n".join(lines))
+        raise
+    return "\n".join(line.partition(" | ")[2] for line in lines)
 
 
 class _Greeting:

@@ -367,8 +367,17 @@ def test_the_same_id_is_not_taken_twice(now: datetime, seal_events: Callable[[],
     )  # fmt: skip
     sql("SELECT audit_append(%s, %s, NULL)", event_id, raw)
     seal_events()
-    with pytest.raises(DatabaseError, match="has an event with this id"), transaction.atomic():
+    with pytest.raises(DatabaseError, match="has an event with this id"), transaction.atomic():  # noqa: PT012 - at commit
         sql("SELECT audit_append(%s, %s, NULL)", event_id, raw)
+        seal_events()
+
+
+@pytest.mark.django_db
+def test_events_are_sealed_at_once_where_constraints_are_immediate(now: datetime) -> None:
+    sql("SET CONSTRAINTS ALL IMMEDIATE")
+    for _ in range(2):
+        record(Action.KEY_EDITED, actor=BEAT, now=now)
+    assert verification.verify().events == 2
 
 
 @pytest.mark.django_db

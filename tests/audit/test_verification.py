@@ -172,10 +172,10 @@ def test_a_body_that_is_not_canonical_is_named(fill: Fill) -> None:
         cursor.execute("SELECT body, id FROM audit_event")
         raw, first_id = cursor.fetchone()
         spaced = bytes(raw).replace(b'":', b'" :').replace(str(first_id).encode(), str(UUID(int=1)).encode())
-        cursor.execute("SELECT audit_append(%s, %s, NULL)", [UUID(int=1), spaced])
+        cursor.execute("SELECT audit_append(%s, %s, %s)", [UUID(int=1), spaced, b"sealed"])
         tamper("SET CONSTRAINTS ALL IMMEDIATE")
     (finding,) = verification.verify().findings
-    assert (finding.number, finding.looks_like) == (2, "altered bytes: the body is not in canonical form")
+    assert (finding.number, finding.looks_like) == (2, "altered bytes: The bytes are not in canonical form.")
 
 
 # The chain alone, in numbers that a database would take long for
@@ -189,7 +189,7 @@ def links(count: int, *, back: timedelta | None = None) -> list[Link]:
         stamp = b"\0".join((chain.STAMP_LABEL, b"keyvault_web", b"1", str(number).encode(), moment.encode(), b""))
         body = f'{{"number":{number}}}'.encode()
         last = chain.chain_digest(last, number, stamp, body)
-        made.append(Link(number, UUID(int=number), last, stamp, body))
+        made.append(Link(number, UUID(int=number).bytes, last, stamp, body))
     return made
 
 
@@ -256,7 +256,7 @@ def test_a_clock_that_was_set_back_is_a_warning() -> None:
     events = links(10, back=timedelta(hours=1))
     tally = verification._Tally()
     assert check_chain(events, begin=GENESIS, end=end_of(events), tally=tally) is None
-    assert tally.warnings == ["event 6: the server's clock was 3600 seconds behind an earlier event"]
+    assert tally.warnings == ["event 6: the server's clock was 3600 seconds behind the event before"]
 
 
 def test_a_log_that_is_rewritten_as_a_whole_is_not_found_without_a_digest_from_outside() -> None:

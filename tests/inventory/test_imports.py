@@ -25,7 +25,11 @@ def test_the_sample_goes_in_and_the_same_file_twice_changes_nothing(seal_events)
     first = bring(SAMPLE.read_bytes())
     assert first.summary == "240 new, 0 changed, 1 unchanged, 0 refused"
     assert Key.objects.filter(state=State.ACTIVE).count() == Key.objects.count() == 240
-    owners, services_, before = Owner.objects.count(), Service.objects.count(), list(Key.objects.order_by("pk").values())
+    owners, services_, before = (
+        Owner.objects.count(),
+        Service.objects.count(),
+        list(Key.objects.order_by("pk").values()),
+    )
     assert bring(SAMPLE.read_bytes()).summary == "0 new, 0 changed, 241 unchanged, 0 refused"
     assert (owners, services_) == (Owner.objects.count(), Service.objects.count()) == (16, 12)
     assert list(Key.objects.order_by("pk").values()) == before

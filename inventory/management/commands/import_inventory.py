@@ -1,5 +1,6 @@
 """Bring an exported spreadsheet into the inventory."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -8,14 +9,17 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
 from audit.actor import Actor
-from inventory.reading import TableError
+from audit.errors import AuditError
+from inventory.errors import InventoryError
 from inventory.services import Plan, apply_import, plan_import
+
+SOME_REFUSED = 2
 
 
 class Command(BaseCommand):
     help = (
-        "Import an inventory from a CSV file. Keys are recognised by their exact name; the same file twice changes nothing. "
-        "Rows that cannot be understood are refused one by one, with what to mend, and the rest goes in. "
+        "Import an inventory from a CSV file. Keys are recognised by their exact name; the same file twice changes "
+        "nothing. Rows that cannot be understood are refused one by one, with what to mend, and the rest goes in. "
         "Exit code: 0 when every row went in, 2 when some were refused, 1 when the file is no table."
     )
 
@@ -27,46 +31,50 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         path: Path = options["file"]
         content = self._read(path)
-        now = timezone.now()
         try:
-            if options["dry_run"]:
-                plan = plan_import(content=content, now=now)
-            else:
-                plan = apply_import(
-                    content=content,
-                    file_name=path.name,
-                    actor=Actor.system("command:import_inventory"),
-                    reason=options["reason"] or f"import of {path.name}",
-                    now=now,
-                )
-        except TableError as error:
+            plan = self._plan(path, content, reason=options["reason"], dry_run=options["dry_run"])
+        except (InventoryError, AuditError) as error:
             raise CommandError(str(error)) from error
         self._report(plan, dry_run=options["dry_run"])
         if plan.refused:
-            raise SystemExit(2)
+            raise SystemExit(SOME_REFUSED)
+
+    def _plan(self, path: Path, content: bytes, *, reason: str, dry_run: bool) -> Plan:
+        now = timezone.now()
+        if dry_run:
+            return plan_import(content=content, now=now)
+        name = os.fsencode(path.name).decode(errors="replace")
+        return apply_import(
+            content=content,
+            file_name=name,
+            actor=Actor.system("command:import_inventory"),
+            reason=reason or f"import of {name}",
+            now=now,
+        )
 
     def _read(self, path: Path) -> bytes:
+        """Return the bytes of the file; what has no size of its own, such as a pipe, is read up to the limit."""
+        most = settings.IMPORT_MAX_BYTES
         try:
             size = path.stat().st_size
-            if size > settings.IMPORT_MAX_BYTES:
-                raise CommandError(
-                    f"{path} has {size:,} bytes; at most {settings.IMPORT_MAX_BYTES:,} are read. Split it."
-                )
-            return path.read_bytes()
+            with path.open("rb") as file:
+                content = file.read(most + 1)
         except OSError as error:
             raise CommandError(f"{path} cannot be read: {error.strerror}.") from error
+        if len(content) > most:
+            raise CommandError(f"{path} has {max(size, len(content)):,} bytes; at most {most:,} are read. Split it.")
+        return content
 
     def _report(self, plan: Plan, *, dry_run: bool) -> None:
         for refusal in plan.refused:
-            self.stdout.write(f"row {refusal.row}, {refusal.field}: {refusal.problem}. {refusal.mend}")
+            where = f"row {refusal.row}, {refusal.field}" if refusal.field else f"row {refusal.row}"
+            self.stdout.write(f"{where}: {refusal.problem} {refusal.mend}")
         if plan.ignored:
             self.stdout.write(f"columns not understood and left out: {', '.join(plan.ignored)}")
         if plan.owners or plan.services:
-            self.stdout.write(f"{len(plan.owners)} owners and {len(plan.services)} services are registered with it")
+            self.stdout.write(f"registered with it: {len(plan.owners)} owners, {len(plan.services)} services")
         if plan.findings:
-            self.stdout.write(
-                f"{plan.findings} findings on the new and changed records: open them to see what is missing"
-            )
+            self.stdout.write(f"findings on the new and changed records: {plan.findings}; their pages say what to mend")
         if dry_run:
             self.stdout.write("nothing was written (--dry-run)")
         self.stdout.write(plan.summary)

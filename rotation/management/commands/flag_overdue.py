@@ -21,9 +21,10 @@ class Command(BaseCommand):
             done = overdue.flag_overdue(actor=Actor.system("command:flag_overdue"), now=timezone.now())
             if options["dry_run"]:
                 transaction.set_rollback(True)
-        verb = "would be" if options["dry_run"] else "were"
+        if options["dry_run"]:
+            self.stdout.write("nothing was written (--dry-run)")
         self.stdout.write(
-            f"{done.newly_late} keys {verb} flagged as overdue, {done.soon_due} are due soon, {done.notices} notices {verb} written."
+            f"{done.newly_late} newly overdue, {done.soon_due} newly due soon, {done.notices} notices to send"
         )
         if done.unaddressed:
-            self.stderr.write(f"{done.unaddressed} keys have nobody who could be told: add people to Security.")
+            self.stderr.write(f"keys of which nobody could be told: {done.unaddressed}. Add people to Security.")

@@ -102,7 +102,9 @@ class Terminal:
 
 def processes() -> dict[int, tuple[int, str]]:
     """Return parent and command line of every living process of the machine."""
-    listed = subprocess.run(["ps", "-eo", "pid=,ppid=,stat=,args="], capture_output=True, text=True, check=True).stdout
+    listed = subprocess.run(
+        ["ps", "-wweo", "pid=,ppid=,stat=,args="], capture_output=True, text=True, check=True
+    ).stdout
     rows = [line.split(None, 3) for line in listed.splitlines()]
     return {int(row[0]): (int(row[1]), row[3]) for row in rows if not row[2].startswith("Z")}
 
