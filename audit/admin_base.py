@@ -16,11 +16,15 @@ class AuditedAdmin(admin.ModelAdmin):
     empty_value_display = "—"
     list_title = ""  # what people call the page, where it is not the plural of the model
 
-    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         return super().changelist_view(request, {"list_title": self.list_title, **(extra_context or {})})
 
     def changeform_view(
-        self, request: HttpRequest, object_id: str | None = None, form_url: str = "", extra_context: Any = None
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
         context = {"list_title": self.list_title, **(extra_context or {})}
         return super().changeform_view(request, object_id, form_url, context)
@@ -28,13 +32,13 @@ class AuditedAdmin(admin.ModelAdmin):
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return False
 
-    def log_addition(self, request: HttpRequest, obj: Model, message: Any) -> None:  # type: ignore[override]
+    def log_addition(self, request: HttpRequest, obj: Model, message: object) -> None:  # type: ignore[override]
         """The service has recorded it."""
 
-    def log_change(self, request: HttpRequest, obj: Model, message: Any) -> None:  # type: ignore[override]
+    def log_change(self, request: HttpRequest, obj: Model, message: object) -> None:  # type: ignore[override]
         """The service has recorded it."""
 
-    def history_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> NoReturn:
+    def history_view(self, request: HttpRequest, object_id: str, extra_context: object = None) -> NoReturn:
         raise Http404("What happened to an object stands on its own page; the admin's own history is not kept.")
 
 

@@ -1,5 +1,6 @@
 """Sign-in events become events of the log: the only signal receivers of the project."""
 
+from dataclasses import replace
 from typing import Any
 
 from django.contrib.auth import get_user_model
@@ -18,11 +19,13 @@ from audit.services import Subject
 @receiver(user_logged_in)
 def record_session_opened(request: HttpRequest | None, user: Any, **_: Any) -> None:  # noqa: ANN401 - Django's signature
     """Record a sign-in in the person's own name; without its event there is no session."""
+    now = timezone.now()
+    actor = signed_in(_sender(request), user)
     with transaction.atomic():
         services.record(
             Action.SESSION_OPENED,
-            actor=signed_in(_sender(request), user),
-            now=timezone.now(),
+            actor=replace(actor, verified_at=now) if actor.verified_by else actor,
+            now=now,
             subjects=[Subject(ref=user.ref, label=user.get_username())],
         )
 
@@ -32,10 +35,11 @@ def record_session_closed(request: HttpRequest | None, user: Any, **_: Any) -> N
     """Record a sign-out; the sign-out of somebody who was not signed in is none."""
     if user is None or not user.is_authenticated:
         return
+    sender = _sender(request)
     with transaction.atomic():
         services.record(
             Action.SESSION_CLOSED,
-            actor=signed_in(_sender(request), user),
+            actor=sender if sender.kind == "person" else signed_in(sender, user),
             now=timezone.now(),
             subjects=[Subject(ref=user.ref, label=user.get_username())],
         )

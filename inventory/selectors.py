@@ -64,6 +64,11 @@ def posture(now: datetime) -> Posture:
     return Posture(**counted)
 
 
+def count_overdue(now: datetime) -> int:
+    """Count the keys that are late. Queries: 1, over the partial index."""
+    return Key.objects.filter(rotate_by__lte=now, state__in=CAN_BE_OVERDUE).count()
+
+
 def held_by(owner: Owner, now: datetime) -> tuple[int, int]:
     """Return how many keys somebody answers for, and how many of them are late. Queries: 1."""
     late = Count("pk", filter=Q(rotate_by__lte=now, state__in=CAN_BE_OVERDUE))

@@ -125,14 +125,14 @@ def _entry(event: ReadEvent, subject: Subject | None, names: Mapping[str, str]) 
 
 def _lines(subject: Subject, names: Mapping[str, str]) -> list[Line]:
     """Return what changed, but for the state, which the sentence tells."""
-    changed = sorted({*subject.before, *subject.after} - {"state"}, key=lambda name: (_ORDER.get(name, len(_ORDER)), name))
+    changed = {*subject.before, *subject.after} - {"state"}
     lines = [
         Line(
             label_of(name),
             words_of(name, subject.before.get(name), names),
             words_of(name, subject.after.get(name), names),
         )
-        for name in changed
+        for name in sorted(changed, key=lambda name: (_ORDER.get(name, len(_ORDER)), name))
     ]
     return [line for line in lines if line.before or line.after]
 

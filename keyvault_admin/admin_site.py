@@ -13,7 +13,7 @@ from django_otp.admin import OTPAdminSite
 
 from keyvault_admin.access.forms import SignInForm
 from keyvault_admin.access.views import OwnPasswordView, SignInView
-from keyvault_admin.dashboard import posture_context
+from keyvault_admin.dashboard import nav_counts, posture_context
 
 
 class KeyvaultAdminSite(OTPAdminSite):  # type: ignore[misc]
@@ -35,6 +35,11 @@ class KeyvaultAdminSite(OTPAdminSite):  # type: ignore[misc]
         if not (user.is_active and user.is_verified()):
             return False
         return bool(user.is_superuser or user.role_names)
+
+    def each_context(self, request: HttpRequest) -> dict[str, Any]:
+        """Return what every page shows, with the figures of the navigation for whoever may see it."""
+        counts = nav_counts(request) if self.has_permission(request) else {}
+        return {**super().each_context(request), "nav_counts": counts}
 
     @method_decorator(never_cache)
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponseBase:

@@ -13,6 +13,7 @@ from audit import selectors as audit
 from inventory import selectors as inventory
 from inventory.chips import Chip, due_chip
 from inventory.models import Key, Owner, Service
+from rotation import selectors as rotation
 
 WEEKS = 12
 MOST_OVERDUE = 6
@@ -71,6 +72,16 @@ def posture_context(request: HttpRequest) -> dict[str, Any]:
         "most_overdue": [(key, _due(key, now)) for key in overdue],
         "list_url": reverse("admin:inventory_key_changelist"),
     }
+
+
+def nav_counts(request: HttpRequest) -> dict[str, int]:
+    """Return what waits behind an entry of the navigation, by what this person may see. Queries: 2 at most."""
+    counts = {}
+    if request.user.has_perm("inventory.view_key"):
+        counts["late"] = inventory.count_overdue(timezone.now())
+    if request.user.has_perm("rotation.view_digest"):
+        counts["mail"] = rotation.count_undelivered(timezone.now())
+    return counts
 
 
 def _due(key: Key, now: datetime) -> Chip:
@@ -161,9 +172,7 @@ def _steps(request: HttpRequest, counted: inventory.Posture, now: datetime) -> l
         steps.append(Step(f"See to what is overdue: {few}", note, f"{keys}?due=overdue"))
     if counted.without_owner and may("inventory.change_key"):
         few = f"{counted.without_owner:,} key{pluralize(counted.without_owner)}"
-        steps.append(
-            Step(f"Name an owner for {few}", "until then Security is told instead", f"{keys}?missing=owner")
-        )
+        steps.append(Step(f"Name an owner for {few}", "until then Security is told instead", f"{keys}?missing=owner"))
     if counted.of_unknown_age and may("inventory.change_key"):
         few = f"{counted.of_unknown_age:,} key{pluralize(counted.of_unknown_age)}"
         steps.append(Step(f"Find out the age of {few}", "without it no clause can date them", f"{keys}?missing=age"))
@@ -175,7 +184,7 @@ def _steps(request: HttpRequest, counted: inventory.Posture, now: datetime) -> l
 
 def _own_steps(request: HttpRequest, now: datetime, keys: str) -> list[Step]:
     """Lead an owner to their own keys, late ones first."""
-    owner = Owner.objects.filter(user_id=request.user.pk).first()
+    owner = Owner.objects.filter(user_id=request.user.pk).first() if request.user.pk else None
     if owner is None:
         return []
     held, late = inventory.held_by(owner, now)

@@ -1,13 +1,14 @@
 """Reads of the work to be done."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from django.contrib.auth import get_user_model
 from django.db.models import Q
 
-from rotation.models import DigestState, Notice
+from rotation.models import Digest, DigestState, Notice
 
+A_MONTH = timedelta(days=30)
 SECURITY = "Security"  # the role that is told when nobody else can be
 
 
@@ -28,3 +29,8 @@ def to_be_sent(now: datetime) -> Q:
     """The digests that somebody should send now: due ones, and those whose sender's lease ran out."""
     due = Q(state=DigestState.PENDING, next_attempt_at__lte=now)
     return due | Q(state=DigestState.SENDING, leased_until__lt=now)
+
+
+def count_undelivered(now: datetime) -> int:
+    """Count the mails of the last month that were given up. Queries: 1."""
+    return Digest.objects.filter(composed_at__gte=now - A_MONTH, state=DigestState.FAILED).count()

@@ -92,7 +92,7 @@ def sign_in(page: Page, site: str, password: str, code: str) -> None:
 
 
 def shoot(page: Page, name: str, target: Path) -> None:
-    """Take the whole page in each scheme and width, in a window as high as the page, so that nothing sticks half-way."""
+    """Take the whole page in each scheme and width, in a window as high as it, so that nothing sticks half-way."""
     for width_name, width in WIDTHS.items():
         page.set_viewport_size({"width": width, "height": 900})
         page.set_viewport_size({"width": width, "height": page.evaluate("document.documentElement.scrollHeight")})
@@ -115,6 +115,7 @@ def tour(browser: Browser, site: str, password: str, folder: Path, target: Path)
     shoot(page, "dossier", target)
     page.goto(site + PAGES["import"])
     page.set_input_files("input[type=file]", SAMPLE)
+    page.fill("[name=reason]", "first load")
     page.click("form:has(input[type=file]) button[type=submit]")
     page.wait_for_url("**/import/*/")
     shoot(page, "import-preview", target)

@@ -47,6 +47,7 @@ def test_posture_counts_each_figure_in_one_query(django_assert_num_queries):
         keys=6,
         overdue=1,
         due_soon=1,
+        owners_due_soon=1,
         suspended=1,
         compromised=1,
         without_owner=5,

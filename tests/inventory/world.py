@@ -87,6 +87,13 @@ def key_in(state, **changes):
     return key
 
 
+def seal():
+    """Fire the deferred triggers now: what was recorded is in the log from here on."""
+    with connection.cursor() as cursor:
+        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        cursor.execute("SET CONSTRAINTS ALL DEFERRED")
+
+
 def events_of(action):
     """Return the sealed events of one action, oldest first."""
     return read(Event.objects.filter(action=action).order_by("number"))

@@ -73,7 +73,7 @@ class Terminal:
     def text(self) -> str:
         return self.output.read_text(encoding="utf-8", errors="replace")
 
-    def shows(self, words: str, seconds: float = 60) -> None:
+    def shows(self, words: str, seconds: float = 90) -> None:
         """Wait until these words are on the screen."""
         wait(lambda: words in self.text() or self.process.poll() is not None, seconds, self.text)
         assert words in self.text(), self.text()
@@ -88,7 +88,7 @@ class Terminal:
 
     def child(self, words: str) -> int:
         """Return the process number of the direct child whose command line has these words, once there is one."""
-        wait(lambda: bool(self._direct(words)), 20, self.text)
+        wait(lambda: bool(self._direct(words)), 60, self.text)
         return self._direct(words)[0]
 
     def _direct(self, words: str) -> list[int]:
@@ -109,7 +109,7 @@ def processes() -> dict[int, tuple[int, str]]:
     return {int(row[0]): (int(row[1]), row[3]) for row in rows if not row[2].startswith("Z")}
 
 
-def wait(condition: Callable[[], bool], seconds: float = 20, story: Callable[[], str] = str) -> None:
+def wait(condition: Callable[[], bool], seconds: float = 60, story: Callable[[], str] = str) -> None:
     """Wait until a condition holds, and say how far it came when it does not."""
     deadline = time.monotonic() + seconds
     while not condition():

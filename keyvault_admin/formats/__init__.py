@@ -1,0 +1,1 @@
+"""How dates and times read where a page leaves it to Django: a day first, 24 hours."""
