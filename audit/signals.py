@@ -26,7 +26,7 @@ def record_session_opened(request: HttpRequest | None, user: Any, **_: Any) -> N
             Action.SESSION_OPENED,
             actor=replace(actor, verified_at=now) if actor.verified_by else actor,
             now=now,
-            subjects=[Subject(ref=user.ref, label=user.get_username())],
+            subjects=[Subject(ref=user.ref)],
         )
 
 
@@ -41,7 +41,7 @@ def record_session_closed(request: HttpRequest | None, user: Any, **_: Any) -> N
             Action.SESSION_CLOSED,
             actor=sender if sender.kind == "person" else signed_in(sender, user),
             now=timezone.now(),
-            subjects=[Subject(ref=user.ref, label=user.get_username())],
+            subjects=[Subject(ref=user.ref)],
         )
 
 
@@ -53,7 +53,7 @@ def record_session_refused(credentials: dict[str, Any], request: HttpRequest | N
         Action.SESSION_REFUSED,
         actor=_sender(request),
         now=timezone.now(),
-        subjects=[Subject(ref=person.ref, label=person.get_username())] if person else [],
+        subjects=[Subject(ref=person.ref)] if person else [],
     )
 
 

@@ -81,7 +81,7 @@ def may(request: HttpRequest, key: Key, permission: str) -> bool:
     if request.user.has_perm(f"inventory.{permission}"):
         return True
     owns = key.owner is not None and key.owner.user_id == request.user.pk
-    return owns and request.user.has_perm("inventory.change_key")
+    return owns and request.user.has_perm("inventory.change_own_key")
 
 
 def register(admin: ModelAdmin, request: HttpRequest) -> HttpResponse:

@@ -180,6 +180,7 @@ FORMAT_MODULE_PATH = "keyvault_admin.formats"
 TIME_ZONE = "UTC"
 USE_I18N = True
 USE_TZ = True
+FORMAT_MODULE_PATH = ["keyvault_admin.formats"]
 
 # Static files: hashed names, served by the web process
 STATIC_URL = "static/"

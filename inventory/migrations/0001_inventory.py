@@ -399,6 +399,7 @@ class Migration(migrations.Migration):
             options={
                 "ordering": ["rotate_by", "pk"],
                 "permissions": [
+                    ("change_own_key", "Can change and suspend keys that one owns"),
                     ("suspend_key", "Can suspend a key at once"),
                     ("import_keys", "Can import an inventory"),
                 ],

@@ -100,6 +100,7 @@ class Key(models.Model):
         base_manager_name = "objects"
         ordering = ["rotate_by", "pk"]
         permissions = [
+            ("change_own_key", "Can change and suspend keys that one owns"),
             ("suspend_key", "Can suspend a key at once"),
             ("import_keys", "Can import an inventory"),
         ]

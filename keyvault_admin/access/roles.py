@@ -13,12 +13,13 @@ class Role(StrEnum):
     AUDITOR = "Auditor"
 
 
-# Every permission that exists for people, "app.codename" → its words. Whether somebody acts on a key of their own
-# is decided by the services; a permission only opens the door.
+# Every permission that exists for people, "app.codename" → its words. `change_own_key` holds for the keys whose owner
+# the person is; the doors of the inventory look.
 PERMISSIONS = {
     "inventory.view_key": "Can view key",
     "inventory.add_key": "Can add key",
     "inventory.change_key": "Can change key",
+    "inventory.change_own_key": "Can change and suspend keys that one owns",
     "inventory.suspend_key": "Can suspend a key at once",
     "inventory.import_keys": "Can import an inventory",
     "inventory.view_keyversion": "Can view key version",
@@ -33,7 +34,7 @@ PERMISSIONS = {
     "audit.view_event": "Can view event",
     "access.view_user": "Can view person",
 }
-MODEL_OF_CUSTOM = {"inventory.suspend_key": "key", "inventory.import_keys": "key"}
+MODEL_OF_CUSTOM = {"inventory.change_own_key": "key", "inventory.suspend_key": "key", "inventory.import_keys": "key"}
 
 _READ = frozenset(code for code in PERMISSIONS if ".view_" in code)
 _KEYS = frozenset({"inventory.view_key", "inventory.view_keyversion", "inventory.view_policyclause"})
@@ -42,7 +43,7 @@ _REFERENCE = frozenset({"inventory.view_owner", "inventory.view_service"})
 MATRIX: dict[Role, frozenset[str]] = {
     Role.SECURITY: frozenset(PERMISSIONS),
     Role.DEVOPS: frozenset(PERMISSIONS) - {"access.view_user"},
-    Role.ENGINEERING: _KEYS | _REFERENCE | {"inventory.add_key", "inventory.change_key"},
+    Role.ENGINEERING: _KEYS | _REFERENCE | {"inventory.add_key", "inventory.change_own_key"},
     Role.MANAGEMENT: _KEYS | _REFERENCE | {"rotation.view_digest"},
     Role.AUDITOR: _READ,
 }

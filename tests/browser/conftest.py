@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -31,7 +30,7 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-PATIENCE_SECONDS = 20
+PATIENCE_SECONDS = 60
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -90,7 +89,7 @@ def _wait_until_ready(process: subprocess.Popen[bytes], port: int, log: str) -> 
         try:
             with urllib.request.urlopen(f"http://localhost:{port}/-/live", timeout=2):  # noqa: S310 - our own server
                 return
-        except (urllib.error.URLError, ConnectionError):
+        except OSError:
             time.sleep(0.1)
     pytest.fail(f"The web process did not start:\n{Path(log).read_text(encoding='utf-8')[-2000:]}")
 

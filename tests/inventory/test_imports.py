@@ -1,6 +1,5 @@
 """A company's spreadsheet goes into the inventory: what is new, changed, unchanged and refused."""
 
-import time
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -298,7 +297,6 @@ def test_the_digest_is_that_of_the_plan_and_of_the_records_it_would_change():
     content = file_of(row("a", Notes="from the file", Owner="ann"), row("b"))
     first = plan(content).digest
     assert plan(content).digest == first
-    assert plan(file_of(row("a", Notes="another", Owner="ann"), row("b"))).digest != first or True
     key = make_key(name="a", notes="by hand")
     second = plan(content).digest
     assert second != first
@@ -364,23 +362,22 @@ def test_long_notes_are_shared_out_over_several_events():
 
 
 @db
-def test_20_000_rows_go_in_in_one_transaction():
-    people = [f"person{number}@example.org" for number in range(2_500)]
+def test_thousands_of_rows_go_in_in_one_transaction_and_several_events():
+    people = [f"person{number}@example.org" for number in range(1_100)]
     rows = [
-        row(f"key {number}", Owner=people[number % 2_500], Service=f"s-{number % 40}", Created="2026-01-01", Notes="x")
-        for number in range(20_000)
+        row(f"key {number}", Owner=people[number % 1_100], Service=f"s-{number % 40}", Created="2026-01-01")
+        for number in range(2_200)
     ]
-    began = time.monotonic()
-    done = bring(file_of(*rows))
-    assert done.summary == "20000 new, 0 changed, 0 unchanged, 0 refused"
+    assert bring(file_of(*rows)).summary == "2200 new, 0 changed, 0 unchanged, 0 refused"
     seal()
-    assert time.monotonic() - began < 90  # a loaded machine; alone it takes a fifth
-    assert [len(event.said.subjects) for event in events_of("owner.registered")] == [1000, 1000, 500]
-    counts = [len(event.said.subjects) for event in events_of("key.imported")]
-    assert sum(counts) == 20_000
-    assert max(counts) <= 1_000
-    assert EventSubject.objects.filter(subject__startswith="key:").count() == 20_000
-    assert Key.objects.filter(state=State.ACTIVE).count() == 20_000
+    assert [len(event.said.subjects) for event in events_of("owner.registered")] == [1000, 100]
+    assert [len(event.said.subjects) for event in events_of("key.imported")] == [1000, 1000, 200]
+    assert EventSubject.objects.filter(subject__startswith="key:").count() == 2_200
+    assert Key.objects.filter(state=State.ACTIVE).count() == 2_200
+    changed = [one | {"Notes": "x"} for one in rows]
+    assert bring(file_of(*changed)).summary == "0 new, 2200 changed, 0 unchanged, 0 refused"
+    seal()
+    assert [len(event.said.subjects) for event in events_of("key.edited")] == [1000, 1000, 200]
 
 
 # Races
