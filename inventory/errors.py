@@ -52,11 +52,6 @@ class LessLateError(InventoryError):
         )
 
 
-class DuplicateNameError(InventoryError):
-    def __init__(self, name: str) -> None:
-        super().__init__(f"A key named {name} is registered already. Names are exact and used once.")
-
-
 class KeyMaterialError(InventoryError):
     """What was entered looks like a secret itself. The text is not repeated anywhere."""
 

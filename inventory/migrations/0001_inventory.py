@@ -196,7 +196,16 @@ class Migration(migrations.Migration):
             name="Key",
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("name", models.CharField(max_length=200, unique=True)),
+                (
+                    "name",
+                    models.CharField(
+                        max_length=200,
+                        unique=True,
+                        error_messages={
+                            "unique": "A key of this name is registered already. Names are exact and used once."
+                        },
+                    ),
+                ),
                 (
                     "kind",
                     models.CharField(

@@ -45,7 +45,11 @@ class Key(models.Model):
     `state` is that of the current version. `rotate_by` and `winning_clause` follow from the facts; services keep them.
     """
 
-    name = models.CharField(max_length=200, unique=True)
+    name = models.CharField(
+        max_length=200,
+        unique=True,
+        error_messages={"unique": "A key of this name is registered already. Names are exact and used once."},
+    )
     kind = models.CharField(max_length=30, choices=KeyKind)
     creator = models.ForeignKey(Owner, on_delete=models.PROTECT, null=True, blank=True, related_name="keys_created")
     owner = models.ForeignKey(Owner, on_delete=models.PROTECT, null=True, blank=True, related_name="keys")

@@ -15,7 +15,6 @@ from audit.canonical import JSON
 from audit.services import Subject, record
 from inventory import lifecycle
 from inventory.errors import (
-    DuplicateNameError,
     KeyMaterialError,
     LessLateError,
     ReasonMissingError,
@@ -50,7 +49,7 @@ def register_key(
 ) -> Key:
     """Register a key that exists elsewhere in the state it has there, or in pre-activation one that is not used yet.
 
-    `facts` holds values for names of FACTS. Event: key.registered. Raises: DuplicateNameError, KeyMaterialError,
+    `facts` holds values for names of FACTS. Event: key.registered. Raises: KeyMaterialError,
     IllegalTransitionError, ValidationError.
     """
     require(reason)
@@ -80,7 +79,7 @@ def edit_key(
     """Change facts of a key that nobody else changed since `expected_revision`.
 
     Locks the key. Event: key.edited with what changed before and after; none when nothing did.
-    Raises: StaleError, LessLateError, DuplicateNameError, KeyMaterialError, ValidationError.
+    Raises: StaleError, LessLateError, KeyMaterialError, ValidationError.
     """
     require(reason)
     _check_entered(changes, now)
@@ -174,9 +173,7 @@ def _check_entered(facts: Mapping[str, Any], now: datetime) -> None:
 
 
 def _store(key: Key, *, update_fields: Sequence[str] | None = None) -> None:
-    """Validate and save. Raises: DuplicateNameError, ValidationError; StaleError when somebody else was faster."""
-    if Key.objects.filter(name=key.name).exclude(pk=key.pk).exists():
-        raise DuplicateNameError(key.name)
+    """Validate and save. Raises: ValidationError; StaleError when somebody else was faster."""
     key.full_clean(exclude=["state"])
     try:
         key.save(update_fields=update_fields)
