@@ -87,7 +87,7 @@ def _wait_until_ready(process: subprocess.Popen[bytes], port: int, log: str) -> 
     ends = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < ends and process.poll() is None:
         try:
-            with urllib.request.urlopen(f"http://localhost:{port}/-/live", timeout=2):  # noqa: S310 - our own server
+            with urllib.request.urlopen(f"http://localhost:{port}/-/live", timeout=2):
                 return
         except OSError:
             time.sleep(0.1)
