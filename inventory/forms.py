@@ -54,8 +54,7 @@ class KeyForm(GroupedForm, forms.ModelForm):
         ("Since when", ("state", "created_on", "last_rotated_on", "never_rotated")),
         ("Where it is kept", ("storage_medium", "storage_location", "runbook_url", "is_exportable")),
         ("What it protects", ("environment", "classification", "access", "tenant", "integration", "secret_name")),
-        ("Notes", ("notes",)),
-        ("Why", ("reason",)),
+        ("Notes, and why you do this", ("notes", "reason")),
     )
     WANTED = frozenset({"owner", "creator", "service", "created_on", "last_rotated_on", "environment"})
 

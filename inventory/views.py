@@ -77,7 +77,7 @@ def dossier(admin: ModelAdmin, request: HttpRequest, pk: str) -> HttpResponse:
 
 
 def may(request: HttpRequest, key: Key, permission: str) -> bool:
-    """Say whether the person may do this to this key: by role, or as its owner whose role lets them change their own."""
+    """Say whether the person may do this to this key: by role, or as its owner with a role that opens their own."""
     if request.user.has_perm(f"inventory.{permission}"):
         return True
     owns = key.owner is not None and key.owner.user_id == request.user.pk

@@ -61,14 +61,15 @@ def posture_context(request: HttpRequest) -> dict[str, Any]:
     counted = inventory.posture(now)
     overdue = inventory.most_overdue(now, MOST_OVERDUE)
     bars = _bars(inventory.due_by_week(now, WEEKS))
+    log = _log_tile(request, now)
     return {
         "now": now,
         "posture": counted,
         "service_count": Service.objects.count(),
-        "tiles": [*_key_tiles(counted), *_log_tile(request, now)],
+        "tiles": [*_key_tiles(counted), *log],
         "bars": bars,
         "due_count": sum(bar.count for bar in bars),
-        "steps": _steps(request, counted, now),
+        "steps": [*_steps(request, counted, now), *_log_steps(log)],
         "most_overdue": [(key, _due(key, now)) for key in overdue],
         "list_url": reverse("admin:inventory_key_changelist"),
     }
@@ -157,7 +158,7 @@ def _bars(weeks: list[inventory.Week]) -> list[Bar]:
 
 
 def _steps(request: HttpRequest, counted: inventory.Posture, now: datetime) -> list[Step]:
-    """Say what this person could do next, the most pressing first. Queries: 2 at most."""
+    """Say what this person could do next with keys, the most pressing first. Queries: 2 at most."""
     keys = reverse("admin:inventory_key_changelist")
     may = request.user.has_perm
     steps = _own_steps(request, now, keys)
@@ -180,6 +181,15 @@ def _steps(request: HttpRequest, counted: inventory.Posture, now: datetime) -> l
         note = "a CSV file from any spreadsheet; you see what it would do before it does it"
         steps.append(Step("Import an inventory", note, reverse("admin:inventory_key_import")))
     return steps
+
+
+def _log_steps(log: list[Tile]) -> list[Step]:
+    """Ask for a verification while nobody knows how the log stands, and for more when it was altered."""
+    if not log or log[0].look == "ok":
+        return []
+    if log[0].look == "late":
+        return [Step("Find out who altered the audit log", "verify_audit names the first bad event", log[0].url)]
+    return [Step("Verify the audit log", "on the server: manage.py verify_audit", log[0].url)]
 
 
 def _own_steps(request: HttpRequest, now: datetime, keys: str) -> list[Step]:

@@ -176,7 +176,6 @@ DATA_UPLOAD_MAX_NUMBER_FIELDS = 2_000
 
 # Language and time
 LANGUAGE_CODE = "en-gb"
-FORMAT_MODULE_PATH = "keyvault_admin.formats"
 TIME_ZONE = "UTC"
 USE_I18N = True
 USE_TZ = True

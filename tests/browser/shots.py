@@ -103,7 +103,7 @@ def shoot(page: Page, name: str, target: Path) -> None:
 
 def tour(browser: Browser, site: str, password: str, folder: Path, target: Path) -> None:
     """Go through the pages as PERSON: signed out, the lists, one key, and the preview of an import."""
-    page = browser.new_page()
+    page = browser.new_page(reduced_motion="reduce")  # no picture of a colour half-way between two themes
     page.goto(f"{site}/login/")
     shoot(page, "sign-in", target)
     sign_in(page, site, password, one_time_code(folder))

@@ -279,8 +279,9 @@ def test_never_and_a_date_contradict_the_record():
     bring(file_of(row("a", Created="2026-01-01", Last_rotated="2026-02-01"), row("b", Created="2026-03-01")))
     done = bring(file_of(row("a", Last_rotated="never"), row("b", Last_rotated="2026-02-01")))
     assert done.summary == "0 new, 0 changed, 0 unchanged, 2 refused"
-    assert [(refusal.row, refusal.field) for refusal in done.refused] == [(2, "last_rotated_on")] * 1 + [
-        (3, "last_rotated_on")
+    assert [(refusal.row, refusal.field) for refusal in done.refused] == [
+        (2, "last_rotated_on"),
+        (3, "last_rotated_on"),
     ]
     assert "the record has a rotation on 2026-02-01" in done.refused[0].problem
     assert "rotated on 2026-02-01, before it was created on 2026-03-01" in done.refused[1].problem

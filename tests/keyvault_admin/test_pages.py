@@ -11,6 +11,8 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
+from audit.actions import Action, Outcome
+from audit.services import record
 from inventory import services
 from inventory.models import ImportDraft, Key
 from inventory.states import State
@@ -102,6 +104,20 @@ def test_index_leads_an_owner_to_their_own_keys(client: Client, carol: User) -> 
     step = client.get("/").context["steps"][0]
     assert step.title == "Rotate your overdue keys: 1"
     assert counted(client, step.url) == 1
+
+
+def test_index_asks_for_a_verification_until_there_is_one(client: Client, dave: User) -> None:
+    make_key()
+    sign_in(client, dave)
+    assert client.get("/").context["steps"][-1].title == "Verify the audit log"
+    record(Action.AUDIT_VERIFIED, actor=ACTOR, now=NOW, outcome=Outcome.FAILED)
+    seal()
+    assert client.get("/").context["steps"][-1].title == "Find out who altered the audit log"
+    record(Action.AUDIT_VERIFIED, actor=ACTOR, now=NOW)
+    seal()
+    answer = client.get("/")
+    assert not answer.context["steps"]
+    assert "Audit log verified within the hour" in words(answer)
 
 
 def test_index_costs_the_same_however_much_there_is(client: Client, alice: User) -> None:

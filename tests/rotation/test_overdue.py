@@ -324,7 +324,8 @@ def test_the_statement_and_the_lists_use_their_indexes(ann):
             f"SELECT id FROM inventory_key WHERE next_notice_at <= now() AND state = ANY(ARRAY[{states}]) FOR UPDATE"
         )
         assert "key_can_be_overdue" in plan_of(
-            f"SELECT id FROM inventory_key WHERE rotate_by <= now() AND state IN ({states}) ORDER BY rotate_by, id LIMIT 50"
+            f"SELECT id FROM inventory_key WHERE rotate_by <= now() AND state IN ({states}) "
+            "ORDER BY rotate_by, id LIMIT 50"
         )
         assert "key_due" in plan_of("SELECT id FROM inventory_key ORDER BY rotate_by, id LIMIT 50")
         assert "key_search" in plan_of(
