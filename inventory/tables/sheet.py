@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from functools import lru_cache
 
 from inventory.tables.archive import Part
 from inventory.tables.table import (
@@ -117,7 +118,7 @@ class Sheet(Part):
         self._cells[self._column - 1] = cell
 
     def _fault(self, problem: str, mend: str) -> None:
-        cell = f"Cell {_letters(self._column)}{self._row}"
+        cell = f"Cell {letters_of(self._column)}{self._row}"
         self._faults.append(Fault(index=self._column - 1, problem=f"{cell} {problem}.", mend=mend))
 
     def _text_of(self, attributes: dict[str, str]) -> str:
@@ -172,7 +173,9 @@ def _column(letters: str) -> int:
     return number
 
 
-def _letters(column: int) -> str:
+@lru_cache(maxsize=1_000)
+def letters_of(column: int) -> str:
+    """Return the letters of a column: A for 1, AA for 27."""
     letters = ""
     while column:
         column, rest = divmod(column - 1, 26)
