@@ -7,9 +7,9 @@ from django import forms
 from django.conf import settings
 
 from inventory.models import Key, Owner, Service
+from inventory.recognise.text import folded
 from inventory.services.keys import FACTS
 from inventory.states import State
-from inventory.recognise.text import folded
 
 ENTERED: tuple[str, ...] = tuple(name for name in FACTS if name not in {"parent", "labels"})
 
@@ -145,3 +145,12 @@ class UploadForm(forms.Form):
                 f"The file has {upload.size:,} bytes; at most {settings.IMPORT_MAX_BYTES:,} are read. Split it."
             )
         return {"name": upload.name, "content": upload.read()}
+
+
+class DayForm(forms.Form):
+    day = forms.DateField(
+        label="Day",
+        widget=forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d"),
+        input_formats=["%Y-%m-%d"],
+        error_messages={"invalid": "Write the day as 2031-01-01.", "required": "Choose a day."},
+    )
