@@ -17,10 +17,19 @@ from django.utils.safestring import SafeString
 from audit.actor import actor_of
 from audit.admin_base import AuditedAdmin, ReadOnlyAdmin
 from inventory import services, views
-from inventory.chips import Chip, due_chip, state_chip
-from inventory.filters import ClauseFilter, LatenessFilter, MissingFilter, OwnerFilter, ServiceFilter
+from inventory.algorithms import Judgement, judge_rows
+from inventory.chips import Chip, algorithm_chip, due_chip, state_chip, status_chip
+from inventory.filters import (
+    AlgorithmFilter,
+    ClauseFilter,
+    LatenessFilter,
+    MissingFilter,
+    OwnerFilter,
+    ServiceFilter,
+    SizeFilter,
+)
 from inventory.forms import OwnerForm, ServiceForm
-from inventory.models import Key, Owner, PolicyClause, Service
+from inventory.models import Algorithm, Key, Owner, PolicyClause, Service
 from inventory.states import CAN_BE_OVERDUE
 from inventory.terms import Access, KeyKind
 
@@ -55,6 +64,8 @@ class KeyAdmin(AuditedAdmin):
         OwnerFilter,
         ServiceFilter,
         ClauseFilter,
+        AlgorithmFilter,
+        SizeFilter,
     )
     list_select_related = ("owner", "service", "winning_clause")
     search_fields = ("search_text",)
@@ -218,3 +229,49 @@ class PolicyClauseAdmin(ReadOnlyAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[PolicyClause]:
         clauses = PolicyClause.objects.annotate(keys_decided=Count("keys_won"))
         return clauses.order_by("source", "section", "code")
+
+
+@admin.register(Algorithm)
+class AlgorithmAdmin(ReadOnlyAdmin):
+    list_title = "Algorithms"
+    list_display = ("label", "use", "existing_now", "new_now", "bits_number", "pq_safe", "source_said")
+    list_display_links = None
+    list_filter = ("use", "source_status")
+    list_per_page = 100  # the table is read as a whole
+    search_fields = ("algorithm", "parameters", "source")
+    sortable_by = ()
+
+    def get_urls(self) -> list[URLPattern]:
+        def page(request: HttpRequest) -> HttpResponse:
+            return views.what_falls_when(self, request)
+
+        falls = path("falls/", self.admin_site.admin_view(page), name="inventory_algorithm_falls")
+        return [falls, *super().get_urls()]
+
+    def has_view_permission(self, request: HttpRequest, obj: Algorithm | None = None) -> bool:
+        """The table belongs to the written policies."""
+        return request.user.has_perm("inventory.view_policyclause")
+
+    @admin.display(description="Algorithm")
+    def label(self, algorithm: Algorithm) -> SafeString:
+        parameters = algorithm.parameters or "—"
+        return format_html('{}<span class="sub">{}</span>', algorithm.algorithm.replace("|", ", "), parameters)
+
+    @admin.display(description="Existing keys")
+    def existing_now(self, algorithm: Algorithm) -> SafeString:
+        return chip(algorithm_chip(self._judged(algorithm)))
+
+    @admin.display(description="New keys")
+    def new_now(self, algorithm: Algorithm) -> SafeString:
+        return chip(status_chip(self._judged(algorithm).status_new))
+
+    @admin.display(description="Bits")
+    def bits_number(self, algorithm: Algorithm) -> int | None:
+        return algorithm.classical_bits
+
+    @admin.display(description="Source")
+    def source_said(self, algorithm: Algorithm) -> SafeString:
+        return format_html('{}<span class="sub">{}</span>', algorithm.source, algorithm.get_source_status_display())
+
+    def _judged(self, algorithm: Algorithm) -> Judgement:
+        return judge_rows([algorithm.row], timezone.now().date())

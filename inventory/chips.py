@@ -1,8 +1,9 @@
-"""How a state and a date look and read: a class of the stylesheet and words. Pure; colour never stands alone."""
+"""How states, dates and judgements look and read: a class of the stylesheet and words. Colour never stands alone."""
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import NamedTuple
 
+from inventory.algorithms import Judgement, SourceStatus, Status
 from inventory.states import CAN_BE_OVERDUE, State
 
 SOON_DAYS = 30
@@ -21,6 +22,15 @@ _STATE_LOOKS: dict[str, str] = {
     State.COMPROMISED: "late",
     State.DESTROYED: "rest",
     State.DESTROYED_COMPROMISED: "late",
+}
+_STATUS_CHIPS: dict[Status, Chip] = {
+    Status.APPROVED: Chip("ok", "approved"),
+    Status.EXCEPTION: Chip("soon", "needs an exception"),
+    Status.LEGACY: Chip("soon", "legacy"),
+    Status.NOT_YET: Chip("soon", "not approved yet"),
+    Status.PROHIBITED: Chip("late", "prohibited"),
+    Status.UNKNOWN: Chip("rest", "unknown"),
+    Status.NOT_APPLICABLE: Chip("rest", "no algorithm"),
 }
 
 
@@ -42,3 +52,42 @@ def due_chip(rotate_by: datetime | None, state: str, now: datetime) -> Chip:
 
 def _days(count: int) -> str:
     return "day" if count == 1 else "days"
+
+
+def status_chip(status: Status) -> Chip:
+    """Say what an algorithm is, and no more."""
+    return _STATUS_CHIPS[status]
+
+
+def algorithm_chip(judged: Judgement) -> Chip:
+    """Say what the algorithm of a key is and when that changes: "legacy from 2031 (draft date)", "legacy since 2024".
+
+    An algorithm that is approved for what exists, and no longer for new keys, looks as what comes next.
+    """
+    look = (
+        "soon" if judged.status == Status.APPROVED and not judged.is_for_new_keys else status_chip(judged.status).look
+    )
+    words = _status_words(judged)
+    draft = "" if judged.row is None else _DRAFT.get(judged.row.source_status, "")
+    if judged.status_new == Status.PROHIBITED != judged.status:
+        return Chip(look, f"{words}{draft}, not for new keys")
+    return Chip(look, words + draft)
+
+
+_DRAFT = {SourceStatus.DRAFT_DATE: " (draft date)", SourceStatus.DRAFT: " (draft)"}
+
+
+def _status_words(judged: Judgement) -> str:
+    words = status_chip(judged.status).words
+    if judged.next_status and judged.next_status != judged.status and judged.changes_on:
+        return f"{status_chip(judged.next_status).words} from {_from_day(judged.changes_on)}"
+    if judged.status == Status.APPROVED and not judged.is_for_new_keys:
+        return "approved for existing keys"
+    if judged.row and judged.since and judged.row.has_ended(judged.since):
+        return f"{words} since {_from_day(judged.since)}"
+    return words
+
+
+def _from_day(day: date) -> str:
+    """Name a day on which something begins: a year for its first day."""
+    return f"{day:%Y}" if (day.month, day.day) == (1, 1) else f"{day:%-d %B %Y}"

@@ -9,10 +9,11 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from inventory.models import Key, Owner, PolicyClause, Service
-from inventory.selectors import SOON, due_in_week
+from inventory.selectors import DESTROYED_STATES, SOON, due_in_week
 from inventory.states import CAN_BE_OVERDUE
 
 _DIGITS = 19  # fewer always fit 64 bits
+_DIGITS_OF_SIZE = 10  # and 32
 
 
 class ConditionFilter(admin.SimpleListFilter):
@@ -100,3 +101,37 @@ class ClauseFilter(RecordFilter):
     title = parameter_name = "clause"
     field_name = "winning_clause"
     model = PolicyClause
+
+
+class AlgorithmFilter(admin.SimpleListFilter):
+    """The keys that a count of algorithms in use has counted: of this name, none for "none", and not destroyed."""
+
+    title = parameter_name = "algorithm"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:  # noqa: ANN401 - Django's signature
+        chosen = self.value()
+        return [(chosen, "not recorded" if chosen == "none" else chosen)] if chosen and chosen.isprintable() else []
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Key]) -> QuerySet[Key]:
+        chosen = self.value() or ""
+        if not chosen.isprintable() or not chosen:
+            return queryset
+        named = queryset.filter(algorithm="" if chosen == "none" else chosen)
+        return named.exclude(state__in=DESTROYED_STATES)
+
+
+class SizeFilter(ConditionFilter):
+    """Keys of one size in bits, or of none that is recorded; while none is chosen there is nothing to show."""
+
+    title = "size in bits"
+    parameter_name = "bits"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:  # noqa: ANN401 - Django's signature
+        return [(chosen, "not recorded" if chosen == "none" else chosen) for chosen in self.conditions()]
+
+    def conditions(self) -> dict[str, Q]:
+        chosen = self.value() or ""
+        if chosen == "none":
+            return {chosen: Q(size_bits__isnull=True)}
+        is_size = chosen.isascii() and chosen.isdecimal() and len(chosen) < _DIGITS_OF_SIZE
+        return {chosen: Q(size_bits=int(chosen))} if is_size else {}

@@ -149,3 +149,12 @@ class UploadForm(forms.Form):
                 f"The file has {upload.size:,} bytes; at most {settings.IMPORT_MAX_BYTES:,} are read. Split it."
             )
         return {"name": upload.name, "content": upload.read()}
+
+
+class DayForm(forms.Form):
+    day = forms.DateField(
+        label="Day",
+        widget=forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d"),
+        input_formats=["%Y-%m-%d"],
+        error_messages={"invalid": "Write the day as 2031-01-01.", "required": "Choose a day."},
+    )

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
+from urllib.parse import urlencode
 
 from django.conf import settings
 from django.contrib import messages
@@ -13,19 +14,22 @@ from django.forms import Form
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.template.response import TemplateResponse
+from django.urls import reverse
 from django.utils import timezone
 
 from audit.actor import actor_of
 from audit.selectors import timeline
 from inventory import services
-from inventory.chips import Chip, due_chip, state_chip
+from inventory.algorithms import Facts, InUse, falls, judge
+from inventory.chips import Chip, algorithm_chip, due_chip, state_chip, status_chip
 from inventory.errors import InventoryError
 from inventory.findings import findings
-from inventory.forms import KeyForm, ReasonForm, RegisterKeyForm, UploadForm
+from inventory.forms import DayForm, KeyForm, ReasonForm, RegisterKeyForm, UploadForm
 from inventory.models import ImportDraft, Key
 from inventory.reading import TableError
-from inventory.selectors import events_that_rotate, verdict
+from inventory.selectors import algorithm_rows, algorithms_in_use, events_that_rotate, verdict
 from inventory.states import CAN_BE_OVERDUE, State, targets
+from inventory.terms import KeyKind
 from inventory.wording import entries, label_of, labels_of, planned
 
 DRAFT_LIFETIME = timedelta(hours=1)
@@ -276,3 +280,42 @@ def _confirm(request: HttpRequest, draft: ImportDraft, content: bytes) -> HttpRe
     draft.delete()
     messages.success(request, f"{draft.file_name}: {done.summary}.")
     return redirect("admin:inventory_key_changelist")
+
+
+def what_falls_when(admin: ModelAdmin, request: HttpRequest) -> HttpResponse:
+    """Show on which days keys in use change their status, and what each algorithm in use is on a day asked for.
+
+    Queries: 2, each of them one scan however many keys there are.
+    """
+    if not (admin.has_view_permission(request) and request.user.has_perm("inventory.view_key")):
+        raise PermissionDenied
+    today = timezone.now().date()
+    form = DayForm(request.GET if "day" in request.GET else None, initial={"day": today})
+    day = form.cleaned_data["day"] if form.is_valid() else today
+    rows, in_use = algorithm_rows(), sorted(algorithms_in_use(), key=lambda used: (-used.keys, used.facts.algorithm))
+    context = {
+        **admin.admin_site.each_context(request),
+        "title": "What falls when",
+        "opts": admin.opts,
+        "form": form,
+        "day": day,
+        "today": today,
+        "falls": [
+            (fall, [(*_in_use(change.in_use), change, status_chip(change.after.status)) for change in fall.changes])
+            for fall in falls(in_use, rows, today)
+        ],
+        "judged": [
+            (*_in_use(used), judged, algorithm_chip(judged), status_chip(judged.status_new))
+            for used in in_use
+            for judged in [judge(used.facts, rows, day)]
+        ],
+    }
+    return TemplateResponse(request, "admin/inventory/algorithm/falls.html", context)
+
+
+def _in_use(used: InUse) -> tuple[InUse, str, str]:
+    """Return keys in use with the words for their kind and the address of the list that shows them."""
+    facts: Facts = used.facts
+    bits = "none" if facts.size_bits is None else facts.size_bits
+    chosen = {"algorithm": facts.algorithm or "none", "bits": bits, "kind__exact": facts.kind}
+    return used, KeyKind(facts.kind).label, f"{reverse('admin:inventory_key_changelist')}?{urlencode(chosen)}"

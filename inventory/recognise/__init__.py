@@ -5,8 +5,8 @@ out as "" or None. All of them raise NotUnderstoodError. Nothing is guessed: wha
 """
 
 from inventory.recognise.algorithms import algorithm_of, size_of
-from inventory.recognise.dates import date_of, last_rotation_of
-from inventory.recognise.headers import field_of
+from inventory.recognise.dates import DATE_ORDERS, AmbiguousDateError, date_of, last_rotation_of, order_shown
+from inventory.recognise.headers import FIELDS, field_of, suggested_field
 from inventory.recognise.people import PersonRef, merge_people, person_of, service_of
 from inventory.recognise.text import NotUnderstoodError, clean, holds_key_material, is_unknown, shown
 from inventory.recognise.words import (
@@ -20,6 +20,9 @@ from inventory.recognise.words import (
 )
 
 __all__ = [
+    "DATE_ORDERS",
+    "FIELDS",
+    "AmbiguousDateError",
     "NotUnderstoodError",
     "PersonRef",
     "access_of",
@@ -36,9 +39,11 @@ __all__ = [
     "last_rotation_of",
     "merge_people",
     "name_of",
+    "order_shown",
     "person_of",
     "service_of",
     "shown",
     "size_of",
     "storage_of",
+    "suggested_field",
 ]

@@ -1,6 +1,10 @@
 """Headers of columns → fields."""
 
-from inventory.recognise.text import squashed
+import difflib
+from collections.abc import Iterable
+
+from inventory.recognise import foreign
+from inventory.recognise.text import folded, squashed
 
 _FIELD_WORDS = {
     "name": "name,key,key name,token,token name,secret,secret name,credential,credential name,identifier,title",
@@ -28,7 +32,12 @@ _FIELD_WORDS = {
     "classification": "data class,classification,data classification,class,confidentiality,sensitivity",
     "notes": "notes,note,comment,remarks,remark",
 }
-_FIELDS = {squashed(text): name for name, texts in _FIELD_WORDS.items() for text in texts.split(",")}
+_FIELDS = {squashed(text): name for name, texts in foreign.HEADERS.items() for text in foreign.listed(texts)} | {
+    squashed(text): name for name, texts in _FIELD_WORDS.items() for text in texts.split(",")
+}
+FIELDS = tuple(_FIELD_WORDS)
+_LONGEST_COMPARED = 40
+_CLOSE = 0.8
 
 
 def field_of(header: str) -> str:
@@ -39,3 +48,19 @@ def field_of(header: str) -> str:
     """
     word = squashed(header)
     return _FIELDS.get(word) or _FIELDS.get(word.removesuffix("s")) or ""
+
+
+def suggested_field(header: str, taken: Iterable[str]) -> str:
+    """Return the field that a header which is not understood may mean, for a person to confirm, or "".
+
+    The word of ours that the header nearly is, else the longest one that stands in it; never a field that is taken.
+    """
+    word = squashed(header)
+    if not word or len(word) > _LONGEST_COMPARED or field_of(header):
+        return ""
+    free = {one: name for one, name in _FIELDS.items() if name not in set(taken)}
+    parts = {squashed(part) for part in folded(header).replace("(", " ").replace("/", " ").replace("_", " ").split()}
+    held = [one for one in free if one in parts]
+    near = difflib.get_close_matches(word, free, n=1, cutoff=_CLOSE)
+    best = near[0] if near else max(held, key=len, default="")
+    return free.get(best, "")

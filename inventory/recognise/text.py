@@ -3,9 +3,11 @@
 import re
 import unicodedata
 
+from inventory.recognise import foreign
+
 _SHOWN_CHARACTERS = 40
 _LONGEST_FOLDED = 500
-_UNKNOWN = frozenset(
+_UNKNOWN = frozenset(foreign.listed(foreign.UNKNOWN)) | frozenset(
     {
         "",
         "-",

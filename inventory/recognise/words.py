@@ -6,11 +6,12 @@ from typing import TypeVar
 
 from django.db.models import TextChoices
 
+from inventory.recognise import foreign
 from inventory.recognise.text import NotUnderstoodError, at_most, folded, is_unknown, shown, squashed
 from inventory.terms import Access, Classification, Environment, KeyKind, StorageMedium
 
-_TRUE = frozenset({"yes", "y", "true", "x", "1", "✓", "✔", "☑", "✅"})
-_FALSE = frozenset({"no", "n", "false", "0", "✗", "✘", "☐", "❌"})
+_TRUE = frozenset({"yes", "y", "true", "x", "1", "✓", "✔", "☑", "✅", *foreign.listed(foreign.YES)})
+_FALSE = frozenset({"no", "n", "false", "0", "✗", "✘", "☐", "❌", *foreign.listed(foreign.NO)})
 Word = TypeVar("Word", bound=TextChoices)
 
 
@@ -19,9 +20,10 @@ def _look_up(text: str, words: Mapping[str, Word]) -> Word | None:
     return words.get(word) or words.get(word.removesuffix("s"))
 
 
-def _words(choices: type[Word], others: Mapping[Word, str]) -> dict[str, Word]:
+def _words(choices: type[Word], others: Mapping[Word, str], abroad: Mapping[str, str]) -> dict[str, Word]:
     """Index the stored values, their labels and further words (in one string, separated by commas), squashed."""
-    words = {squashed(text): choice for choice in choices for text in (choice.value, str(choice.label))}
+    words = {squashed(text): choices(value) for value, texts in abroad.items() for text in foreign.listed(texts)}
+    words |= {squashed(text): choice for choice in choices for text in (choice.value, str(choice.label))}
     return words | {squashed(text): choice for choice, texts in others.items() for text in texts.split(",")}
 
 
@@ -61,6 +63,7 @@ _KINDS = _words(
         KeyKind.PROVIDER_MANAGED: "provider managed,cloud managed key,aws managed key,platform managed key,"
         "microsoft managed key,google managed key",
     },
+    foreign.KINDS,
 )
 _ENVIRONMENTS = _words(
     Environment,
@@ -70,6 +73,7 @@ _ENVIRONMENTS = _words(
         Environment.TEST: "tst,testing,qa,quality assurance,uat",
         Environment.DEVELOPMENT: "dev,develop,local",
     },
+    foreign.ENVIRONMENTS,
 )
 _CLASSIFICATIONS = _words(
     Classification,
@@ -78,6 +82,7 @@ _CLASSIFICATIONS = _words(
         Classification.CONFIDENTIAL: "customer confidential",
         Classification.RESTRICTED: "strictly confidential,highly confidential",
     },
+    foreign.CLASSIFICATIONS,
 )
 # "KEK" rather than "Key-encrypting key": the words that a reader will find again in the row.
 _KINDS_UNDERSTOOD = "Write one of: " + ", ".join(
@@ -125,6 +130,10 @@ _MEDIA: tuple[tuple[StorageMedium, str], ...] = (
     (StorageMedium.FILE, "env on,env file,file,on server,on disk,keystore"),
     (StorageMedium.OFFLINE, "offline,paper,usb stick,envelope"),
 )  # fmt: skip
+_MEDIA_PHRASES = tuple(
+    (medium, tuple(f" {phrase} " for phrase in (*ours.split(","), *foreign.listed(foreign.MEDIA.get(medium, "-")))))
+    for medium, ours in _MEDIA
+)
 
 
 def storage_of(text: str) -> tuple[str, str]:
@@ -134,8 +143,8 @@ def storage_of(text: str) -> tuple[str, str]:
     location = at_most(500, "place", " ".join(text.split()))
     spaced = "".join(one if one.isalnum() else " " for one in folded(text))
     padded = f" {' '.join(spaced.split())} "
-    for medium, phrases in _MEDIA:
-        if any(f" {phrase} " in padded for phrase in phrases.split(",")):
+    for medium, phrases in _MEDIA_PHRASES:
+        if any(phrase in padded for phrase in phrases):
             return medium.value, location
     return (StorageMedium.FILE if folded(text) == ".env" else StorageMedium.OTHER).value, location
 
@@ -151,6 +160,8 @@ def flag_of(text: str) -> bool | None:
 
 
 _ACCESS_SAID: Mapping[str, tuple[bool | None, bool | None]] = {
+    **{squashed(word): (False, False) for word in foreign.listed(foreign.ACCESS_NONE)},
+    **{squashed(word): (True, True) for word in foreign.listed(foreign.ACCESS_BOTH)},
     "none": (False, False), "neither": (False, False),
     "production": (True, None), "prod": (True, None), "productiondata": (True, None),
     "customer": (None, True), "customerdata": (None, True),
