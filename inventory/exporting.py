@@ -1,7 +1,8 @@
 """Rows of text → CSV, an Excel workbook or JSON, as a stream of bytes that no spreadsheet will run.
 
 The first row is the header, and every row is as wide. `inventory.tables` reads all three back to the same texts, with
-two exceptions: a line end inside a cell comes back as "\\n", and what UTF-8 or CSV cannot hold as "?" or U+FFFD.
+three exceptions: a line end inside a cell comes back as "\\n", blanks alone as nothing from a workbook, and what CSV or
+UTF-8 cannot hold as U+FFFD or "?".
 """
 
 import csv
@@ -61,7 +62,7 @@ def csv_stream(rows: Iterable[Row]) -> Iterator[bytes]:
     for batch in _batches(rows):
         text = io.StringIO(newline="")
         csv.writer(text, lineterminator="\r\n").writerows(
-            [neutralise(cell).replace("\0", "\N{REPLACEMENT CHARACTER}") for cell in row] for row in batch
+            [neutralise(cell.replace("\0", "\N{REPLACEMENT CHARACTER}")) for cell in row] for row in batch
         )
         yield text.getvalue().encode(errors="replace")
 

@@ -16,6 +16,7 @@ from inventory.material.facts import (
     MaterialReading,
     MaterialRefusal,
     PublicKey,
+    private_key,
     usable_name,
 )
 from inventory.material.jwks import is_jwks, read_jwks
@@ -81,6 +82,8 @@ def read_material(
 
 
 def _found(content: bytes, max_items: int, judge: Judge) -> Iterable[MaterialFacts | MaterialRefusal]:
+    if content.startswith(_PRIVATE_MARKS):
+        return (private_key("the file"),)
     if has_pem(content):
         return read_pem(content, judge=judge)
     if is_der(content):
@@ -89,7 +92,9 @@ def _found(content: bytes, max_items: int, judge: Judge) -> Iterable[MaterialFac
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise MaterialError("The file is neither text nor a certificate.", _MEND) from error
-    return read_jwks(text, max_items=max_items, judge=judge) if is_jwks(text) else read_ssh(text, judge=judge)
+    if is_jwks(text):
+        return read_jwks(text, max_items=max_items, judge=judge)
+    return read_ssh(text, max_lines=2 * max_items, judge=judge)
 
 
 def _named_apart(items: Sequence[MaterialFacts]) -> Iterable[MaterialFacts]:

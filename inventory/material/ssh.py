@@ -8,6 +8,7 @@ from cryptography.hazmat.primitives.serialization import SSHCertificate, load_ss
 from inventory.material.facts import (
     UNREADABLE,
     Judge,
+    MaterialError,
     MaterialFacts,
     MaterialRefusal,
     facts_of_key,
@@ -28,9 +29,15 @@ _PRIVATE = re.compile(r"PRIVATE KEY|PuTTY-User-Key-File|AGE-SECRET-KEY-")
 _CERTIFICATE_SUFFIX = "-cert-v01@openssh.com"
 
 
-def read_ssh(text: str, *, judge: Judge) -> Iterator[MaterialFacts | MaterialRefusal]:
-    """Read line by line; blank ones and comments are passed over. Of a line that is refused nothing is repeated."""
-    for number, line in enumerate(text.splitlines(), 1):
+def read_ssh(text: str, *, max_lines: int, judge: Judge) -> Iterator[MaterialFacts | MaterialRefusal]:
+    """Read line by line; blank ones and comments are passed over. Of a line that is refused nothing is repeated.
+
+    Raises: MaterialError when there are too many lines.
+    """
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    if (lines := text.count("\n")) > max_lines:
+        raise MaterialError(f"The file has {lines:,} lines; {max_lines:,} is the most.", "Split it.")
+    for number, line in enumerate(text.split("\n"), 1):
         line = line.strip()  # noqa: PLW2901 - the line without what surrounds it
         where = f"line {number:,}"
         if _PRIVATE.search(line[:_LONGEST_LINE]) or holds_key_material(line[:_LONGEST_LINE]):

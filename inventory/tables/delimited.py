@@ -19,7 +19,7 @@ from inventory.tables.table import (
 
 _DELIMITERS = (",", ";", "\t", "|")
 _NO_STRUCTURE = bytes(set(range(256)) - set(b'",;\t|\n'))
-_QUOTED = re.compile(rb'"[^"]*"?')
+_OUTLINED_AT_ONCE = 64 * 1024
 _REST_OF_QUOTED_CELL = re.compile(r'(?:[^"]++|"")*+"')
 _MARKUP = re.compile(r"\s*<[!?a-zA-Z]")
 
@@ -40,10 +40,16 @@ def read_delimited(text: str, *, encoding: str, limits: Limits) -> Table:
 def _outline(text: str) -> bytes:
     """Return only the delimiters and line ends outside quotes: what counting needs, at a speed that any file allows.
 
-    Two quotes side by side change nothing outside them, so they go first; few are left for the pattern.
+    Every second piece between quotes lies outside; a doubled quote changes nothing about that. Piece by piece, because
+    a file of nothing but quotes would fill the memory with pieces.
     """
     structure = text.encode().translate(None, _NO_STRUCTURE)
-    return _QUOTED.sub(b"", structure.replace(b'""', b""))
+    outside, is_quoted = bytearray(), 0
+    for start in range(0, len(structure), _OUTLINED_AT_ONCE):
+        pieces = structure[start : start + _OUTLINED_AT_ONCE].split(b'"')
+        outside += b"".join(pieces[is_quoted::2])
+        is_quoted = (is_quoted + len(pieces) - 1) % 2
+    return bytes(outside)
 
 
 def _sniff(text: str, outline: bytes) -> str:
