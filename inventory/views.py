@@ -247,7 +247,14 @@ def preview(admin: ModelAdmin, request: HttpRequest, pk: int) -> HttpResponse:
     if not request.user.has_perm("inventory.import_keys"):
         raise PermissionDenied
     now = timezone.now()
-    draft = get_object_or_404(ImportDraft, pk=pk, uploaded_by_id=request.user.pk, uploaded_at__gte=now - DRAFT_LIFETIME)
+    draft = ImportDraft.objects.filter(
+        pk=pk, uploaded_by_id=request.user.pk, uploaded_at__gte=now - DRAFT_LIFETIME
+    ).first()
+    if draft is None:
+        messages.warning(
+            request, "This preview is gone: it was confirmed, or an hour has passed. Upload the file again."
+        )
+        return redirect("admin:inventory_key_import")
     content = bytes(draft.content)
     if request.method == "POST":
         try:

@@ -33,10 +33,6 @@ ARGUMENTS = [
 PATIENCE_SECONDS = 60
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "browser: drives the system's Chromium against a live web process")
-
-
 @pytest.fixture(autouse=True)
 def database_beside_browser(monkeypatch: pytest.MonkeyPatch) -> None:
     """Playwright keeps an event loop in this thread, which Django takes for code that must not wait for a database."""
