@@ -387,7 +387,10 @@ def test_preview_is_for_who_uploaded_it(client: Client, alice: User, bob: User) 
     path = upload(client, "Name,Type\nfresh,SSH key\n").redirect_chain[-1][0]
     client.logout()
     sign_in(client, bob)
-    assert client.get(path).status_code == 404
+    answer = client.get(path, follow=True)
+    assert answer.redirect_chain == [("/inventory/key/import/", 302)]
+    assert b"This preview is gone" in answer.content
+    assert b"fresh" not in answer.content
 
 
 # Navigation

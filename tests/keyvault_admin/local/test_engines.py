@@ -42,7 +42,7 @@ def test_start_keeps_secrets_ports_and_data(var: Path) -> None:
 
 def test_start_shows_no_secret_to_other_users(var: Path) -> None:
     with Engines(var, durable=False) as engines:
-        secrets = [text for name, text in engines.values.items() if "KEY" in name or "URL_" in name]
+        secrets = [text for name, text in engines.values.items() if name.endswith("_KEY") or "URL_" in name]
         passwords = [engines.postgres.password, engines.valkey.password, *secrets]
         listed = subprocess.run(["ps", "-wweo", "args"], capture_output=True, text=True, check=True).stdout
         written = "".join(log.read_text(encoding="utf-8") for log in var.glob("*.log"))
