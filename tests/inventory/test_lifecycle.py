@@ -73,7 +73,11 @@ def test_an_event_of_another_transaction_is_no_permission(committed_db):
     version = key.versions.get()
     target = connection.settings_dict
     other = psycopg.connect(
-        host=target["HOST"], port=target["PORT"], user=target["USER"], password=target["PASSWORD"], dbname=target["NAME"]
+        host=target["HOST"],
+        port=target["PORT"],
+        user=target["USER"],
+        password=target["PASSWORD"],
+        dbname=target["NAME"],
     )
     with transaction.atomic():
         event = event_for(key, Action.KEY_SUSPENDED)
