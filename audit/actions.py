@@ -27,12 +27,16 @@ class Action(StrEnum):
     KEY_DESTROYED = "key.destroyed"
     KEY_ROTATED = "key.rotated"
     KEY_FLAGGED_OVERDUE = "key.flagged_overdue"
+    KEY_DIGEST_REGISTERED = "key.digest_registered"
+    TOKEN_LOOKED_UP = "token.looked_up"  # noqa: S105 - a word; the token itself is never recorded
 
     # What keys belong to, and the rules over them
     OWNER_REGISTERED = "owner.registered"
     OWNER_EDITED = "owner.edited"
     SERVICE_REGISTERED = "service.registered"
     SERVICE_EDITED = "service.edited"
+    VENDOR_REGISTERED = "vendor.registered"
+    VENDOR_EDITED = "vendor.edited"
     CLAUSE_REGISTERED = "clause.registered"
     CLAUSE_EDITED = "clause.edited"
     INVENTORY_IMPORTED = "inventory.imported"

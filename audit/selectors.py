@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cached_property
 from uuid import UUID
 
@@ -9,7 +10,7 @@ from django.db import connection
 from django.db.models import Q, QuerySet
 
 from audit import body, chain, sealing, sentences
-from audit.actions import Action
+from audit.actions import Action, Outcome
 from audit.actor import Identity
 from audit.body import Body, Subject
 from audit.errors import AuditError
@@ -108,6 +109,15 @@ def timeline(subject: str, limit: int = PAGE_EVENTS) -> list[ReadEvent]:
 def latest_verification() -> ReadEvent | None:
     """Return the event of the last verification; its outcome says whether the log was whole. One query."""
     return next(iter(read(Event.objects.filter(action=Action.AUDIT_VERIFIED).order_by("-number")[:1])), None)
+
+
+def count_done_by(actor_id: str, action: Action, *, since: datetime) -> int:
+    """Count how often somebody did something after an instant, in business time; one query, over the actor's index.
+
+    What the transaction at hand has recorded is not in the log yet.
+    """
+    done = Event.objects.filter(actor_id=actor_id, action=action, outcome=Outcome.DONE, at__gt=since)
+    return done.count()
 
 
 def head_room() -> int:

@@ -32,10 +32,16 @@ PHRASES: dict[str, Phrase] = {
     Action.KEY_DESTROYED: Phrase("destroyed {subjects}", "destroy {subjects}"),
     Action.KEY_ROTATED: Phrase("rotated {subjects}", "rotate {subjects}"),
     Action.KEY_FLAGGED_OVERDUE: Phrase("flagged {subjects} as overdue", "flag {subjects} as overdue"),
+    Action.KEY_DIGEST_REGISTERED: Phrase(
+        "made {subjects} findable by its material", "make {subjects} findable by its material"
+    ),
+    Action.TOKEN_LOOKED_UP: Phrase("looked up a token and found {subjects}", "look up a token"),
     Action.OWNER_REGISTERED: Phrase("registered the owner {subjects}", "register the owner {subjects}"),
     Action.OWNER_EDITED: Phrase("edited the owner {subjects}", "edit the owner {subjects}"),
     Action.SERVICE_REGISTERED: Phrase("registered the service {subjects}", "register the service {subjects}"),
     Action.SERVICE_EDITED: Phrase("edited the service {subjects}", "edit the service {subjects}"),
+    Action.VENDOR_REGISTERED: Phrase("registered the vendor {subjects}", "register the vendor {subjects}"),
+    Action.VENDOR_EDITED: Phrase("edited the vendor {subjects}", "edit the vendor {subjects}"),
     Action.CLAUSE_REGISTERED: Phrase("registered the clause {subjects}", "register the clause {subjects}"),
     Action.CLAUSE_EDITED: Phrase("edited the clause {subjects}", "edit the clause {subjects}"),
     Action.INVENTORY_IMPORTED: Phrase("imported an inventory", "import an inventory"),

@@ -1,11 +1,12 @@
 """The inventory's pages in the admin site: lists here, the pages of one key in `views`."""
 
 from datetime import datetime
+from functools import partial, wraps
 from typing import Any
 from urllib.parse import urlencode
 
 from django.contrib import admin
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Count, Model, Q, QuerySet
 from django.db.models.functions import Coalesce
 from django.forms import ModelForm
 from django.http import HttpRequest, HttpResponse
@@ -16,7 +17,7 @@ from django.utils.safestring import SafeString
 
 from audit.actor import actor_of
 from audit.admin_base import AuditedAdmin, ReadOnlyAdmin
-from inventory import services, views
+from inventory import records_views, services, views
 from inventory.algorithms import Judgement, judge_rows
 from inventory.chips import Chip, algorithm_chip, due_chip, state_chip, status_chip
 from inventory.filters import (
@@ -28,8 +29,8 @@ from inventory.filters import (
     ServiceFilter,
     SizeFilter,
 )
-from inventory.forms import OwnerForm, ServiceForm
-from inventory.models import Algorithm, Key, Owner, PolicyClause, Service
+from inventory.forms import EditOwnerForm, EditServiceForm, EditVendorForm, OwnerForm, ServiceForm, VendorForm
+from inventory.models import Algorithm, Key, Owner, PolicyClause, Service, Vendor
 from inventory.states import CAN_BE_OVERDUE
 from inventory.terms import Access, KeyKind
 
@@ -44,6 +45,34 @@ def list_link(count: int, **chosen: object) -> SafeString:
         return format_html('<span class="third">{}</span>', 0)
     query = urlencode(chosen)
     return format_html('<a href="{}?{}">{}</a>', reverse("admin:inventory_key_changelist"), query, f"{count:,}")
+
+
+def _page(model_admin: admin.ModelAdmin, view: Any) -> Any:  # noqa: ANN401 - views of differing arguments
+    """Make a view a page of the admin site; what it declares of itself (`requires_step_up`) stays on it."""
+    shown = wraps(view)(lambda request, *args, **kwargs: view(model_admin, request, *args, **kwargs))
+    return model_admin.admin_site.admin_view(shown)
+
+
+class EditedWithReason(AuditedAdmin):
+    """A record whose change asks why: the form of the change is another one than that of the registration."""
+
+    edit_form: type[ModelForm]
+
+    def get_form(
+        self,
+        request: HttpRequest,
+        obj: Model | None = None,
+        change: bool = False,  # noqa: FBT001, FBT002
+        **how: Any,  # noqa: ANN401
+    ) -> type[ModelForm]:
+        if change and self.has_change_permission(request, obj):
+            how["form"] = self.edit_form
+        return super().get_form(request, obj, change, **how)
+
+
+def _changes(form: ModelForm) -> dict[str, Any]:
+    """Return what somebody changed, without why."""
+    return {name: form.cleaned_data[name] for name in form.changed_data if name != "reason"}
 
 
 def _late_keys(now: datetime) -> Count:
@@ -73,10 +102,10 @@ class KeyAdmin(AuditedAdmin):
     sortable_by = ("key", "age", "due")
 
     def get_urls(self) -> list[URLPattern]:
-        def page(view: Any) -> Any:  # noqa: ANN401 - views of differing arguments
-            return self.admin_site.admin_view(lambda request, *args, **kwargs: view(self, request, *args, **kwargs))
-
+        page = partial(_page, self)
         return [
+            path("token/", page(records_views.find_token), name="inventory_key_find_token"),
+            path("<int:pk>/digest/", page(records_views.register_digest), name="inventory_key_digest"),
             path("import/", page(views.upload), name="inventory_key_import"),
             path("import/<int:pk>/", page(views.preview), name="inventory_key_import_preview"),
             path("<int:pk>/edit/", page(views.edit), name="inventory_key_edit"),
@@ -121,14 +150,11 @@ class KeyAdmin(AuditedAdmin):
 
 
 @admin.register(Owner)
-class OwnerAdmin(AuditedAdmin):
-    form = OwnerForm
+class OwnerAdmin(EditedWithReason):
+    form, edit_form = OwnerForm, EditOwnerForm
     list_display = ("handle", "kind", "mail", "key_count", "late_count", "active")
     list_filter = ("kind", "is_active")
     search_fields = ("handle", "mail")
-
-    def has_change_permission(self, request: HttpRequest, obj: Owner | None = None) -> bool:
-        return False
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Owner]:
         found: QuerySet[Owner] = super().get_queryset(request)
@@ -150,20 +176,41 @@ class OwnerAdmin(AuditedAdmin):
         return list_link(owner.keys_late, owner=owner.pk, due="overdue")  # type: ignore[attr-defined]
 
     def save_model(self, request: HttpRequest, obj: Owner, form: ModelForm, change: bool) -> None:  # noqa: FBT001
-        saved = services.register_owner(
-            handle=obj.handle, mail=obj.mail, kind=obj.kind, actor=actor_of(request), now=timezone.now()
-        )
+        who, now = actor_of(request), timezone.now()
+        if change:
+            changes = _changes(form)
+            if "user" in changes:
+                changes["user_id"] = changes.pop("user") and form.cleaned_data["user"].pk
+            services.edit_owner(pk=obj.pk, changes=changes, actor=who, reason=form.cleaned_data["reason"], now=now)
+            return
+        saved = services.register_owner(handle=obj.handle, mail=obj.mail, kind=obj.kind, actor=who, now=now)
         obj.pk = saved.pk
 
 
 @admin.register(Service)
-class ServiceAdmin(AuditedAdmin):
-    form = ServiceForm
-    list_display = ("name", "description", "key_count", "late_count")
+class ServiceAdmin(EditedWithReason):
+    form, edit_form = ServiceForm, EditServiceForm
+    list_display = ("service", "tier_number", "team", "data", "key_count", "late_count")
+    list_display_links = ("service",)
+    list_filter = ("tier",)
+    list_select_related = ("team", "vendor")
     search_fields = ("name",)
 
-    def has_change_permission(self, request: HttpRequest, obj: Service | None = None) -> bool:
-        return False
+    def get_urls(self) -> list[URLPattern]:
+        uncovered = path("uncovered/", _page(self, records_views.uncovered), name="inventory_service_uncovered")
+        return [uncovered, *super().get_urls()]
+
+    @admin.display(description="Service", ordering="name")
+    def service(self, service: Service) -> SafeString:
+        return format_html('{}<span class="sub">{}</span>', service.name, service.description)
+
+    @admin.display(description="Tier", ordering="tier")
+    def tier_number(self, service: Service) -> int | None:
+        return service.tier
+
+    @admin.display(description="Data")
+    def data(self, service: Service) -> str:
+        return ", ".join(service.data_classes)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Service]:
         found: QuerySet[Service] = super().get_queryset(request)
@@ -181,10 +228,51 @@ class ServiceAdmin(AuditedAdmin):
         return list_link(service.keys_late, service=service.pk, due="overdue")  # type: ignore[attr-defined]
 
     def save_model(self, request: HttpRequest, obj: Service, form: ModelForm, change: bool) -> None:  # noqa: FBT001
+        who, now = actor_of(request), timezone.now()
+        if change:
+            services.edit_service(
+                pk=obj.pk, changes=_changes(form), actor=who, reason=form.cleaned_data["reason"], now=now
+            )
+            return
         saved = services.register_service(
-            name=obj.name, description=obj.description, actor=actor_of(request), now=timezone.now()
+            name=obj.name,
+            description=obj.description,
+            team=obj.team,
+            tier=obj.tier,
+            data_classes=obj.data_classes,
+            vendor=obj.vendor,
+            actor=who,
+            now=now,
         )
         obj.pk = saved.pk
+
+
+@admin.register(Vendor)
+class VendorAdmin(EditedWithReason):
+    form, edit_form = VendorForm, EditVendorForm
+    list_display = ("name", "notes", "key_count", "service_count")
+    search_fields = ("name",)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Vendor]:
+        found: QuerySet[Vendor] = super().get_queryset(request)
+        return found.annotate(keys_held=Count("keys", distinct=True), services_run=Count("services", distinct=True))
+
+    @admin.display(description="Keys", ordering="keys_held")
+    def key_count(self, vendor: Vendor) -> int:
+        return int(vendor.keys_held)  # type: ignore[attr-defined]
+
+    @admin.display(description="Services", ordering="services_run")
+    def service_count(self, vendor: Vendor) -> int:
+        return int(vendor.services_run)  # type: ignore[attr-defined]
+
+    def save_model(self, request: HttpRequest, obj: Vendor, form: ModelForm, change: bool) -> None:  # noqa: FBT001
+        who, now = actor_of(request), timezone.now()
+        if change:
+            services.edit_vendor(
+                pk=obj.pk, changes=_changes(form), actor=who, reason=form.cleaned_data["reason"], now=now
+            )
+            return
+        obj.pk = services.register_vendor(name=obj.name, notes=obj.notes, actor=who, now=now).pk
 
 
 @admin.register(PolicyClause)

@@ -1,6 +1,6 @@
 """How states, dates and judgements look and read: a class of the stylesheet and words. Colour never stands alone."""
 
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import NamedTuple
 
 from inventory.algorithms import Judgement, SourceStatus, Status
@@ -44,7 +44,7 @@ def due_chip(rotate_by: datetime | None, state: str, now: datetime) -> Chip:
         return Chip("rest", "not due")
     if rotate_by is None:
         return Chip("rest", "no date")
-    days = (rotate_by.date() - now.date()).days
+    days = (rotate_by.astimezone(UTC).date() - now.astimezone(UTC).date()).days
     if rotate_by <= now:
         return Chip("late", f"{-days} {_days(-days)} late" if days else "due today")
     return Chip("soon" if days <= SOON_DAYS else "ok", f"in {days} {_days(days)}")

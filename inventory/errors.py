@@ -62,6 +62,30 @@ class KeyMaterialError(InventoryError):
         )
 
 
+class CycleError(InventoryError):
+    def __init__(self, name: str) -> None:
+        super().__init__(f"{name} stands above the key that is to stand above it. No key depends on itself.")
+
+
+class GuessableError(InventoryError):
+    """The secret could be guessed, so no digest of it may be kept. The text is not repeated anywhere."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This secret could be guessed, so nothing is kept by which it could be found. That is done only for at "
+            "least 128 bits that nobody chose: about 24 random letters and digits, or 32 hexadecimal ones; never for a "
+            "password."
+        )
+
+
+class TooManyLookupsError(InventoryError):
+    def __init__(self, an_hour: int) -> None:
+        super().__init__(
+            f"You have looked up {an_hour} tokens in the last hour, which is the most one person may. Wait, or ask a "
+            "colleague of Security or DevOps."
+        )
+
+
 class ImportRunningError(InventoryError):
     def __init__(self) -> None:
         super().__init__("Another import is running. Wait until it is done, then try again.")

@@ -6,12 +6,14 @@ from typing import Any, NamedTuple
 from django import forms
 from django.conf import settings
 
-from inventory.models import Key, Owner, Service
-from inventory.recognise.text import folded
-from inventory.services.keys import FACTS
+from inventory.models import Key, Owner, Service, Vendor
+from inventory.recognise.text import folded, shown
+from inventory.services.keys import FACTS, PERIOD
+from inventory.services.relations import Relations, relations_of
 from inventory.states import State
+from inventory.terms import Classification, Relation
 
-ENTERED: tuple[str, ...] = tuple(name for name in FACTS if name not in {"parent", "labels"})
+ENTERED: tuple[str, ...] = tuple(name for name in FACTS if name != "labels")
 
 
 class Group(NamedTuple):
@@ -45,16 +47,48 @@ class ReasonForm(GroupedForm, forms.Form):
     )
 
 
+class KeyNamesField(forms.CharField):
+    """Names of registered keys, one a line; cleans to the keys. A list to choose from would be the whole inventory."""
+
+    widget = forms.Textarea(attrs={"rows": 2, "spellcheck": "false"})
+
+    def __init__(self, *, label: str) -> None:
+        super().__init__(
+            label=label, required=False, help_text="Names of registered keys, one a line.", max_length=20_000
+        )
+
+    def clean(self, value: object) -> list[Key]:
+        names = {line.strip() for line in super().clean(value).splitlines() if line.strip()}
+        found = {key.name: key for key in Key.objects.filter(name__in=names)}
+        if unknown := sorted(names - found.keys()):
+            raise forms.ValidationError([f"There is no key named {shown(name)}." for name in unknown[:5]])
+        return [found[name] for name in sorted(names)]
+
+
+def _services(label: str, help_text: str) -> forms.ModelMultipleChoiceField:
+    return forms.ModelMultipleChoiceField(
+        Service.objects.all(),
+        label=label,
+        help_text=help_text,
+        required=False,
+        widget=forms.SelectMultiple(attrs={"size": 6}),
+    )
+
+
 class KeyForm(GroupedForm, forms.ModelForm):
     """The facts of a key. `revision` tells the service which state of the record the person was looking at."""
 
     GROUPS = (
         ("What it is", ("name", "kind", "purpose", "algorithm", "size_bits", "generation_method")),
-        ("Who answers for it", ("owner", "creator", "service", "is_shared")),
+        ("Who answers for it", ("owner", "creator", "service", "vendor", "is_shared")),
         ("Since when", ("state", "created_on", "last_rotated_on", "never_rotated")),
+        ("How long", PERIOD),
         ("Where it is kept", ("storage_medium", "storage_location", "runbook_url", "is_exportable")),
         ("What it protects", ("environment", "classification", "access", "tenant", "integration", "secret_name")),
-        ("Notes, and why you do this", ("notes", "reason")),
+        ("What depends on it", ("consumers", "approved_consumers")),
+        ("What it depends on", ("wrapped_by", "derived_from")),
+        ("Notes", ("notes",)),
+        ("Why", ("reason",)),
     )
     WANTED = frozenset({"owner", "creator", "service", "created_on", "last_rotated_on", "environment"})
 
@@ -64,6 +98,12 @@ class KeyForm(GroupedForm, forms.ModelForm):
     )
 
     runbook_url = forms.URLField(label="Runbook", max_length=500, required=False, assume_scheme="https")
+    consumers = _services("Used by", "Every service that stops when this key does.")
+    approved_consumers = _services(
+        "Approved to use it", "Of those, the ones that may. The others are shown as not approved."
+    )
+    wrapped_by = KeyNamesField(label="Wrapped by")
+    derived_from = KeyNamesField(label="Derived from")
 
     class Meta:
         model = Key
@@ -88,12 +128,32 @@ class KeyForm(GroupedForm, forms.ModelForm):
             "secret_name": "For a DEK of an internal secret.",
         }
 
+    def __init__(self, *args: Any, **how: Any) -> None:  # noqa: ANN401 - Django's own signature
+        super().__init__(*args, **how)
+        if self.instance.pk:
+            self.initial.update(_related(self.instance))
+
     @property
     def facts(self) -> dict[str, Any]:
-        return {name: _lines(self.cleaned_data[name]) for name in ENTERED if name in self.cleaned_data}
+        names = (*ENTERED, *PERIOD)
+        return {name: _lines(self.cleaned_data[name]) for name in names if name in self.cleaned_data}
+
+    @property
+    def relations(self) -> Relations:
+        said = self.cleaned_data
+        approved = set(said["approved_consumers"])
+        parents = {(key.pk, relation.value) for relation in Relation for key in said[relation.value]}
+        return Relations(
+            consumers={service.pk: service in approved for service in said["consumers"]}, parents=frozenset(parents)
+        )
 
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or self.cleaned_data
+        used, approved = cleaned.get("consumers", ()), cleaned.get("approved_consumers", ())
+        if strangers := [str(service) for service in approved if service not in used]:
+            self.add_error(
+                "approved_consumers", f"Not said to use it: {', '.join(strangers)}. Choose them above as well."
+            )
         if cleaned.get("never_rotated") and cleaned.get("last_rotated_on"):
             self.add_error("never_rotated", "There is a date of rotation: clear one of the two.")
         created, rotated = cleaned.get("created_on"), cleaned.get("last_rotated_on")
@@ -105,9 +165,30 @@ class KeyForm(GroupedForm, forms.ModelForm):
         """Leave the instance alone: the service sets the facts on a locked row and validates them there."""
 
 
+def _related(key: Key) -> dict[str, Any]:
+    """Return what the fields of the relations show of a registered key. Queries: 3."""
+    relations = relations_of(key)
+    names = dict(Key.objects.filter(pk__in=[pk for pk, _ in relations.parents]).values_list("pk", "name"))
+    above = {
+        relation.value: "\n".join(sorted(names[pk] for pk, how in relations.parents if how == relation))
+        for relation in Relation
+    }
+    return above | {
+        "consumers": list(relations.consumers),
+        "approved_consumers": [pk for pk, may in relations.consumers.items() if may],
+    }
+
+
 def _lines(value: Any) -> Any:  # noqa: ANN401 - whatever a field holds
     """Undo the line ends that browsers send, so that a text nobody touched has not changed."""
     return value.replace("\r\n", "\n") if isinstance(value, str) else value
+
+
+def _instant(label: str, help_text: str) -> forms.DateTimeField:
+    widget = forms.DateTimeInput(attrs={"type": "datetime-local"}, format="%Y-%m-%dT%H:%M")
+    return forms.DateTimeField(
+        label=label, help_text=f"{help_text} Later only with a second person.", required=False, widget=widget
+    )
 
 
 class RegisterKeyForm(KeyForm):
@@ -117,12 +198,17 @@ class RegisterKeyForm(KeyForm):
         widget=forms.RadioSelect,
         initial=State.ACTIVE,
     )
+    activates_at = _instant("Comes into use", "By itself, at this time (UTC). For a key that is not in use yet.")
+    protect_until = _instant(
+        "Protects until", "From then on it is deactivated, by itself (UTC). Certificates: not after."
+    )
+    process_until = _instant("Opens what it protected until", "How long old data may still be read with it (UTC).")
 
 
 class OwnerForm(forms.ModelForm):
     class Meta:
         model = Owner
-        fields = ("handle", "mail", "kind")
+        fields: tuple[str, ...] = ("handle", "mail", "kind")
         labels = {"handle": "Name"}
 
     def clean_handle(self) -> str:
@@ -132,10 +218,72 @@ class OwnerForm(forms.ModelForm):
         return folded(self.cleaned_data["mail"])
 
 
+def _why() -> forms.CharField:
+    return forms.CharField(
+        label="Why", max_length=500, help_text="Kept in the audit log.", widget=forms.Textarea(attrs={"rows": 2})
+    )
+
+
+class EditOwnerForm(OwnerForm):
+    reason = _why()
+
+    class Meta(OwnerForm.Meta):
+        fields = ("handle", "mail", "kind", "user", "is_active")
+        labels = OwnerForm.Meta.labels | {"user": "Signs in as", "is_active": "Still here"}
+        help_texts = {"is_active": "Whoever has left is told nothing more; Security is told of their keys instead."}
+
+
 class ServiceForm(forms.ModelForm):
+    data_classes = forms.MultipleChoiceField(
+        label="Data it holds", choices=Classification, required=False, widget=forms.CheckboxSelectMultiple
+    )
+
     class Meta:
         model = Service
-        fields = ("name", "description")
+        fields = ("name", "description", "team", "tier", "data_classes", "vendor")
+        help_texts = {"tier": "What happens when it stops.", "vendor": "Who runs it, where that is somebody outside."}
+
+
+class EditServiceForm(ServiceForm):
+    reason = _why()
+
+
+class VendorForm(forms.ModelForm):
+    class Meta:
+        model = Vendor
+        fields = ("name", "notes")
+
+
+class EditVendorForm(VendorForm):
+    reason = _why()
+
+
+class MaterialInput(forms.Textarea):
+    """Takes material and never gives it back: not in the form that is shown again, and not to the browser's memory."""
+
+    def __init__(self) -> None:
+        super().__init__({"rows": 4, "autocomplete": "off", "spellcheck": "false", "autocapitalize": "off"})
+
+    def format_value(self, value: object) -> None:
+        """Show nothing, whatever was entered."""
+
+
+class TokenForm(GroupedForm, forms.Form):
+    token = forms.CharField(
+        label="The token",
+        max_length=20_000,
+        widget=MaterialInput,
+        help_text="Or a key in PEM. It is compared and forgotten: neither the database nor any log keeps it.",
+    )
+
+    @property
+    def material(self) -> bytes:
+        token: str = self.cleaned_data["token"]
+        return token.encode()
+
+
+class DigestForm(TokenForm, ReasonForm):
+    GROUPS = (("", ("token", "reason")),)
 
 
 class UploadForm(forms.Form):

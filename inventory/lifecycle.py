@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import connection
+from django.db.models import F
 
 from inventory.errors import IllegalTransitionError
 from inventory.models import Key, KeyVersion
@@ -44,6 +45,21 @@ def transition(key: Key, *, to: State, event: UUID, now: datetime, reason: str =
     _set_states([version.pk], to, event)
     key.state = version.state = to
     return version
+
+
+def transition_together(keys: Sequence[Key], *, to: State, event: UUID, now: datetime) -> None:
+    """Bring the current versions of many keys into another state, as transition() does one. Queries: 4.
+
+    At most as many as one event names. Raises: IllegalTransitionError.
+    """
+    for key in keys:
+        legal(State(key.state), to)
+    pks = [key.pk for key in keys]
+    versions = KeyVersion.objects.filter(key__in=pks, number=F("key__current_number"))
+    version_ids = list(versions.values_list("pk", flat=True))
+    KeyVersion.objects.filter(pk__in=version_ids).update(**dates(to, now=now))
+    Key.objects.filter(pk__in=pks).update(revision=F("revision") + 1)
+    _set_states(version_ids, to, event)
 
 
 def enter(versions: Sequence[KeyVersion], *, state: State, event: UUID) -> None:

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from django.db.models import Count, Q
+from django.db.models import Count, Exists, F, OuterRef, Q
 
 from inventory.algorithms import AlgorithmRow, InUse
 from inventory.algorithms import Facts as AlgorithmFacts
-from inventory.models import Algorithm, Key, Owner, PolicyClause
+from inventory.models import Algorithm, Key, KeyConsumer, KeyParent, Owner, PolicyClause, Service
 from inventory.policy import Rule, Verdict, covers, judge
 from inventory.states import CAN_BE_OVERDUE, State
 from inventory.terms import Classification
@@ -142,3 +142,35 @@ def algorithms_in_use() -> list[InUse]:
         )
         for (algorithm, size_bits, kind), counts in owners.items()
     ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surroundings:
+    """What depends on a key, and what it depends on."""
+
+    consumers: Sequence[KeyConsumer]
+    above: Sequence[KeyParent]
+    below: Sequence[KeyParent]  # the first of them
+    below_count: int
+
+
+def surroundings(key: Key, count: int) -> Surroundings:
+    """Return the services that use a key and the keys above it, and `count` of those below it. Queries: 4."""
+    below = KeyParent.objects.filter(parent=key).select_related("child")
+    return Surroundings(
+        consumers=list(KeyConsumer.objects.filter(key=key).select_related("service")),
+        above=list(KeyParent.objects.filter(child=key).select_related("parent")),
+        below=list(below.order_by("child__name")[:count]),
+        below_count=below.count(),
+    )
+
+
+def uncovered_services() -> Sequence[Service]:
+    """Return the services of which no key is known, neither their own nor one they use; the most important first.
+
+    Queries: 1.
+    """
+    services = Service.objects.filter(
+        ~Exists(Key.objects.filter(service=OuterRef("pk"))), ~Exists(KeyConsumer.objects.filter(service=OuterRef("pk")))
+    )
+    return list(services.select_related("team", "vendor").order_by(F("tier").asc(nulls_last=True), "name"))

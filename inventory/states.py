@@ -6,6 +6,7 @@ Source: NIST SP 800-57 Part 1 Rev. 5 §7; T- and A-numbers as in docs/states.md.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import NamedTuple
 
 from django.db.models import TextChoices
 
@@ -82,3 +83,81 @@ def legal(source: State, target: State) -> Transition:
 def targets(source: State) -> tuple[State, ...]:
     """Return the states that a key may enter from source, in the order of the table."""
     return tuple(t.target for t in TRANSITIONS if t.source == source)
+
+
+class Act(TextChoices):
+    """What a key may be asked to do, or be counted as."""
+
+    PROTECT = "protect", "protect something new"
+    PROCESS = "process", "open or verify what it protected"
+    BE_OVERDUE = "be_overdue", "be overdue"
+    TAKE_REWRAPPED = "take_rewrapped", "take over data keys from another"
+    GIVE_REWRAPPED = "give_rewrapped", "give its data keys to another"
+
+
+class Answer(TextChoices):
+    YES = "yes", "yes"
+    NO = "no", "no"
+    DEPENDS = "depends", "only if"
+
+
+class Permit(NamedTuple):
+    answer: Answer
+    condition: str = ""  # in words: what it depends on, or what else is to be known
+
+
+_YES, _NO = Permit(Answer.YES), Permit(Answer.NO)
+_GONE: dict[Act, Permit] = dict.fromkeys(Act, _NO)
+
+# Source: threats-and-tests a.2, after SP 800-57 Part 1 Rev. 5 §7.
+_PERMITS: dict[State, dict[Act, Permit]] = {
+    State.PRE_ACTIVATION: _GONE | {Act.PROTECT: Permit(Answer.NO, "a proof of possession is all it gives")},
+    State.ACTIVE: {
+        Act.PROTECT: _YES,
+        Act.PROCESS: _YES,
+        Act.BE_OVERDUE: _YES,
+        Act.TAKE_REWRAPPED: _YES,
+        Act.GIVE_REWRAPPED: _YES,
+    },
+    State.SUSPENDED: {
+        Act.PROTECT: _NO,
+        Act.PROCESS: Permit(Answer.DEPENDS, "policy allows it, and never what was protected during the suspension"),
+        Act.BE_OVERDUE: _YES,
+        Act.TAKE_REWRAPPED: _NO,
+        Act.GIVE_REWRAPPED: Permit(Answer.DEPENDS, "an approver says so"),
+    },
+    State.DEACTIVATED: {
+        Act.PROTECT: _NO,
+        Act.PROCESS: _YES,
+        Act.BE_OVERDUE: Permit(Answer.NO, "still needed after its period of use is a finding of its own"),
+        Act.TAKE_REWRAPPED: _NO,
+        Act.GIVE_REWRAPPED: _YES,
+    },
+    State.COMPROMISED: {
+        Act.PROTECT: _NO,
+        Act.PROCESS: Permit(Answer.DEPENDS, "an exception was granted"),
+        Act.BE_OVERDUE: _YES,
+        Act.TAKE_REWRAPPED: _NO,
+        Act.GIVE_REWRAPPED: Permit(Answer.YES, "at once: this is the emergency"),
+    },
+    State.DESTROYED: _GONE,
+    State.DESTROYED_COMPROMISED: _GONE,
+}
+# What the end of a period of use takes away: of protecting (active keys), of opening (deactivated ones).
+_AFTER_PROTECTING: dict[Act, Permit] = {
+    Act.PROTECT: Permit(Answer.DEPENDS, "policy tolerates it: its period of protecting is over"),
+    Act.TAKE_REWRAPPED: _NO,
+}
+_AFTER_PROCESSING: dict[Act, Permit] = {Act.PROCESS: Permit(Answer.NO, "its period of use is over")}
+
+
+def allows(state: State, act: Act, *, past_protecting: bool = False, past_processing: bool = False) -> Permit:
+    """Say what a key in a state may do. The one place that answers it.
+
+    `past_protecting` and `past_processing` say that the key's `protect_until` and `process_until` lie behind.
+    """
+    if state == State.ACTIVE and past_protecting and act in _AFTER_PROTECTING:
+        return _AFTER_PROTECTING[act]
+    if state == State.DEACTIVATED and past_processing and act in _AFTER_PROCESSING:
+        return _AFTER_PROCESSING[act]
+    return _PERMITS[state][act]

@@ -45,6 +45,13 @@ class Access(TextChoices):
     EITHER = "either", "production or customer-confidential data"  # said in one column, without saying which
 
 
+class Relation(TextChoices):
+    """How a key depends on the one above it."""
+
+    WRAPPED_BY = "wrapped_by", "wrapped by"
+    DERIVED_FROM = "derived_from", "derived from"
+
+
 class StorageMedium(TextChoices):
     KEY_VAULT = "key_vault", "key vault or KMS"
     HSM = "hsm", "hardware security module"

@@ -27,13 +27,14 @@ from inventory.findings import findings
 from inventory.forms import DayForm, KeyForm, ReasonForm, RegisterKeyForm, UploadForm
 from inventory.models import ImportDraft, Key
 from inventory.reading import TableError
-from inventory.selectors import algorithm_rows, algorithms_in_use, events_that_rotate, verdict
+from inventory.selectors import algorithm_rows, algorithms_in_use, events_that_rotate, surroundings, verdict
 from inventory.states import CAN_BE_OVERDUE, State, targets
 from inventory.terms import KeyKind
-from inventory.wording import entries, label_of, labels_of, planned
+from inventory.wording import entries, label_of, labels_of, permitted, planned
 
 DRAFT_LIFETIME = timedelta(hours=1)
 TIMELINE_LENGTH = 20
+SHOWN_CHILDREN = 10
 SHOWN_ROWS = 100  # of each kind in a preview; the rest is counted
 
 
@@ -48,14 +49,15 @@ class Page:
 
 
 def dossier(admin: ModelAdmin, request: HttpRequest, pk: str) -> HttpResponse:
-    """Show everything about a key. Queries: at most 16, however much there is to show."""
+    """Show everything about a key. Queries: at most 19, however much there is to show."""
     if not admin.has_view_permission(request):
         raise PermissionDenied
-    keys = Key.objects.select_related("owner", "creator", "service", "tenant", "integration", "parent")
-    key = get_object_or_404(keys.prefetch_related("children", "notices__digest"), pk=pk if pk.isdecimal() else None)
+    keys = Key.objects.select_related("owner", "creator", "service", "tenant", "integration", "vendor")
+    key = get_object_or_404(keys.prefetch_related("notices__digest"), pk=pk if pk.isdecimal() else None)
     now = timezone.now()
     since = key.last_rotated_on or key.created_on
     may_change, may_suspend = may(request, key, "change_key"), may(request, key, "suspend_key")
+    versions = list(key.versions.order_by("-number"))
     events = timeline(key.ref, limit=TIMELINE_LENGTH + 1)
     context = {
         **admin.admin_site.each_context(request),
@@ -69,7 +71,10 @@ def dossier(admin: ModelAdmin, request: HttpRequest, pk: str) -> HttpResponse:
         "verdict": verdict(key),
         "on_events": events_that_rotate(key),
         "findings": findings(key),
-        "versions": [(version, state_chip(version.state)) for version in key.versions.order_by("-number")],
+        "versions": [(version, state_chip(version.state)) for version in versions],
+        "findable": any(one.reuse_digest for one in versions if one.number == key.current_number),
+        "around": surroundings(key, SHOWN_CHILDREN),
+        "permits": permitted(key, now),
         "timeline": entries(events[:TIMELINE_LENGTH], key),
         "has_older": len(events) > TIMELINE_LENGTH,
         "can_be_late": key.state in CAN_BE_OVERDUE,
@@ -103,17 +108,18 @@ def register(admin: ModelAdmin, request: HttpRequest) -> HttpResponse:
         return services.register_key(
             facts=form.facts,
             state=State(form.cleaned_data["state"]),
+            relations=form.relations,
             actor=actor_of(request),
             reason=form.cleaned_data["reason"],
             now=timezone.now(),
         )
 
-    return _form_page(admin, request, form, page, act, "is registered")
+    return form_page(admin, request, form, page, act, "is registered")
 
 
 def edit(admin: ModelAdmin, request: HttpRequest, pk: int) -> HttpResponse:
     """Change the facts of a key."""
-    key = _key_for(request, pk, "change_key")
+    key = key_for(request, pk, "change_key")
     form = KeyForm(request.POST or None, instance=key, initial={"revision": key.revision})
     page = Page(
         f"Edit {key.name}",
@@ -126,17 +132,18 @@ def edit(admin: ModelAdmin, request: HttpRequest, pk: int) -> HttpResponse:
             pk=pk,
             changes=form.facts,
             expected_revision=form.cleaned_data["revision"] or 0,
+            relations=form.relations,
             actor=actor_of(request),
             reason=form.cleaned_data["reason"],
             now=timezone.now(),
         )
 
-    return _form_page(admin, request, form, page, act, "is changed", key)
+    return form_page(admin, request, form, page, act, "is changed", key)
 
 
 def suspend(admin: ModelAdmin, request: HttpRequest, pk: int) -> HttpResponse:
     """Suspend a key at once."""
-    key = _key_for(request, pk, "suspend_key")
+    key = key_for(request, pk, "suspend_key")
     page = Page(
         f"Suspend {key.name}",
         "From now on the key must not protect anything new. Nothing is switched off where it is kept: tell the "
@@ -149,7 +156,7 @@ def suspend(admin: ModelAdmin, request: HttpRequest, pk: int) -> HttpResponse:
 
 def activate(admin: ModelAdmin, request: HttpRequest, pk: int) -> HttpResponse:
     """Bring a key into use."""
-    key = _key_for(request, pk, "change_key")
+    key = key_for(request, pk, "change_key")
     page = Page(
         f"Activate {key.name}",
         "From now on it may protect things, its age counts, and it can be late.",
@@ -168,17 +175,18 @@ def _decision(
         reason = form.cleaned_data["reason"]
         return service(pk=key.pk, actor=actor_of(request), reason=reason, now=timezone.now())
 
-    return _form_page(admin, request, form, page, act, done, key)
+    return form_page(admin, request, form, page, act, done, key)
 
 
-def _key_for(request: HttpRequest, pk: int, permission: str) -> Key:
+def key_for(request: HttpRequest, pk: int, permission: str) -> Key:
+    """Return the key, or raise what the person is to see instead."""
     key = get_object_or_404(Key.objects.select_related("owner", "service"), pk=pk)
     if not may(request, key, permission):
         raise PermissionDenied
     return key
 
 
-def _form_page(
+def form_page(
     admin: ModelAdmin,
     request: HttpRequest,
     form: Any,  # noqa: ANN401 - a Form or a ModelForm
@@ -187,6 +195,7 @@ def _form_page(
     done: str,
     key: Key | None = None,
 ) -> HttpResponse:
+    """Show a form; when it is sent and the service agrees, lead to the key, else say why not."""
     if request.method == "POST" and form.is_valid():
         try:
             key = act()

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, datetime
 from typing import NamedTuple
 
 from django.core.exceptions import FieldDoesNotExist
@@ -13,14 +13,17 @@ from audit import sentences
 from audit.body import Body, Subject
 from audit.canonical import JSON
 from audit.selectors import ReadEvent
-from inventory.models import Integration, Key, Owner, PolicyClause, Service, Tenant
+from inventory.models import Integration, Key, Owner, PolicyClause, Service, Tenant, Vendor
 from inventory.services.imports import Change
-from inventory.services.keys import FACTS, REFERENCES
+from inventory.services.keys import FACTS, PERIOD, REFERENCES
+from inventory.services.relations import RELATIONS
+from inventory.states import Act, Permit, State, allows
 
 _RECORDS: Mapping[str, type[Model]] = {
     "owner": Owner,
     "service": Service,
     "tenant": Tenant,
+    "vendor": Vendor,
     "integration": Integration,
     "key": Key,
     "clause": PolicyClause,
@@ -29,13 +32,15 @@ _LABELS = {
     "rotate_by": "To be rotated by",
     "winning_clause": "By the clause",
     "last_rotated_on": "Last rotated",
+    "consumers": "Used by",
+    "approved_consumers": "Approved to use it",
     # what a column of a file is read as, where that is more or less than one fact
     "storage": "Kept in, location",
     "service_description": "Service and purpose",
     "access_production": "Access to production data",
     "access_customer": "Access to customer-confidential data",
 }
-_ORDER = {name: number for number, name in enumerate((*FACTS, "rotate_by", "winning_clause"))}
+_ORDER = {name: number for number, name in enumerate((*FACTS, *PERIOD, *RELATIONS, "rotate_by", "winning_clause"))}
 
 
 class Line(NamedTuple):
@@ -74,6 +79,8 @@ def words_of(name: str, value: JSON, names: Mapping[str, str]) -> str:
         return ""
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(names.get(str(one), str(one)) for one in value)
     field = _field(name)
     text = str(value)
     if isinstance(field, DateField):
@@ -110,6 +117,9 @@ def _own(said: Body | None, key: Key) -> Subject | None:
 def _references(subject: Subject) -> Iterator[str]:
     for side in (subject.before, subject.after):
         yield from (str(side[name]) for name in REFERENCES if side.get(name))
+        for name in RELATIONS:
+            related = side.get(name)
+            yield from map(str, related if isinstance(related, list) else ())
 
 
 def _entry(event: ReadEvent, subject: Subject | None, names: Mapping[str, str]) -> Entry:
@@ -152,6 +162,15 @@ def _now(key: Key, name: str) -> str:
     if name in REFERENCES:
         return str(value or "")
     return words_of(name, value.isoformat() if isinstance(value, date) else value, {})
+
+
+def permitted(key: Key, now: datetime) -> list[tuple[str, Permit]]:
+    """Return what a key may do at an instant, in words and in the order of the acts."""
+    gone = {
+        "past_protecting": key.protect_until is not None and key.protect_until <= now,
+        "past_processing": key.process_until is not None and key.process_until <= now,
+    }
+    return [(str(act.label), allows(State(key.state), act, **gone)) for act in Act if act != Act.BE_OVERDUE]
 
 
 def _field(name: str) -> Field | None:

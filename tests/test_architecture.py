@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("audit", "inventory", "rotation", "keyvault_admin")
 DOORS = {
     "admin", "admin_base", "admin_site", "api", "checks", "dashboard", "filters", "forms", "middleware", "signals",
-    "tasks", "views",
+    "records_views", "tasks", "views",
 }  # fmt: skip
 SERVICES = {"services", "overdue", "notifications"}
 

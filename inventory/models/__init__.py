@@ -1,8 +1,24 @@
 from inventory.models.algorithm import Algorithm
 from inventory.models.clause import PolicyClause
+from inventory.models.consumer import KeyConsumer
 from inventory.models.draft import ImportDraft
 from inventory.models.key import Key, KeyVersion
 from inventory.models.owner import Owner
+from inventory.models.parent import KeyParent
 from inventory.models.service import Integration, Service, Tenant
+from inventory.models.vendor import Vendor
 
-__all__ = ["Algorithm", "ImportDraft", "Integration", "Key", "KeyVersion", "Owner", "PolicyClause", "Service", "Tenant"]
+__all__ = [
+    "Algorithm",
+    "ImportDraft",
+    "Integration",
+    "Key",
+    "KeyConsumer",
+    "KeyParent",
+    "KeyVersion",
+    "Owner",
+    "PolicyClause",
+    "Service",
+    "Tenant",
+    "Vendor",
+]

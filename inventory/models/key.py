@@ -7,15 +7,18 @@ from typing import Any, ClassVar, TypeVar
 from django.contrib.postgres.indexes import GinIndex, OpClass
 from django.db import models
 from django.db.models import Q
-from django.db.models.functions import Upper
+from django.db.models.functions import Length, Upper
+from django.db.models.lookups import Exact
 
 from inventory.models.clause import PolicyClause
 from inventory.models.owner import Owner
 from inventory.models.service import Integration, Service, Tenant
+from inventory.models.vendor import Vendor
 from inventory.policy import Facts
 from inventory.states import CAN_BE_OVERDUE, RevocationReason, State
 from inventory.terms import Access, Classification, Environment, KeyKind, StorageMedium
 
+REUSE_DIGEST_BYTES = 32
 LONGEST_TEXT = 25_000  # characters: an import joins up to three cells of 8 KiB
 Row_co = TypeVar("Row_co", bound=models.Model, covariant=True)
 
@@ -71,17 +74,14 @@ class Key(models.Model):
     tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, null=True, blank=True, related_name="keys")
     integration = models.ForeignKey(Integration, on_delete=models.PROTECT, null=True, blank=True, related_name="keys")
     secret_name = models.CharField(max_length=200, blank=True)
-    parent = models.ForeignKey(
-        "self",
-        on_delete=models.PROTECT,
-        null=True,
-        blank=True,
-        related_name="children",
-        verbose_name="wrapped by or derived from",
-    )
+    vendor = models.ForeignKey(Vendor, on_delete=models.PROTECT, null=True, blank=True, related_name="keys")
     runbook_url = models.URLField("runbook", max_length=500, blank=True)
     labels = models.JSONField(default=dict, blank=True)
     notes = models.TextField(blank=True, max_length=LONGEST_TEXT)
+    # The period of use (SP 800-57 Part 1 §5.3.6). Said at registration and never edited: each moves a state by itself.
+    activates_at = models.DateTimeField("comes into use", null=True, blank=True)
+    protect_until = models.DateTimeField("protects until", null=True, blank=True)
+    process_until = models.DateTimeField("opens what it protected until", null=True, blank=True)
 
     state = models.CharField(
         max_length=30, choices=State, default=State.PRE_ACTIVATION, db_default=State.PRE_ACTIVATION, editable=False
@@ -107,6 +107,7 @@ class Key(models.Model):
             ("change_own_key", "Can change and suspend keys that one owns"),
             ("suspend_key", "Can suspend a key at once"),
             ("import_keys", "Can import an inventory"),
+            ("find_token", "Can look up the record of a token that was found"),
         ]
         constraints = [
             models.CheckConstraint(condition=~Q(name=""), name="key_has_name"),
@@ -123,9 +124,16 @@ class Key(models.Model):
                 violation_error_message="The last rotation lies before the creation.",
             ),
             models.CheckConstraint(
-                condition=Q(parent__isnull=True) | ~Q(parent=models.F("id")),
-                name="key_is_not_its_own_parent",
-                violation_error_message="A key is not wrapped by itself.",
+                condition=Q(activates_at__isnull=True)
+                | Q(protect_until__isnull=True)
+                | Q(protect_until__gt=models.F("activates_at")),
+                name="key_protects_after_activation",
+                violation_error_message="It would stop protecting before it comes into use.",
+            ),
+            models.CheckConstraint(
+                condition=Q(process_until__isnull=True) | Q(process_until__gte=models.F("protect_until")),
+                name="key_processes_after_protecting",
+                violation_error_message="It opens what it protected at least for as long as it protects.",
             ),
             models.CheckConstraint(
                 condition=Q(rotate_by__isnull=True) | Q(winning_clause__isnull=False), name="key_due_by_a_clause"
@@ -147,6 +155,16 @@ class Key(models.Model):
             models.Index(fields=["rotate_by", "id"], name="key_due"),  # the order of the list
             models.Index(fields=["rotate_by", "id"], condition=Q(state__in=CAN_BE_OVERDUE), name="key_can_be_overdue"),
             models.Index(fields=["next_notice_at"], condition=Q(state__in=CAN_BE_OVERDUE), name="key_to_be_noticed"),
+            models.Index(
+                fields=["activates_at"],
+                condition=Q(state=State.PRE_ACTIVATION, activates_at__isnull=False),
+                name="key_to_be_activated",
+            ),
+            models.Index(
+                fields=["protect_until"],
+                condition=Q(state__in=[State.ACTIVE, State.SUSPENDED], protect_until__isnull=False),
+                name="key_to_be_deactivated",
+            ),
             models.Index(fields=["environment", "rotate_by", "id"], name="key_environment"),
             models.Index(fields=["kind", "rotate_by", "id"], name="key_kind"),
             models.Index(fields=["state", "rotate_by", "id"], name="key_state"),
@@ -189,6 +207,8 @@ class KeyVersion(models.Model):
     destroyed_at = models.DateTimeField(null=True)
     revoked_at = models.DateTimeField(null=True)
     revocation_reason = models.CharField(max_length=30, choices=RevocationReason, blank=True)
+    # Keyed digest of the material, the same wherever the same material is: inventory.services.digests. 32 bytes.
+    reuse_digest = models.BinaryField(null=True, editable=False)
 
     objects: ClassVar[models.Manager["KeyVersion"]] = StatefulQuerySet["KeyVersion"].as_manager()
 
@@ -198,6 +218,10 @@ class KeyVersion(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["key", "number"], name="keyversion_number_unique"),
             models.CheckConstraint(condition=Q(number__gte=1), name="keyversion_number_positive"),
+            models.CheckConstraint(
+                condition=Q(reuse_digest__isnull=True) | Q(Exact(Length("reuse_digest"), REUSE_DIGEST_BYTES)),
+                name="keyversion_reuse_digest_whole",
+            ),
             models.CheckConstraint(
                 condition=~Q(state__in=[State.DESTROYED, State.DESTROYED_COMPROMISED]) | Q(destroyed_at__isnull=False),
                 name="keyversion_destroyed_has_date",
@@ -219,6 +243,9 @@ class KeyVersion(models.Model):
                 condition=~Q(state=State.DEACTIVATED) | Q(deactivated_at__isnull=False),
                 name="keyversion_deactivated_has_date",
             ),
+        ]
+        indexes = [
+            models.Index(fields=["reuse_digest"], condition=Q(reuse_digest__isnull=False), name="keyversion_reuse"),
         ]
 
     def __str__(self) -> str:

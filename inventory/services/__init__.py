@@ -1,15 +1,27 @@
+from inventory.services.digests import find_token, register_material_digest
 from inventory.services.imports import Plan, apply_import, plan_import
 from inventory.services.keys import activate_key, edit_key, register_key, suspend_key
-from inventory.services.owners import register_owner, register_service
+from inventory.services.owners import edit_owner, edit_service, register_owner, register_service
+from inventory.services.periods import apply_due_transitions
+from inventory.services.relations import Relations
+from inventory.services.vendors import edit_vendor, register_vendor
 
 __all__ = [
     "Plan",
+    "Relations",
     "activate_key",
+    "apply_due_transitions",
     "apply_import",
     "edit_key",
+    "edit_owner",
+    "edit_service",
+    "edit_vendor",
+    "find_token",
     "plan_import",
     "register_key",
+    "register_material_digest",
     "register_owner",
     "register_service",
+    "register_vendor",
     "suspend_key",
 ]

@@ -7,7 +7,7 @@ from typing import Any, cast
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
-from django.db.models import F
+from django.db.models import F, Q
 
 from audit.actions import Action
 from audit.actor import Actor
@@ -25,18 +25,21 @@ from inventory.models import Key, KeyVersion, Owner
 from inventory.policy import Rule, judge, makes_less_late
 from inventory.recognise import holds_key_material
 from inventory.selectors import rules
+from inventory.services.relations import Relations, relations_of, with_relations, write_relations
 from inventory.states import RevocationReason, State, legal
 
 # What a person says of a key. Everything else on the record follows from these, or from a transition.
 FACTS: tuple[str, ...] = (
     "name", "kind", "creator", "owner", "service", "purpose", "created_on", "last_rotated_on", "never_rotated",
     "environment", "classification", "access", "is_shared", "algorithm", "size_bits", "storage_medium",
-    "storage_location", "is_exportable", "generation_method", "tenant", "integration", "secret_name", "parent",
+    "storage_location", "is_exportable", "generation_method", "tenant", "integration", "secret_name", "vendor",
     "runbook_url", "labels", "notes",
 )  # fmt: skip
+# Said at registration and never again by one person: each of the first two moves the state when its time comes.
+PERIOD: tuple[str, ...] = ("activates_at", "protect_until", "process_until")
 REFERENCES: Mapping[str, str] = {
     "creator": "owner", "owner": "owner", "service": "service", "tenant": "tenant", "integration": "integration",
-    "parent": "key", "winning_clause": "clause",
+    "vendor": "vendor", "winning_clause": "clause",
 }  # fmt: skip
 DERIVED: tuple[str, ...] = (
     "rotate_by", "winning_clause", "search_text", "flagged_overdue_at", "next_notice_at", "revision",
@@ -45,25 +48,34 @@ DERIVED: tuple[str, ...] = (
 
 @transaction.atomic
 def register_key(
-    *, facts: Mapping[str, Any], state: State = State.ACTIVE, actor: Actor, reason: str, now: datetime
+    *,
+    facts: Mapping[str, Any],
+    state: State = State.ACTIVE,
+    relations: Relations | None = None,
+    actor: Actor,
+    reason: str,
+    now: datetime,
 ) -> Key:
     """Register a key that exists elsewhere in the state it has there, or in pre-activation one that is not used yet.
 
-    `facts` holds values for names of FACTS. Event: key.registered. Raises: KeyMaterialError,
-    IllegalTransitionError, ValidationError.
+    `facts` holds values for names of FACTS and PERIOD. Event: key.registered. Raises: KeyMaterialError, IllegalTransitionError, ValidationError.
     """
     require(reason)
-    _check_entered(facts, now)
+    _check_entered({name: fact for name, fact in facts.items() if name not in PERIOD}, now)
+    if facts.get("activates_at") and state != State.PRE_ACTIVATION:
+        raise ValidationError({"activates_at": "It is in use already, so there is nothing to wait for."})
     key = Key(**facts)
     derive(key, rules())
     _store(key)
+    relations = relations or Relations()
+    write_relations(key, before=Relations(), after=relations)
     version = first_version(key, state=state, now=now)
     event = record(
         Action.KEY_REGISTERED,
         actor=actor,
         now=now,
         reason=reason,
-        subjects=[registered(key)],
+        subjects=[with_relations(registered(key), Relations(), relations)],
         facts={"state": state.value},
     )
     version.save()
@@ -74,12 +86,19 @@ def register_key(
 
 @transaction.atomic
 def edit_key(
-    *, pk: int, changes: Mapping[str, Any], expected_revision: int, actor: Actor, reason: str, now: datetime
+    *,
+    pk: int,
+    changes: Mapping[str, Any],
+    expected_revision: int,
+    relations: Relations | None = None,
+    actor: Actor,
+    reason: str,
+    now: datetime,
 ) -> Key:
-    """Change facts of a key that nobody else changed since `expected_revision`.
+    """Change facts of a key that nobody else changed since `expected_revision`, and its relations if they are given.
 
     Locks the key. Event: key.edited with what changed before and after; none when nothing did.
-    Raises: StaleError, LessLateError, KeyMaterialError, ValidationError.
+    Raises: StaleError, LessLateError, KeyMaterialError, CycleError, ValidationError.
     """
     require(reason)
     _check_entered(changes, now)
@@ -87,12 +106,16 @@ def edit_key(
     if key.revision != expected_revision:
         raise StaleError(key.name)
     different = differing(key, changes)
-    if not different:
+    related = Relations() if relations is None else relations_of(key)
+    relating = related if relations is None else relations
+    if not different and relating == related:
         return key
     before = snapshot(key)
     change_facts(key, different, rules())
     _store(key, update_fields=[*different, *DERIVED])
-    record(Action.KEY_EDITED, actor=actor, now=now, reason=reason, subjects=[edited(key, before)])
+    write_relations(key, before=related, after=relating)
+    subject = with_relations(edited(key, before), related, relating)
+    record(Action.KEY_EDITED, actor=actor, now=now, reason=reason, subjects=[subject])
     return key
 
 
@@ -189,11 +212,25 @@ def derive(key: Key, clauses: Sequence[Rule]) -> None:
         key.next_notice_at = _first_notice_at(verdict.rotate_by)
     key.rotate_by = verdict.rotate_by
     key.winning_clause_id = verdict.winning.clause_id if verdict.winning and verdict.rotate_by else None
+    key.search_text = _words(key)
+
+
+def _words(key: Key) -> str:
+    """Return what a search finds the key by."""
     people = (str(person) for person in (key.owner, key.creator) if person)
     words = [
         key.name, key.purpose, str(key.service or ""), *people, key.algorithm, key.storage_location, key.secret_name,
     ]  # fmt: skip
-    key.search_text = "\n".join(word for word in words if word)
+    return "\n".join(word for word in words if word)
+
+
+def reword(which: Q) -> None:
+    """Make keys findable again after a record that they name was renamed. Queries: 1, and 1 for each 1,000 keys."""
+    keys = Key.objects.filter(which).select_related("owner", "creator", "service").order_by("pk")
+    found = list(keys.select_for_update(of=("self",)))
+    for key in found:
+        key.search_text = _words(key)
+    Key.objects.bulk_update(found, ["search_text"], batch_size=1_000)
 
 
 def _first_notice_at(rotate_by: datetime | None) -> datetime | None:
@@ -228,7 +265,7 @@ def registered(key: Key) -> Subject:
 
 def snapshot(key: Key) -> dict[str, JSON]:
     """Return a saved key's facts and date of rotation as the log writes them, records by reference. No queries."""
-    return {name: _plain(key, name) for name in (*FACTS, "rotate_by", "winning_clause")}
+    return {name: _plain(key, name) for name in (*FACTS, *PERIOD, "rotate_by", "winning_clause")}
 
 
 def _plain(key: Key, name: str) -> JSON:

@@ -22,6 +22,7 @@ PERMISSIONS = {
     "inventory.change_own_key": "Can change and suspend keys that one owns",
     "inventory.suspend_key": "Can suspend a key at once",
     "inventory.import_keys": "Can import an inventory",
+    "inventory.find_token": "Can look up the record of a token that was found",
     "inventory.view_keyversion": "Can view key version",
     "inventory.view_owner": "Can view owner",
     "inventory.add_owner": "Can add owner",
@@ -29,16 +30,24 @@ PERMISSIONS = {
     "inventory.view_service": "Can view service",
     "inventory.add_service": "Can add service",
     "inventory.change_service": "Can change service",
+    "inventory.view_vendor": "Can view vendor",
+    "inventory.add_vendor": "Can add vendor",
+    "inventory.change_vendor": "Can change vendor",
     "inventory.view_policyclause": "Can view policy clause",
     "rotation.view_digest": "Can view digest",
     "audit.view_event": "Can view event",
     "access.view_user": "Can view person",
 }
-MODEL_OF_CUSTOM = {"inventory.change_own_key": "key", "inventory.suspend_key": "key", "inventory.import_keys": "key"}
+MODEL_OF_CUSTOM = {
+    "inventory.change_own_key": "key",
+    "inventory.suspend_key": "key",
+    "inventory.import_keys": "key",
+    "inventory.find_token": "key",
+}
 
 _READ = frozenset(code for code in PERMISSIONS if ".view_" in code)
 _KEYS = frozenset({"inventory.view_key", "inventory.view_keyversion", "inventory.view_policyclause"})
-_REFERENCE = frozenset({"inventory.view_owner", "inventory.view_service"})
+_REFERENCE = frozenset({"inventory.view_owner", "inventory.view_service", "inventory.view_vendor"})
 
 MATRIX: dict[Role, frozenset[str]] = {
     Role.SECURITY: frozenset(PERMISSIONS),

@@ -8,7 +8,7 @@ from django.db.models import ProtectedError
 from psycopg import errors
 
 from audit.actions import Action, Outcome
-from inventory.models import Key, KeyVersion, Owner, PolicyClause
+from inventory.models import Key, KeyConsumer, KeyParent, KeyVersion, Owner, PolicyClause, Service
 from inventory.states import BY_PAIR, ENTRIES, State
 from tests.inventory.world import (
     LOGINS,
@@ -201,6 +201,12 @@ OTHER_WAYS = [
     "DELETE FROM inventory_keyversion",
     "DELETE FROM inventory_owner",
     "DELETE FROM inventory_policyclause",
+    "DELETE FROM inventory_vendor",
+    "UPDATE inventory_key SET protect_until = NULL",
+    "UPDATE inventory_key SET activates_at = now()",
+    "UPDATE inventory_key SET process_until = now()",
+    "UPDATE inventory_keyparent SET parent_id = child_id",
+    "UPDATE inventory_keyconsumer SET service_id = service_id",
     "TRUNCATE inventory_key CASCADE",
 ]
 
@@ -268,9 +274,19 @@ def test_facts_that_contradict_each_other_are_refused(constraint, changes):
     assert constraint in refused_with(errors.CheckViolation, Key.objects.filter(pk=key.pk).update, **changes)
 
 
-def test_a_key_is_not_its_own_parent():
-    key = make_key()
-    refused_with(errors.CheckViolation, Key.objects.filter(pk=key.pk).update, parent=key)
+def test_a_key_is_not_its_own_parent_and_has_no_parent_twice():
+    key, kek = make_key(), make_key(name="kek", kind="kek")
+    refused_with(errors.CheckViolation, KeyParent.objects.create, child=key, parent=key, relation="wrapped_by")
+    refused_with(errors.CheckViolation, KeyParent.objects.create, child=key, parent=kek, relation="beside")
+    KeyParent.objects.create(child=key, parent=kek, relation="wrapped_by")
+    KeyParent.objects.create(child=key, parent=kek, relation="derived_from")
+    refused_with(errors.UniqueViolation, KeyParent.objects.create, child=key, parent=kek, relation="wrapped_by")
+
+
+def test_a_service_consumes_a_key_once():
+    key, service = make_key(), Service.objects.create(name="shop")
+    KeyConsumer.objects.create(key=key, service=service)
+    refused_with(errors.UniqueViolation, KeyConsumer.objects.create, key=key, service=service, is_approved=True)
 
 
 @pytest.mark.parametrize(

@@ -14,10 +14,13 @@ EXPECTED = {
     "inventory.add_key":          (True,  True,  True,  False, False),
     "inventory.add_owner":        (True,  True,  False, False, False),
     "inventory.add_service":      (True,  True,  False, False, False),
+    "inventory.add_vendor":       (True,  True,  False, False, False),
     "inventory.change_key":       (True,  True,  False, False, False),
     "inventory.change_own_key":   (True,  True,  True,  False, False),
     "inventory.change_owner":     (True,  True,  False, False, False),
     "inventory.change_service":   (True,  True,  False, False, False),
+    "inventory.change_vendor":    (True,  True,  False, False, False),
+    "inventory.find_token":       (True,  True,  False, False, False),
     "inventory.import_keys":      (True,  True,  False, False, False),
     "inventory.suspend_key":      (True,  True,  False, False, False),
     "inventory.view_key":         (True,  True,  True,  True,  True),
@@ -25,6 +28,7 @@ EXPECTED = {
     "inventory.view_owner":       (True,  True,  True,  True,  True),
     "inventory.view_policyclause":(True,  True,  True,  True,  True),
     "inventory.view_service":     (True,  True,  True,  True,  True),
+    "inventory.view_vendor":      (True,  True,  True,  True,  True),
     "rotation.view_digest":       (True,  True,  False, True,  True),
 }  # fmt: skip
 

@@ -1,0 +1,99 @@
+"""Finding a key by its material, which is never kept: a keyed digest of it is, where it cannot be guessed.
+
+The digest is HMAC-SHA-256 under the digest key and the label "reuse" of the secret without the white space around it,
+or, for whatever has a public key, of SHA-256 over its SubjectPublicKeyInfo. The same material has the same digest in
+every record, so it also shows one key used in two places. Material is named `material` here, hidden from tracebacks,
+and leaves no function but as its digest.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from hashlib import sha256
+
+from django.db import connection, transaction
+from django.views.decorators.debug import sensitive_variables
+
+from audit.actions import Action
+from audit.actor import Actor
+from audit.sealing import keyed_digest
+from audit.selectors import count_done_by
+from audit.services import Subject, record
+from inventory.credentials import can_be_guessed, public_key_of
+from inventory.errors import GuessableError, TooManyLookupsError
+from inventory.models import Key, KeyVersion
+from inventory.services.keys import require
+
+LABEL = "reuse"
+LOOKUPS_AN_HOUR = 10
+SHOWN_KEYS = 20  # that share the material of one token
+
+
+@sensitive_variables()
+def digest_of_secret(material: bytes, *, kind: str) -> bytes:
+    """Return the reuse digest of a secret of a key of that kind. Raises: GuessableError."""
+    secret = material.strip()
+    if can_be_guessed(secret, kind):
+        raise GuessableError
+    return keyed_digest(secret, label=LABEL)
+
+
+def digest_of_public_key(spki: bytes) -> bytes:
+    """Return the reuse digest of whatever has this public key (DER of SubjectPublicKeyInfo)."""
+    return keyed_digest(sha256(spki).digest(), label=LABEL)
+
+
+@transaction.atomic
+@sensitive_variables()
+def register_material_digest(*, pk: int, material: bytes, actor: Actor, reason: str, now: datetime) -> Key:
+    """Make the current version of a key findable by its material, which is dropped here and now.
+
+    `material` is a secret, or PEM or an OpenSSH line with a certificate, a public or a private key. Locks the key.
+    Event: key.digest_registered; it says what kind of digest, never the digest. Raises: GuessableError.
+    """
+    require(reason)
+    key = Key.objects.select_for_update(of=("self",)).get(pk=pk)
+    spki = public_key_of(material)
+    digest = digest_of_public_key(spki) if spki else digest_of_secret(material, kind=key.kind)
+    del material
+    KeyVersion.objects.filter(key=key, number=key.current_number).update(reuse_digest=digest)
+    record(
+        Action.KEY_DIGEST_REGISTERED,
+        actor=actor,
+        now=now,
+        reason=reason,
+        subjects=[Subject(ref=key.ref, label=key.name)],
+        facts={"version": key.current_number, "of": "public key" if spki else "secret"},
+    )
+    return key
+
+
+@transaction.atomic
+@sensitive_variables()
+def find_token(*, material: bytes, actor: Actor, now: datetime) -> Sequence[Key]:
+    """Return the keys that have, or had, this material; none when nothing with it is recorded.
+
+    Ten an hour a person, counted in the log. Event: token.looked_up with the keys found, never the token.
+    Raises: TooManyLookupsError.
+    """
+    _within_limit(actor, now)
+    spki = public_key_of(material)
+    digest = digest_of_public_key(spki) if spki else keyed_digest(material.strip(), label=LABEL)
+    del material
+    holders = KeyVersion.objects.filter(reuse_digest=digest).values("key")
+    keys = list(Key.objects.filter(pk__in=holders).select_related("owner", "service").order_by("pk")[:SHOWN_KEYS])
+    record(
+        Action.TOKEN_LOOKED_UP,
+        actor=actor,
+        now=now,
+        subjects=[Subject(ref=key.ref, label=key.name) for key in keys],
+        facts={"found": len(keys)},
+    )
+    return keys
+
+
+def _within_limit(actor: Actor, now: datetime) -> None:
+    """One look-up of a person at a time, so that several at once are counted one after the other."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtext('inventory.find_token'), hashtext(%s))", [actor.id])
+    if count_done_by(actor.id, Action.TOKEN_LOOKED_UP, since=now - timedelta(hours=1)) >= LOOKUPS_AN_HOUR:
+        raise TooManyLookupsError(LOOKUPS_AN_HOUR)
