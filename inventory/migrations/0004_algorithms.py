@@ -6,6 +6,7 @@ It is loaded from a file, which is never edited: what comes next is a file and a
 from datetime import date
 from pathlib import Path
 
+from django.apps.registry import Apps
 from django.db import migrations, models
 
 from inventory.algorithms import read_table
@@ -15,7 +16,7 @@ READ_ON = date(2026, 11, 21)  # when the table was read from its sources: its st
 GRANT = "GRANT SELECT ON public.inventory_algorithm TO keyvault_app"
 
 
-def load(apps, schema_editor):
+def load(apps: Apps, schema_editor: object) -> None:
     algorithms = apps.get_model("inventory", "Algorithm").objects
     rows = read_table(TABLE.read_text(encoding="utf-8"), read_on=READ_ON)
     algorithms.bulk_create([algorithms.model(**vars(row)) for row in rows])

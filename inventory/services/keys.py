@@ -58,7 +58,8 @@ def register_key(
 ) -> Key:
     """Register a key that exists elsewhere in the state it has there, or in pre-activation one that is not used yet.
 
-    `facts` holds values for names of FACTS and PERIOD. Event: key.registered. Raises: KeyMaterialError, IllegalTransitionError, ValidationError.
+    `facts` holds values for names of FACTS and PERIOD. Event: key.registered.
+    Raises: KeyMaterialError, IllegalTransitionError, ValidationError.
     """
     require(reason)
     _check_entered({name: fact for name, fact in facts.items() if name not in PERIOD}, now)
