@@ -56,7 +56,7 @@ def register_key(
     require(reason)
     _check_entered(facts, now)
     key = Key(**facts)
-    derive(key, rules())
+    derive(key, rules(hold=True))
     _store(key)
     version = first_version(key, state=state, now=now)
     event = record(
@@ -84,6 +84,7 @@ def edit_key(
     """
     require(reason)
     _check_entered(changes, now)
+    clauses = rules(hold=True)
     key = Key.objects.select_for_update(of=("self",)).get(pk=pk)
     if key.revision != expected_revision:
         raise StaleError(key.name)
@@ -91,7 +92,7 @@ def edit_key(
     if not different:
         return key
     before = snapshot(key)
-    change_facts(key, different, rules())
+    change_facts(key, different, clauses)
     _store(key, update_fields=[*different, *DERIVED])
     record(Action.KEY_EDITED, actor=actor, now=now, reason=reason, subjects=[edited(key, before)])
     return key

@@ -17,6 +17,7 @@ EXPECTED = {
     "inventory.change_key":       (True,  True,  False, False, False),
     "inventory.change_own_key":   (True,  True,  True,  False, False),
     "inventory.change_owner":     (True,  True,  False, False, False),
+    "inventory.change_policyclause": (True, False, False, False, False),
     "inventory.change_service":   (True,  True,  False, False, False),
     "inventory.import_keys":      (True,  True,  False, False, False),
     "inventory.suspend_key":      (True,  True,  False, False, False),
