@@ -24,7 +24,7 @@ from inventory.findings import findings
 from inventory.forms import KeyForm, ReasonForm, RegisterKeyForm, UploadForm
 from inventory.models import ImportDraft, Key
 from inventory.reading import TableError
-from inventory.selectors import events_that_rotate, verdict
+from inventory.selectors import events_that_rotate, threat_level, verdict
 from inventory.states import CAN_BE_OVERDUE, State, targets
 from inventory.wording import entries, label_of, labels_of, planned
 
@@ -44,7 +44,7 @@ class Page:
 
 
 def dossier(admin: ModelAdmin, request: HttpRequest, pk: str) -> HttpResponse:
-    """Show everything about a key. Queries: at most 16, however much there is to show."""
+    """Show everything about a key. Queries: at most 18, however much there is to show."""
     if not admin.has_view_permission(request):
         raise PermissionDenied
     keys = Key.objects.select_related("owner", "creator", "service", "tenant", "integration", "parent")
@@ -63,6 +63,7 @@ def dossier(admin: ModelAdmin, request: HttpRequest, pk: str) -> HttpResponse:
         "due_chip": due_chip(key.rotate_by, key.state, now),
         "age_days": (now.date() - since).days if since else None,
         "verdict": verdict(key),
+        "threat": threat_level(),
         "on_events": events_that_rotate(key),
         "findings": findings(key),
         "versions": [(version, state_chip(version.state)) for version in key.versions.order_by("-number")],
