@@ -108,24 +108,18 @@ def _storage(clauses: Sequence[Clause]) -> _Says:
     forbidden = {medium for clause in general for medium in clause.forbidden_media}
     contested = forbidden & {medium for clause in speaking for medium in clause.allowed_media}
     exception = f"; {_media(contested)} only as a dated exception" if contested else ""
-    return says, (f"never {_media(forbidden - contested)}" if forbidden - contested else "anywhere") + exception
+    return says, (f"never: {_media(forbidden - contested)}" if forbidden - contested else "anywhere") + exception
 
 
 def _places(clause: Clause) -> str:
-    never = [f"never {_media(clause.forbidden_media)}"] if clause.forbidden_media and not clause.scope.kinds else []
-    if clause.forbidden_media and clause.scope.kinds:
-        left = set(StorageMedium.values) - clause.forbidden_media
-        never = [
-            f"never {_media(clause.forbidden_media)}" if len(left) > len(clause.forbidden_media) else "nowhere else"
-        ]
-    permitted = [f"in {_media(clause.allowed_media)}"] if clause.allowed_media else []
+    permitted = [f"permitted: {_media(clause.allowed_media)}"] if clause.allowed_media else []
+    left = set(StorageMedium.values) - clause.forbidden_media - clause.allowed_media
+    never = [f"never: {_media(clause.forbidden_media)}" if left else "nowhere else"] if clause.forbidden_media else []
     return "; ".join(permitted + never)
 
 
 def _media(media: Iterable[str]) -> str:
-    return " or ".join(
-        f"{'' if medium == StorageMedium.OTHER else 'a '}{StorageMedium(medium).label}" for medium in sorted(media)
-    )
+    return ", ".join(str(StorageMedium(medium).label) for medium in sorted(media))
 
 
 def _strength(clauses: Sequence[Clause]) -> _Says:
