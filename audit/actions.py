@@ -39,6 +39,8 @@ class Action(StrEnum):
     VENDOR_EDITED = "vendor.edited"
     CLAUSE_REGISTERED = "clause.registered"
     CLAUSE_EDITED = "clause.edited"
+    CLAUSE_RETIRED = "clause.retired"
+    THREAT_LEVEL_CHANGED = "threat_level.changed"
     INVENTORY_IMPORTED = "inventory.imported"
 
     # Mail

@@ -44,6 +44,8 @@ PHRASES: dict[str, Phrase] = {
     Action.VENDOR_EDITED: Phrase("edited the vendor {subjects}", "edit the vendor {subjects}"),
     Action.CLAUSE_REGISTERED: Phrase("registered the clause {subjects}", "register the clause {subjects}"),
     Action.CLAUSE_EDITED: Phrase("edited the clause {subjects}", "edit the clause {subjects}"),
+    Action.CLAUSE_RETIRED: Phrase("retired the clause {subjects}", "retire the clause {subjects}"),
+    Action.THREAT_LEVEL_CHANGED: Phrase("changed {subjects}", "change {subjects}"),
     Action.INVENTORY_IMPORTED: Phrase("imported an inventory", "import an inventory"),
     Action.NOTICE_DELIVERED: Phrase("sent mail about {subjects}", "send mail about {subjects}"),
     Action.NOTICE_FAILED: Phrase(

@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from django.contrib import admin
+from django.contrib.admin.views.main import ChangeList
 from django.db.models import Count, Model, Q, QuerySet
 from django.db.models.functions import Coalesce
 from django.forms import ModelForm
@@ -17,9 +18,10 @@ from django.utils.safestring import SafeString
 
 from audit.actor import actor_of
 from audit.admin_base import AuditedAdmin, ReadOnlyAdmin
-from inventory import records_views, services, views
+from inventory import clause_views, records_views, services, views
 from inventory.algorithms import Judgement, judge_rows
 from inventory.chips import Chip, algorithm_chip, due_chip, state_chip, status_chip
+from inventory.clause_wording import demands_of, scope_of
 from inventory.filters import (
     AlgorithmFilter,
     ClauseFilter,
@@ -31,8 +33,8 @@ from inventory.filters import (
 )
 from inventory.forms import EditOwnerForm, EditServiceForm, EditVendorForm, OwnerForm, ServiceForm, VendorForm
 from inventory.models import Algorithm, Key, Owner, PolicyClause, Service, Vendor
+from inventory.selectors import reaches, threat_level
 from inventory.states import CAN_BE_OVERDUE
-from inventory.terms import Access, KeyKind
 
 
 def chip(shown: Chip) -> SafeString:
@@ -277,18 +279,43 @@ class VendorAdmin(EditedWithReason):
 
 @admin.register(PolicyClause)
 class PolicyClauseAdmin(ReadOnlyAdmin):
-    list_display = ("label", "demand", "requirement", "won_count", "in_force")
+    list_display = ("label", "demand", "requirement", "covered_count", "won_count", "in_force")
     list_filter = ("source", "is_in_force")
-    fields = readonly_fields = (
-        "document",
-        "section",
-        "text",
-        "requirement",
-        "demand",
-        "covers",
-        "won_count",
-        "in_force",
-    )
+    ordering = ("source", "section", "code")
+
+    def get_urls(self) -> list[URLPattern]:
+        def page(view: Any) -> Any:  # noqa: ANN401 - views of differing arguments
+            @wraps(view)  # with what the door declares of itself
+            def with_admin(request: HttpRequest, *arguments: Any, **named: Any) -> HttpResponse:  # noqa: ANN401 - as above
+                return view(self, request, *arguments, **named)  # type: ignore[no-any-return]
+
+            return self.admin_site.admin_view(with_admin)
+
+        return [
+            path("add/", page(clause_views.register), name="inventory_policyclause_add"),
+            path("threat-level/", page(clause_views.threat), name="inventory_policyclause_threat"),
+            path("conflicts/", page(clause_views.conflicts), name="inventory_policyclause_conflicts"),
+            path("<int:pk>/edit/", page(clause_views.edit), name="inventory_policyclause_edit"),
+            path("<int:pk>/retire/", page(clause_views.retire), name="inventory_policyclause_retire"),
+            *super().get_urls(),
+        ]
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: object = None
+    ) -> HttpResponse:
+        return clause_views.page(self, request, object_id)
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        may_change = request.user.has_perm("inventory.change_policyclause")
+        return super().changelist_view(request, {"threat": threat_level(), "may_change": may_change})
+
+    def get_changelist_instance(self, request: HttpRequest) -> ChangeList:
+        """Count the keys of all clauses on the page with one query."""
+        shown = super().get_changelist_instance(request)
+        reached = reaches(shown.result_list)
+        for clause in shown.result_list:
+            clause.reach = reached[clause.pk]
+        return shown
 
     @admin.display(description="In force", boolean=True, ordering="is_in_force")
     def in_force(self, clause: PolicyClause) -> bool:
@@ -299,24 +326,17 @@ class PolicyClauseAdmin(ReadOnlyAdmin):
         return format_html('{}<span class="sub">{}</span>', clause.label, clause.document)
 
     @admin.display(description="Demands", ordering="longest_age_days")
-    def demand(self, clause: PolicyClause) -> str:
-        age = [f"rotation every {clause.longest_age_days} days"] if clause.longest_age_days else []
-        return "; ".join([*age, *(f"after {event}" for event in clause.on_events)])
+    def demand(self, clause: PolicyClause) -> SafeString:
+        demands = "; ".join(demands_of(clause))
+        return format_html('{}<span class="sub">{}</span>', demands, scope_of(clause))
 
-    @admin.display(description="Speaks of")
-    def covers(self, clause: PolicyClause) -> str:
-        kinds = [str(KeyKind(kind).label) for kind in clause.kinds]
-        access = [f"access to {Access(opened).label}" for opened in clause.access]
-        said = (kinds, clause.environments, clause.classifications, access)
-        return "; ".join(", ".join(values) for values in said if values) or "every key"
+    @admin.display(description="Covers")
+    def covered_count(self, clause: PolicyClause) -> str:
+        return f"{clause.reach.covered:,}"  # type: ignore[attr-defined]
 
-    @admin.display(description="Decides for", ordering="keys_decided")
+    @admin.display(description="Decides for")
     def won_count(self, clause: PolicyClause) -> SafeString:
-        return list_link(clause.keys_decided, clause=clause.pk)  # type: ignore[attr-defined]
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[PolicyClause]:
-        clauses = PolicyClause.objects.annotate(keys_decided=Count("keys_won"))
-        return clauses.order_by("source", "section", "code")
+        return list_link(clause.reach.won, clause=clause.pk)  # type: ignore[attr-defined]
 
 
 @admin.register(Algorithm)

@@ -94,3 +94,13 @@ class ImportRunningError(InventoryError):
 class PlanChangedError(InventoryError):
     def __init__(self) -> None:
         super().__init__("The inventory has changed since this preview. Look at it again before you confirm.")
+
+
+class EffectChangedError(InventoryError):
+    def __init__(self) -> None:
+        super().__init__("What this would do to the keys has changed since it was shown. Look at it again.")
+
+
+class RetiredClauseError(InventoryError):
+    def __init__(self, label: str) -> None:
+        super().__init__(f"{label} is retired. Register a new clause instead; the old one stays for its history.")

@@ -1,16 +1,17 @@
 """Every read of the inventory that is more than a get()."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from django.db import connection
 from django.db.models import Count, Exists, F, OuterRef, Q
 
 from inventory.algorithms import AlgorithmRow, InUse
 from inventory.algorithms import Facts as AlgorithmFacts
-from inventory.models import Algorithm, Key, KeyConsumer, KeyParent, Owner, PolicyClause, Service
-from inventory.policy import Rule, Verdict, covers, judge
+from inventory.models import Algorithm, Key, KeyConsumer, KeyParent, Owner, PolicyClause, Service, ThreatLevel
+from inventory.policy import Clause, Facts, Rule, Verdict, covers, judge
 from inventory.states import CAN_BE_OVERDUE, State
 from inventory.terms import Classification
 
@@ -18,14 +19,88 @@ SOON = timedelta(days=30)
 DESTROYED_STATES = (State.DESTROYED, State.DESTROYED_COMPROMISED)
 
 
-def rules() -> list[Rule]:
-    """Return the clauses in force that demand a longest age. Queries: 1."""
-    clauses = PolicyClause.objects.filter(is_in_force=True, longest_age_days__isnull=False).order_by("code")
-    return [clause.rule for clause in clauses]
+# Who derives dates holds the clauses still; who changes a clause waits for them, and they for who changes it. Taken
+# before any row of a key, so that the two never wait for each other crosswise.
+_HOLD = "SELECT pg_advisory_xact_lock_shared(hashtext('inventory.policy'))"
+_HOLD_ALONE = "SELECT pg_advisory_xact_lock(hashtext('inventory.policy'))"
+
+
+def rules(*, hold: bool = False) -> list[Rule]:
+    """Return the clauses in force that demand a longest age, by code, at today's threat level. Queries: 2.
+
+    With `hold`, for whoever writes what follows from them (1 query more): until the end of the transaction nobody
+    changes a clause or the threat level. Call it before any key is locked.
+    """
+    if hold:
+        _lock(_HOLD)
+    return rules_if()
+
+
+def rules_if(*, clause: PolicyClause | None = None, threat: ThreatLevel | None = None) -> list[Rule]:
+    """Return the rules that would hold with a clause, or a threat level, as the given object has it.
+
+    The object need not be saved. Queries: 2, or 1 with a threat level.
+    """
+    ageing = {one.code: one for one in PolicyClause.objects.filter(is_in_force=True, longest_age_days__isnull=False)}
+    if clause is not None:
+        ageing.pop(clause.code, None)
+        if clause.is_in_force and clause.longest_age_days is not None:
+            ageing[clause.code] = clause
+    percent = (threat or threat_level()).percent
+    return [one.rule(percent) for _, one in sorted(ageing.items())]
+
+
+def hold_clauses() -> None:
+    """Wait until nobody derives dates from the clauses, and let nobody begin until the end of the transaction."""
+    _lock(_HOLD_ALONE)
+
+
+def _lock(statement: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(statement)
+
+
+def threat_level() -> ThreatLevel:
+    """Return the threat level. Queries: 1."""
+    return ThreatLevel.objects.get()
+
+
+def clauses_in_force() -> list[Clause]:
+    """Return every clause in force, with all that it demands, by code: what policy.breaches() takes. Queries: 1."""
+    return [clause.terms for clause in sorted(PolicyClause.objects.filter(is_in_force=True), key=lambda one: one.code)]
+
+
+@dataclass(frozen=True)
+class Reach:
+    """Of how many keys a clause speaks, and for how many it decides the date."""
+
+    covered: int = 0
+    won: int = 0
+
+
+def reaches(clauses: Iterable[PolicyClause]) -> dict[int, Reach]:
+    """Count for each clause, by its id, the keys that it covers and those whose date it sets. Queries: 1.
+
+    The keys are counted by the few thousand combinations of what a clause looks at, so that it matters little how many
+    clauses there are.
+    """
+    looked_at = ("kind", "environment", "classification", "access")
+    counted = list(Key.objects.order_by().values_list(*looked_at, "winning_clause").annotate(Count("pk")))
+    alike = [
+        (Facts(**dict(zip(looked_at, words, strict=True)), created_on=None, last_rotated_on=None), won_by, count)
+        for *words, won_by, count in counted
+    ]
+    return {
+        clause.pk: Reach(
+            covered=sum(count for facts, _, count in alike if covers(clause.scope, facts)),
+            won=sum(count for _, won_by, count in alike if won_by == clause.pk),
+        )
+        for clause in clauses
+    }
 
 
 def verdict(key: Key) -> Verdict:
-    """Judge a key by the clauses in force today. Queries: 1."""
+    """Judge a key by the clauses in force today. Queries: 2."""
     return judge(key.facts, rules())
 
 

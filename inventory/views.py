@@ -27,7 +27,14 @@ from inventory.findings import findings
 from inventory.forms import DayForm, KeyForm, ReasonForm, RegisterKeyForm, UploadForm
 from inventory.models import ImportDraft, Key
 from inventory.reading import TableError
-from inventory.selectors import algorithm_rows, algorithms_in_use, events_that_rotate, surroundings, verdict
+from inventory.selectors import (
+    algorithm_rows,
+    algorithms_in_use,
+    events_that_rotate,
+    surroundings,
+    threat_level,
+    verdict,
+)
 from inventory.states import CAN_BE_OVERDUE, State, targets
 from inventory.terms import KeyKind
 from inventory.wording import entries, label_of, labels_of, permitted, planned
@@ -49,7 +56,7 @@ class Page:
 
 
 def dossier(admin: ModelAdmin, request: HttpRequest, pk: str) -> HttpResponse:
-    """Show everything about a key. Queries: at most 19, however much there is to show."""
+    """Show everything about a key. Queries: at most 20, however much there is to show."""
     if not admin.has_view_permission(request):
         raise PermissionDenied
     keys = Key.objects.select_related("owner", "creator", "service", "tenant", "integration", "vendor")
@@ -69,6 +76,7 @@ def dossier(admin: ModelAdmin, request: HttpRequest, pk: str) -> HttpResponse:
         "due_chip": due_chip(key.rotate_by, key.state, now),
         "age_days": (now.date() - since).days if since else None,
         "verdict": verdict(key),
+        "threat": threat_level(),
         "on_events": events_that_rotate(key),
         "findings": findings(key),
         "versions": [(version, state_chip(version.state)) for version in versions],

@@ -6,6 +6,7 @@ from inventory.models.key import Key, KeyVersion
 from inventory.models.owner import Owner
 from inventory.models.parent import KeyParent
 from inventory.models.service import Integration, Service, Tenant
+from inventory.models.threat import Threat, ThreatLevel
 from inventory.models.vendor import Vendor
 
 __all__ = [
@@ -20,5 +21,7 @@ __all__ = [
     "PolicyClause",
     "Service",
     "Tenant",
+    "Threat",
+    "ThreatLevel",
     "Vendor",
 ]

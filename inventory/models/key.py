@@ -188,6 +188,9 @@ class Key(models.Model):
             access=self.access,
             created_on=self.created_on,
             last_rotated_on=self.last_rotated_on,
+            storage_medium=self.storage_medium,
+            is_exportable=self.is_exportable,
+            has_runbook=bool(self.runbook_url),
         )
 
 

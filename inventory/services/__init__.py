@@ -1,3 +1,4 @@
+from inventory.services.clauses import edit_clause, register_clause, retire_clause, set_threat_level
 from inventory.services.digests import find_token, register_material_digest
 from inventory.services.imports import Plan, apply_import, plan_import
 from inventory.services.keys import activate_key, edit_key, register_key, suspend_key
@@ -12,16 +13,20 @@ __all__ = [
     "activate_key",
     "apply_due_transitions",
     "apply_import",
+    "edit_clause",
     "edit_key",
     "edit_owner",
     "edit_service",
     "edit_vendor",
     "find_token",
     "plan_import",
+    "register_clause",
     "register_key",
     "register_material_digest",
     "register_owner",
     "register_service",
     "register_vendor",
+    "retire_clause",
+    "set_threat_level",
     "suspend_key",
 ]

@@ -97,9 +97,9 @@ class Plan:
 
 
 def plan_import(*, content: bytes, now: datetime, lock: bool = False) -> Plan:
-    """Compare a file with the inventory. Nothing is written. Queries: 5. Raises: TableError when the file is no table.
+    """Compare a file with the inventory. Nothing is written. Queries: 6. Raises: TableError when the file is no table.
 
-    With `lock` the keys that it names are locked until the end of the transaction.
+    With `lock` the keys that it names are locked until the end of the transaction, and the clauses held still.
     """
     reading = read_inventory(
         content, today=now.date(), max_bytes=settings.IMPORT_MAX_BYTES, max_rows=settings.IMPORT_MAX_ROWS
@@ -109,8 +109,8 @@ def plan_import(*, content: bytes, now: datetime, lock: bool = False) -> Plan:
     people = People(reading.people, _people_of(reading.rows))
     services = Services(read.facts.service for read in reading.rows)
     plan.owners, plan.owners_with_mail, plan.services = people.new, people.with_mail, services.new
+    clauses = rules(hold=lock)
     known = _known_keys({read.facts.name for read in reading.rows}, lock=lock)
-    clauses = rules()
     for read in reading.rows:
         said = _said(read.facts, people, services)
         key = known.get(read.facts.name)

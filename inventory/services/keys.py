@@ -66,7 +66,7 @@ def register_key(
     if facts.get("activates_at") and state != State.PRE_ACTIVATION:
         raise ValidationError({"activates_at": "It is in use already, so there is nothing to wait for."})
     key = Key(**facts)
-    derive(key, rules())
+    derive(key, rules(hold=True))
     _store(key)
     relations = relations or Relations()
     write_relations(key, before=Relations(), after=relations)
@@ -103,6 +103,7 @@ def edit_key(
     """
     require(reason)
     _check_entered(changes, now)
+    clauses = rules(hold=True)
     key = Key.objects.select_for_update(of=("self",)).get(pk=pk)
     if key.revision != expected_revision:
         raise StaleError(key.name)
@@ -112,7 +113,7 @@ def edit_key(
     if not different and relating == related:
         return key
     before = snapshot(key)
-    change_facts(key, different, rules())
+    change_facts(key, different, clauses)
     _store(key, update_fields=[*different, *DERIVED])
     write_relations(key, before=related, after=relating)
     subject = with_relations(edited(key, before), related, relating)

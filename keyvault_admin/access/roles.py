@@ -34,6 +34,7 @@ PERMISSIONS = {
     "inventory.add_vendor": "Can add vendor",
     "inventory.change_vendor": "Can change vendor",
     "inventory.view_policyclause": "Can view policy clause",
+    "inventory.change_policyclause": "Can change policy clause",
     "rotation.view_digest": "Can view digest",
     "audit.view_event": "Can view event",
     "access.view_user": "Can view person",
@@ -51,7 +52,7 @@ _REFERENCE = frozenset({"inventory.view_owner", "inventory.view_service", "inven
 
 MATRIX: dict[Role, frozenset[str]] = {
     Role.SECURITY: frozenset(PERMISSIONS),
-    Role.DEVOPS: frozenset(PERMISSIONS) - {"access.view_user"},
+    Role.DEVOPS: frozenset(PERMISSIONS) - {"access.view_user", "inventory.change_policyclause"},
     Role.ENGINEERING: _KEYS | _REFERENCE | {"inventory.add_key", "inventory.change_own_key"},
     Role.MANAGEMENT: _KEYS | _REFERENCE | {"rotation.view_digest"},
     Role.AUDITOR: _READ,

@@ -8,7 +8,7 @@ from django.db.models import ProtectedError
 from psycopg import errors
 
 from audit.actions import Action, Outcome
-from inventory.models import Key, KeyConsumer, KeyParent, KeyVersion, Owner, PolicyClause, Service
+from inventory.models import Key, KeyConsumer, KeyParent, KeyVersion, Owner, PolicyClause, Service, ThreatLevel
 from inventory.states import BY_PAIR, ENTRIES, State
 from tests.inventory.world import (
     LOGINS,
@@ -195,8 +195,11 @@ OTHER_WAYS = [
     "UPDATE inventory_keyversion SET key_id = key_id",
     "UPDATE inventory_keyversion SET id = id + 1000",
     "UPDATE inventory_owner SET id = id + 1000",
-    "UPDATE inventory_policyclause SET longest_age_days = 3650",
-    "INSERT INTO inventory_policyclause (code) VALUES ('mine')",
+    "UPDATE inventory_policyclause SET code = 'mine'",
+    "UPDATE inventory_policyclause SET id = id + 1000",
+    "UPDATE inventory_threatlevel SET id = 2",
+    "INSERT INTO inventory_threatlevel (id) VALUES (1)",
+    "DELETE FROM inventory_threatlevel",
     "DELETE FROM inventory_key",
     "DELETE FROM inventory_keyversion",
     "DELETE FROM inventory_owner",
@@ -223,6 +226,26 @@ def test_no_login_changes_a_state_by_another_way_or_deletes(login, as_role):
         ):
             cursor.execute(statement)
         assert isinstance(caught.value.__cause__, errors.InsufficientPrivilege), statement
+
+
+@pytest.mark.parametrize("login", sorted(set(LOGINS) - {"web"}))
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE inventory_policyclause SET longest_age_days = 3650",
+        "INSERT INTO inventory_policyclause (code) VALUES ('mine')",
+        "UPDATE inventory_threatlevel SET level = 'normal'",
+    ],
+)
+def test_only_the_pages_change_the_rules(login, statement, as_role):
+    with (
+        as_role(login),
+        pytest.raises(ProgrammingError) as caught,
+        transaction.atomic(),
+        connection.cursor() as cursor,
+    ):
+        cursor.execute(statement)
+    assert isinstance(caught.value.__cause__, errors.InsufficientPrivilege)
 
 
 def test_nobody_but_the_owner_of_the_database_has_the_function_by_default():
@@ -310,14 +333,48 @@ def test_an_owner_of_keys_stays():
         owner.delete()
 
 
+@pytest.mark.parametrize(
+    ("constraint", "changes"),
+    [
+        ("clause_age_in_range", {"longest_age_days": 0}),
+        ("clause_strength_in_range", {"smallest_strength_bits": 513}),
+        ("clause_demands_something", {"longest_age_days": None, "allowed_media": ["hsm"]}),
+        ("clause_does_not_forbid_what_it_permits", {"forbidden_media": ["file"], "allowed_media": ["hsm", "file"]}),
+    ],
+)
+def test_a_clause_demands_something_that_can_be_met(constraint, changes):
+    clauses = PolicyClause.objects.filter(code="s4-production-90")
+    assert constraint in refused_with(errors.CheckViolation, clauses.update, **changes)
+
+
+@pytest.mark.parametrize(
+    ("constraint", "changes"),
+    [
+        ("threat_level_is_known", {"level": "panic"}),
+        ("threat_percents_fall", {"high_percent": 76}),
+        ("threat_percents_fall", {"elevated_percent": 101}),
+        ("threat_percents_fall", {"high_percent": 0}),
+    ],
+)
+def test_the_threat_level_never_gives_more_time(constraint, changes):
+    assert constraint in refused_with(errors.CheckViolation, ThreatLevel.objects.update, **changes)
+
+
 def test_the_clauses_of_the_five_policies_are_there():
-    ages = dict(PolicyClause.objects.order_by("code").values_list("code", "longest_age_days"))
-    assert ages == {
-        "s0-5-annual": 365,
-        "s1-6-3-dek": None,
-        "s1-6-3-kek": 365,
-        "s3-incident": None,
-        "s4-personal-365": 365,
-        "s4-production-90": 90,
+    ages = PolicyClause.objects.filter(longest_age_days__isnull=False).values_list("code", "longest_age_days")
+    assert dict(ages) == {"s0-5-annual": 365, "s1-6-3-kek": 365, "s4-personal-365": 365, "s4-production-90": 90}
+    shipped = dict(PolicyClause.objects.values_list("requirement", "code"))
+    assert {number: shipped[number] for number in ("R22", "R28", "R33", "R42", "R78", "R88", "R144", "R208")} == {
+        "R22": "s0-5-vault",
+        "R28": "s0-5-separate",
+        "R33": "s0-6-runbook",
+        "R42": "s0-9-backup-apart",
+        "R78": "s1-6-2-kek-stays",
+        "R88": "s1-7-kubernetes",
+        "R144": "s2-exchange-strength",
+        "R208": "s4-vault",
     }
+    assert len(shipped) == PolicyClause.objects.count() == 22
     assert all(PolicyClause.objects.values_list("requirement", flat=True))
+    for clause in PolicyClause.objects.all():
+        clause.full_clean()

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inventory.policy import Facts, Rule, Scope, judge, makes_less_late, opens
+from inventory.policy import Clause, Demand, Facts, Rule, Scope, breaches, judge, makes_less_late, opens
 from inventory.terms import Access, Classification, Environment, KeyKind
 
 CREATED = date(2026, 1, 10)
@@ -146,3 +146,79 @@ def test_more_access_never_gives_a_key_more_time(facts, rules):
 
     wider = replace(facts, access="both")
     assert not makes_less_late(judge(facts, rules).rotate_by, judge(wider, rules).rotate_by)
+
+
+@pytest.mark.parametrize(
+    ("days", "percent", "left"), [(90, 100, 90), (90, 75, 67), (365, 75, 273), (90, 50, 45), (1, 50, 1), (3, 1, 1)]
+)
+def test_the_threat_level_leaves_whole_days_and_at_least_one(days, percent, left):
+    shortened = Rule(clause_id=1, label="", longest_age=timedelta(days=days), scope=Scope(), percent=percent)
+    assert shortened.limit == timedelta(days=left)
+    assert judge(facts_of(), [shortened]).rotate_by == datetime(2026, 1, 10, tzinfo=UTC) + timedelta(days=left)
+
+
+@given(FACTS_STRATEGY, st.lists(RULE_STRATEGY, max_size=6), st.integers(1, 100))
+def test_a_higher_threat_never_gives_a_key_more_time(facts, rules, percent):
+    from dataclasses import replace
+
+    shortened = [replace(one, percent=percent) for one in rules]
+    assert not makes_less_late(judge(facts, rules).rotate_by, judge(facts, shortened).rotate_by)
+
+
+# The demands besides an age
+
+
+def demanding(number=1, scope=None, **demands):
+    return Clause(
+        clause_id=number,
+        label=f"clause {number}",
+        source="S0",
+        requirement="R1",
+        scope=Scope(**(scope or {})),
+        **demands,
+    )
+
+
+@pytest.mark.parametrize(
+    ("demands", "said", "broken"),
+    [
+        ({"smallest_strength_bits": 112}, {"strength_bits": 111}, Demand.STRENGTH),
+        ({"smallest_strength_bits": 112}, {"strength_bits": 112}, None),
+        ({"smallest_strength_bits": 112}, {}, None),
+        ({"forbidden_media": {"file", "source_control"}}, {"storage_medium": "file"}, Demand.MEDIUM),
+        ({"forbidden_media": {"file"}}, {"storage_medium": "hsm"}, None),
+        ({"forbidden_media": {"file"}}, {}, None),
+        ({"allowed_media": {"hsm"}}, {"storage_medium": "file"}, None),
+        ({"not_exportable": True}, {"is_exportable": True}, Demand.NOT_EXPORTABLE),
+        ({"not_exportable": True}, {"is_exportable": False}, None),
+        ({"not_exportable": True}, {}, None),
+        ({"runbook_required": True}, {"has_runbook": False}, Demand.RUNBOOK),
+        ({"runbook_required": True}, {"has_runbook": True}, None),
+        (
+            {"separate_per_environment": True},
+            {"environment": "test", "same_material_in": {"production"}},
+            Demand.SEPARATE_PER_ENVIRONMENT,
+        ),
+        ({"separate_per_environment": True}, {"environment": "test", "same_material_in": {"test", ""}}, None),
+        ({"separate_per_environment": True}, {"same_material_in": {"test"}}, None),
+        ({"separate_from_production": True}, {"same_material_in": {"production"}}, Demand.SEPARATE_FROM_PRODUCTION),
+        ({"separate_from_production": True}, {"same_material_in": {"test"}}, None),
+    ],
+)
+def test_breaches_are_what_is_known_to_miss_a_demand(demands, said, broken):
+    sets = {name: frozenset(value) if isinstance(value, set) else value for name, value in (demands | said).items()}
+    facts = facts_of(**{name: sets[name] for name in said})
+    clause = demanding(**{name: sets[name] for name in demands})
+    assert [(breach.demand, breach.clause) for breach in breaches(facts, [clause])] == (
+        [(broken, clause)] if broken else []
+    )
+
+
+def test_breaches_come_from_the_clauses_that_cover_the_key_alone():
+    ours = demanding(1, {"kinds": frozenset({"kek"})}, not_exportable=True, forbidden_media=frozenset({"file"}))
+    other = demanding(2, {"kinds": frozenset({"dek"})}, not_exportable=True)
+    facts = facts_of(kind="kek", is_exportable=True, storage_medium="file")
+    assert [(breach.demand, breach.clause) for breach in breaches(facts, [other, ours])] == [
+        (Demand.MEDIUM, ours),
+        (Demand.NOT_EXPORTABLE, ours),
+    ]

@@ -18,6 +18,7 @@ EXPECTED = {
     "inventory.change_key":       (True,  True,  False, False, False),
     "inventory.change_own_key":   (True,  True,  True,  False, False),
     "inventory.change_owner":     (True,  True,  False, False, False),
+    "inventory.change_policyclause": (True, False, False, False, False),
     "inventory.change_service":   (True,  True,  False, False, False),
     "inventory.change_vendor":    (True,  True,  False, False, False),
     "inventory.find_token":       (True,  True,  False, False, False),

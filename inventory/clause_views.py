@@ -1,0 +1,299 @@
+"""The pages that change the rules: what somebody enters is first shown in its effect on the keys, then saved.
+
+Between the two steps what was entered travels in the page, signed and bound to the person; the effect that was shown is
+known by its digest, and saving shows it once more when it has become another.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from django.contrib import messages
+from django.contrib.admin import ModelAdmin
+from django.core import signing
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.utils import timezone
+
+from audit.actor import actor_of
+from audit.selectors import timeline
+from inventory import services
+from inventory.clause_forms import ClauseForm, EditClauseForm, ThreatForm, WhyForm
+from inventory.clause_wording import changed_lines, demands_of, history, scope_of, verb_of
+from inventory.conflicts import disagreements
+from inventory.effects import simulate
+from inventory.errors import EffectChangedError, InventoryError
+from inventory.models import PolicyClause, ThreatLevel
+from inventory.selectors import clauses_in_force, reaches, threat_level
+
+HISTORY_LENGTH = 50
+DRAFT_LIFETIME = timedelta(hours=1)
+SALT = "inventory.clause_views.draft"
+View = TypeVar("View", bound=Callable[..., HttpResponse])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draft:
+    """A change that somebody has entered and not saved: what it says, of which revision, and why."""
+
+    act: str  # register, edit, retire or threat
+    user: int
+    pk: int | None = None  # of the clause
+    code: str = ""  # of a new clause
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    revision: int = 0
+    reason: str
+
+    def sealed(self) -> str:
+        return signing.dumps(asdict(self), salt=SALT, compress=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """What the pages of one act say, and how what is entered becomes a draft."""
+
+    act: str
+    title: str
+    consequence: str
+    form: Callable[[Any, dict[str, Any]], WhyForm]
+    initial: dict[str, Any]
+    clause: PolicyClause | None = None
+
+
+def needs_step_up(view: View) -> View:
+    """Mark a door that asks for a fresh second factor."""
+    view.requires_step_up = True  # type: ignore[attr-defined]
+    return view
+
+
+# Reading
+
+
+def page(admin: ModelAdmin, request: HttpRequest, pk: str) -> HttpResponse:
+    """Show a clause: what it says, what it demands, of how many keys, and its history. Queries: at most 12."""
+    if not admin.has_view_permission(request):
+        raise PermissionDenied
+    clause = get_object_or_404(PolicyClause, pk=pk if pk.isdecimal() else None)
+    context = {
+        "title": clause.label,
+        "clause": clause,
+        "demands": demands_of(clause),
+        "scope": scope_of(clause),
+        "reach": reaches([clause])[clause.pk],
+        "threat": threat_level(),
+        "history": history(timeline(clause.ref, limit=HISTORY_LENGTH), clause.ref),
+        "may_change": _may_change(request),
+    }
+    return _render(admin, request, "clause", context)
+
+
+def conflicts(admin: ModelAdmin, request: HttpRequest) -> HttpResponse:
+    """Show where the policies disagree. Queries: at most 6."""
+    if not admin.has_view_permission(request):
+        raise PermissionDenied
+    table = disagreements(clauses_in_force())
+    lines = [(topic, list(zip(table.sources, topic.sayings, strict=True))) for topic in table.topics]
+    return _render(
+        admin, request, "conflicts", {"title": "Where the policies disagree", "table": table, "lines": lines}
+    )
+
+
+# Changing
+
+
+@needs_step_up
+def register(admin: ModelAdmin, request: HttpRequest) -> HttpResponse:
+    """Put a new clause in force."""
+    return _change(admin, request, Step(
+        act="register",
+        title="Register a clause",
+        consequence="From the moment it is saved it holds for every key that it speaks of, beside all the others.",
+        form=lambda entered, initial: ClauseForm(entered, initial=initial),
+        initial={},
+    ))  # fmt: skip
+
+
+@needs_step_up
+def edit(admin: ModelAdmin, request: HttpRequest, pk: int) -> HttpResponse:
+    """Change what a clause says."""
+    clause = get_object_or_404(PolicyClause, pk=pk, is_in_force=True)
+    return _change(admin, request, Step(
+        act="edit",
+        title=f"Edit {clause.label}",
+        consequence="Before anything is saved you see which keys become overdue by it, and whose they are.",
+        form=lambda entered, initial: EditClauseForm(entered, initial=initial),
+        initial=ClauseForm.facts_to_show(clause),
+        clause=clause,
+    ))  # fmt: skip
+
+
+@needs_step_up
+def retire(admin: ModelAdmin, request: HttpRequest, pk: int) -> HttpResponse:
+    """Take a clause out of force for good."""
+    clause = get_object_or_404(PolicyClause, pk=pk, is_in_force=True)
+    return _change(admin, request, Step(
+        act="retire",
+        title=f"Retire {clause.label}",
+        consequence="The clause stays on record with its history and judges no key any more. There is no way back: "
+        "who wants it again registers a new one.",
+        form=lambda entered, initial: WhyForm(entered, initial=initial),
+        initial={"revision": clause.revision},
+        clause=clause,
+    ))  # fmt: skip
+
+
+@needs_step_up
+def threat(admin: ModelAdmin, request: HttpRequest) -> HttpResponse:
+    """Set the threat level."""
+    return _change(admin, request, Step(
+        act="threat",
+        title="Threat level",
+        consequence="Above normal, only part of every longest age is left, in whole days: keys are due sooner at once.",
+        form=lambda entered, initial: ThreatForm(entered, initial=initial),
+        initial=ThreatForm.facts_to_show(threat_level()),
+    ))  # fmt: skip
+
+
+def _change(admin: ModelAdmin, request: HttpRequest, step: Step) -> HttpResponse:
+    """Show the form, then what it would do, then do it."""
+    if not _may_change(request):
+        raise PermissionDenied
+    if "draft" in request.POST:
+        return _second_step(admin, request, step)
+    form = step.form(request.POST or None, step.initial)
+    if request.method == "POST" and form.is_valid():
+        draft = Draft(
+            act=step.act,
+            user=request.user.pk or 0,
+            pk=step.clause.pk if step.clause else None,
+            code=form.cleaned_data.get("code", ""),
+            facts=form.facts,
+            revision=form.cleaned_data.get("revision") or 0,
+            reason=form.cleaned_data["reason"],
+        )
+        try:
+            return _effect_page(admin, request, step, draft)
+        except ValidationError as error:
+            _show(form, error)
+    return _form_page(admin, request, step, form)
+
+
+def _second_step(admin: ModelAdmin, request: HttpRequest, step: Step) -> HttpResponse:
+    draft = _opened(request, step)
+    if draft is None:
+        messages.error(request, "What was entered is too old, or not yours. Nothing was changed: enter it again.")
+        return redirect(request.path)
+    if "again" in request.POST:
+        entered = {**draft.facts, "code": draft.code, "revision": draft.revision, "reason": draft.reason}
+        entered["on_events"] = "\n".join(draft.facts.get("on_events", ()))
+        return _form_page(admin, request, step, step.form(None, entered))
+    try:
+        ref = _save(draft, request)
+    except EffectChangedError as error:
+        messages.warning(request, str(error))
+        return _effect_page(admin, request, step, draft)
+    except InventoryError as error:
+        messages.error(request, str(error))
+        return redirect(request.path)
+    except ValidationError as error:
+        messages.error(request, " ".join(error.messages))
+        return redirect(request.path)
+    messages.success(request, "Saved. The dates of the keys are those of the clauses as they are now.")
+    return redirect(ref)
+
+
+def _save(draft: Draft, request: HttpRequest) -> str:
+    """Ask the service; return where to go from there."""
+    how: dict[str, Any] = {
+        "expected_digest": request.POST.get("digest", ""),
+        "actor": actor_of(request),
+        "reason": draft.reason,
+        "now": timezone.now(),
+    }
+    if draft.act == "threat":
+        services.set_threat_level(changes=draft.facts, expected_revision=draft.revision, **how)
+        return reverse("admin:inventory_policyclause_changelist")
+    if draft.act == "register":
+        clause = services.register_clause(code=draft.code, facts=draft.facts, **how)
+    elif draft.act == "retire":
+        clause = services.retire_clause(pk=draft.pk or 0, expected_revision=draft.revision, **how)
+    else:
+        clause = services.edit_clause(pk=draft.pk or 0, changes=draft.facts, expected_revision=draft.revision, **how)
+    return reverse("admin:inventory_policyclause_change", args=[clause.pk])
+
+
+def _opened(request: HttpRequest, step: Step) -> Draft | None:
+    """Return what this very person entered on this very page within the last hour."""
+    try:
+        draft = Draft(**signing.loads(request.POST["draft"], salt=SALT, max_age=DRAFT_LIFETIME))
+    except (signing.BadSignature, TypeError):
+        return None
+    expected = (step.act, step.clause.pk if step.clause else None, request.user.pk)
+    return draft if (draft.act, draft.pk, draft.user) == expected else None
+
+
+def _effect_page(admin: ModelAdmin, request: HttpRequest, step: Step, draft: Draft) -> HttpResponse:
+    """Show what the draft would do. Raises: ValidationError when it could not be saved."""
+    proposed = _proposal(draft, step.clause)
+    proposed.full_clean()
+    now = timezone.now()
+    if isinstance(proposed, ThreatLevel):
+        effect = simulate(threat=proposed, now=now)
+    else:
+        effect = simulate(clause=proposed, now=now)
+    before = {name: getattr(step.clause, name) if step.clause else step.initial.get(name) for name in draft.facts}
+    context = {
+        "title": step.title,
+        "step": step,
+        "effect": effect,
+        "lines": changed_lines(before, draft.facts),
+        "is_new": draft.act == "register",
+        "draft": draft,
+        "verb": verb_of(effect),
+        "samples": [
+            ("Become overdue", effect.samples["become_late"], effect.shares.become_late),
+            ("Are overdue no more", effect.samples["late_no_more"], effect.shares.late_no_more),
+            ("Become due within 30 days", effect.samples["become_due_soon"], effect.shares.become_due_soon),
+        ],
+    }
+    return _render(admin, request, "effect", context)
+
+
+def _proposal(draft: Draft, clause: PolicyClause | None) -> PolicyClause | ThreatLevel:
+    """Return the clause, or the threat level, as the draft would have it; not saved."""
+    proposed: PolicyClause | ThreatLevel = PolicyClause(code=draft.code)
+    if draft.act == "threat":
+        proposed = threat_level()
+    elif clause is not None:
+        proposed = PolicyClause.objects.get(pk=clause.pk)
+        proposed.is_in_force = draft.act != "retire"
+    for name, said in draft.facts.items():
+        setattr(proposed, name, said)
+    return proposed
+
+
+def _form_page(admin: ModelAdmin, request: HttpRequest, step: Step, form: Any) -> HttpResponse:  # noqa: ANN401 - a form
+    context: dict[str, Any] = {"title": step.title, "step": step, "form": form}
+    if step.act == "threat":
+        level = threat_level()
+        context["history"] = history(timeline(level.ref, limit=HISTORY_LENGTH), level.ref)
+    return _render(admin, request, "form", context)
+
+
+def _show(form: Any, error: ValidationError) -> None:  # noqa: ANN401 - a form
+    """Put what the model says beside the fields it names; the rest above them."""
+    for name, sentences in error.message_dict.items():
+        form.add_error(name if name in form.fields else None, sentences)
+
+
+def _may_change(request: HttpRequest) -> bool:
+    return request.user.has_perm("inventory.change_policyclause")
+
+
+def _render(admin: ModelAdmin, request: HttpRequest, name: str, context: Mapping[str, Any]) -> HttpResponse:
+    shared = {**admin.admin_site.each_context(request), "opts": admin.opts}
+    return TemplateResponse(request, f"admin/inventory/policyclause/{name}.html", {**shared, **context})

@@ -1,0 +1,151 @@
+"""How a clause, what changed on it, and what that did to the keys read on a page."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from django.db.models import TextChoices
+
+from audit import sentences
+from audit.body import Subject
+from audit.selectors import ReadEvent
+from inventory.effects import Effect
+from inventory.models import PolicyClause
+from inventory.terms import Access, Classification, Environment, KeyKind, StorageMedium
+from inventory.wording import Entry, Line
+
+LABELS: Mapping[str, str] = {
+    "code": "Short name",
+    "source": "Policy",
+    "document": "Document",
+    "section": "Section",
+    "requirement": "Requirement",
+    "text": "In its own words",
+    "kinds": "Kinds of keys",
+    "environments": "Environments",
+    "classifications": "Classes of data",
+    "access": "Keys that open",
+    "longest_age_days": "Longest age in days",
+    "on_events": "Rotated at once after",
+    "smallest_strength_bits": "Smallest strength in bits",
+    "forbidden_media": "Never kept in",
+    "allowed_media": "Expressly permitted in",
+    "not_exportable": "Must not be exportable",
+    "runbook_required": "Needs a runbook",
+    "separate_per_environment": "Its own key in each environment",
+    "separate_from_production": "Apart from every production key",
+    "is_in_force": "In force",
+    "level": "Threat level",
+    "elevated_percent": "Left of an age when elevated, in percent",
+    "high_percent": "Left of an age when high, in percent",
+}
+_CHOICES: Mapping[str, type[TextChoices]] = {
+    "kinds": KeyKind,
+    "environments": Environment,
+    "classifications": Classification,
+    "access": Access,
+    "forbidden_media": StorageMedium,
+    "allowed_media": StorageMedium,
+}
+_DEMANDS = {
+    "not_exportable": "not exportable",
+    "runbook_required": "a linked runbook",
+    "separate_per_environment": "a key of its own in each environment",
+    "separate_from_production": "apart from every production key",
+}
+
+
+def demands_of(clause: PolicyClause) -> list[str]:
+    """Return in words what a clause demands, the age first, and what it expressly permits last. No queries."""
+    said = [f"rotation every {clause.longest_age_days} days"] if clause.longest_age_days else []
+    said += [f"after {event}" for event in clause.on_events]
+    if clause.smallest_strength_bits:
+        said.append(f"at least {clause.smallest_strength_bits} bits of strength")
+    if clause.forbidden_media:
+        said.append(f"never kept in: {words_of('forbidden_media', clause.forbidden_media)}")
+    said += [words for name, words in _DEMANDS.items() if getattr(clause, name)]
+    if clause.allowed_media:
+        said.append(f"permits: {words_of('allowed_media', clause.allowed_media)}")
+    return said
+
+
+def scope_of(clause: PolicyClause) -> str:
+    """Return in words of which keys a clause speaks. No queries."""
+    access = [f"access to {Access(opened).label}" for opened in clause.access]
+    named = (words_of(name, getattr(clause, name)) for name in ("kinds", "environments", "classifications"))
+    return "; ".join(words for words in (*named, ", ".join(access)) if words) or "every key"
+
+
+def words_of(name: str, said: Any) -> str:  # noqa: ANN401 - whatever a clause or the log holds
+    """Return a fact of a clause, or of the threat level, in words; "" for what demands nothing."""
+    if said in (None, "", [], (), False):
+        return "no" if name == "is_in_force" and said is False else ""
+    if said is True:
+        return "yes"
+    if isinstance(said, str):
+        return said
+    if not isinstance(said, Sequence):
+        return str(said)
+    labels = dict(_CHOICES[name].choices) if name in _CHOICES else {}
+    every = name == "kinds" and len(said) > len(KeyKind) // 2
+    if every:
+        return "all but " + ", ".join(str(labels[kind]) for kind in KeyKind.values if kind not in said)
+    return ", ".join(str(labels.get(one, one)) for one in said)
+
+
+def changed_lines(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Line]:
+    """Return what differs between two sets of facts, in the order of the form."""
+    return [
+        Line(label, words_of(name, before.get(name)), words_of(name, after.get(name)))
+        for name, label in LABELS.items()
+        if (name in before or name in after) and before.get(name) != after.get(name)
+    ]
+
+
+def history(events: Sequence[ReadEvent], ref: str) -> list[Entry]:
+    """Return the events of a clause, or of the threat level, as its page tells them. No queries."""
+    return [_entry(event, ref) for event in events]
+
+
+def _entry(event: ReadEvent, ref: str) -> Entry:
+    said = event.said
+    own = next((subject for subject in said.subjects if subject.ref == ref), None) if said else None
+    if said is None or own is None:
+        return Entry(event=event, did=event.sentence.removeprefix(event.who).strip(), lines=(), is_first=False)
+    alone = replace(said, subjects=(_unnamed(own),))
+    did = sentences.sentence(alone, event.who).removeprefix(event.who).strip()
+    told = consequence_of(said.facts)
+    lines = [line for line in changed_lines(own.before, own.after) if line.before or line.after]
+    return Entry(event=event, did=f"{did}; {told}" if told else did, lines=lines, is_first=not own.before)
+
+
+def _unnamed(subject: Subject) -> Subject:
+    return replace(subject, label="it") if subject.ref.startswith("clause:") else subject
+
+
+def consequence_of(facts: Mapping[str, Any]) -> str:
+    """Return what the event of a change says that it did to the keys; "" for an event that says nothing of it."""
+    if "keys_changed" not in facts:
+        return ""
+    told = [
+        (facts["keys_became_late"], "became overdue"),
+        (facts["keys_late_no_more"], "stopped being overdue"),
+        (facts["keys_changed"], "got another date or clause"),
+    ]
+    return ", ".join(f"{_keys(int(number))} {words}" for number, words in told if number) or "no key got another date"
+
+
+def verb_of(effect: Effect) -> str:
+    """Return what the button says that saving does."""
+    late, no_more, changed = effect.shares.become_late, effect.shares.late_no_more, effect.changed
+    if late:
+        return f"Save: {_keys(late)} {'becomes' if late == 1 else 'become'} overdue"
+    if no_more:
+        return f"Save: {_keys(no_more)} {'is' if no_more == 1 else 'are'} overdue no more"
+    return (
+        f"Save: {_keys(changed)} {'gets' if changed == 1 else 'get'} another date" if changed else "Save: no date moves"
+    )
+
+
+def _keys(count: int) -> str:
+    return f"{count:,} key" if count == 1 else f"{count:,} keys"

@@ -1,0 +1,47 @@
+"""The one dial of the organisation that shortens every longest age (R65)."""
+
+from django.db import models
+from django.db.models import F, Q
+
+
+class Threat(models.TextChoices):
+    NORMAL = "normal", "normal"
+    ELEVATED = "elevated", "elevated"
+    HIGH = "high", "high"
+
+
+class ThreatLevel(models.Model):
+    """One row. At the level "normal" the clauses hold as they are written; above it a percentage of their ages does."""
+
+    level = models.CharField(max_length=10, choices=Threat, default=Threat.NORMAL)
+    elevated_percent = models.PositiveSmallIntegerField(default=75)
+    high_percent = models.PositiveSmallIntegerField(default=50)
+    changed_at = models.DateTimeField(null=True, editable=False)
+    revision = models.PositiveIntegerField(default=1, editable=False)
+
+    class Meta:
+        default_permissions = ()  # who may change a clause may change it, who may see one may see it
+        constraints = [
+            models.CheckConstraint(condition=Q(pk=1), name="threat_level_is_one_row"),
+            models.CheckConstraint(condition=Q(level__in=Threat.values), name="threat_level_is_known"),
+            models.CheckConstraint(
+                condition=Q(high_percent__gte=1)
+                & Q(high_percent__lte=F("elevated_percent"))
+                & Q(elevated_percent__lte=100),
+                name="threat_percents_fall",
+                violation_error_message="Percentages run from 100 down to 1, and high leaves no more than elevated.",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"threat level {self.level}"
+
+    @property
+    def ref(self) -> str:
+        return "threat_level:1"
+
+    @property
+    def percent(self) -> int:
+        """Return what is left of a longest age now."""
+        left = {Threat.ELEVATED: self.elevated_percent, Threat.HIGH: self.high_percent}
+        return left.get(Threat(self.level), 100)

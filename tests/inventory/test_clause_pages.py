@@ -1,0 +1,219 @@
+"""The pages that change the rules: first the effect, then the button that names it; and who may do so."""
+
+import re
+from datetime import timedelta
+
+import pytest
+from django.core import signing
+from django.test import Client
+from django.urls import resolve, reverse
+from django.utils import timezone
+
+from inventory.models import Key, PolicyClause
+from inventory.selectors import threat_level
+from tests.inventory.world import events_of, make_key, make_owner, seal
+from tests.people import sign_in
+
+pytestmark = pytest.mark.django_db
+LIST = "/inventory/policyclause/"
+
+
+def shortened(clause, **changes):
+    entered = {
+        "source": clause.source, "document": clause.document, "section": clause.section, "text": clause.text,
+        "requirement": clause.requirement, "access": clause.access, "longest_age_days": 60,
+        "revision": clause.revision, "reason": "the board decided",
+    }  # fmt: skip
+    return entered | changes
+
+
+def hidden(answer):
+    return {
+        name: re.search(rf'name="{name}" value="([^"]*)"', answer.content.decode())[1] for name in ("draft", "digest")
+    }
+
+
+def text_of(answer):
+    return " ".join(re.sub(r"<[^>]+>", " ", answer.content.decode()).split())
+
+
+def clause():
+    return PolicyClause.objects.get(code="s4-production-90")
+
+
+def edit_page():
+    return reverse("admin:inventory_policyclause_edit", args=[clause().pk])
+
+
+@pytest.fixture
+def late_by_60(any_db):
+    """Three production keys that 90 days leave alone and 60 do not: two of ann, one of nobody."""
+    rotated, ann = timezone.now().date() - timedelta(days=75), make_owner("ann")
+    for name, owner in (("a", ann), ("b", ann), ("c", None)):
+        make_key(name=name, last_rotated_on=rotated, owner=owner, now=timezone.now())
+
+
+def test_the_effect_is_shown_before_anything_is_saved_and_the_button_names_it(db, client, alice, late_by_60):
+    sign_in(client, alice)
+    assert "Show the effect" in text_of(client.get(edit_page()))
+    answer = client.post(edit_page(), shortened(clause()))
+    said = text_of(answer)
+    assert "Save: 3 keys become overdue" in said
+    assert "3 keys become overdue the moment this is saved; 1 owner is affected" in said
+    assert re.search(r"ann 2 0 0", said)
+    assert re.search(r"nobody Security is told 1 0 0", said)
+    assert "90 60" in said
+    assert clause().longest_age_days == 90
+    answer = client.post(edit_page(), hidden(answer), follow=True)
+    assert answer.redirect_chain[-1][0] == reverse("admin:inventory_policyclause_change", args=[clause().pk])
+    assert clause().longest_age_days == 60
+    assert Key.objects.overdue(timezone.now()).count() == 3
+    seal()
+    said = text_of(client.get(answer.redirect_chain[-1][0]))
+    assert "edited it; 3 keys became overdue, 3 keys got another date or clause: “the board decided”" in said
+    (event,) = events_of("clause.edited")
+    assert (event.said.actor_id, event.said.reason) == (alice.ref, "the board decided")
+
+
+def test_an_effect_that_became_another_is_shown_again(db, client, alice, late_by_60):
+    sign_in(client, alice)
+    shown = hidden(client.post(edit_page(), shortened(clause())))
+    make_key(name="d", last_rotated_on=timezone.now().date() - timedelta(days=75), now=timezone.now())
+    answer = client.post(edit_page(), shown)
+    assert "has changed since it was shown" in text_of(answer)
+    assert "Save: 4 keys become overdue" in text_of(answer)
+    assert clause().longest_age_days == 90
+    client.post(edit_page(), hidden(answer))
+    assert clause().longest_age_days == 60
+
+
+def test_a_draft_can_be_changed_again(db, client, alice):
+    sign_in(client, alice)
+    shown = hidden(client.post(edit_page(), shortened(clause(), on_events="a fire\r\na flood")))
+    answer = client.post(edit_page(), shown | {"again": "1"})
+    assert "Show the effect" in text_of(answer)
+    assert 'name="longest_age_days" value="60"' in answer.content.decode()
+    assert "a fire\na flood" in answer.content.decode()
+    assert "the board decided" in text_of(answer)
+
+
+@pytest.mark.parametrize("change", ["altered", "of somebody else", "of another page", "too old"])
+def test_a_draft_that_is_not_ones_own_of_this_page_saves_nothing(db, client, alice, change):
+    sign_in(client, alice)
+    shown = hidden(client.post(edit_page(), shortened(clause())))
+    said = signing.loads(shown["draft"], salt="inventory.clause_views.draft")
+    said |= {"of somebody else": {"user": alice.pk + 1}, "of another page": {"pk": clause().pk + 1}}.get(change, {})
+    shown["draft"] = signing.dumps(said, salt="inventory.clause_views.draft", compress=True)
+    if change == "altered":
+        shown["draft"] = shown["draft"][:-1] + ("A" if shown["draft"][-1] != "A" else "B")
+    if change == "too old":
+        import time_machine
+
+        with time_machine.travel(timezone.now() - timedelta(hours=2)):
+            shown["draft"] = signing.dumps(said, salt="inventory.clause_views.draft", compress=True)
+    answer = client.post(edit_page(), shown, follow=True)
+    assert "Nothing was changed: enter it again." in text_of(answer)
+    assert clause().longest_age_days == 90
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"longest_age_days": "4000"}, "less than or equal to 3650"),
+        ({"longest_age_days": ""}, "A clause demands something"),
+        ({"reason": ""}, "This field is required"),
+        ({"kinds": ["stone"]}, "not one of the available choices"),
+        ({"forbidden_media": ["file"], "allowed_media": ["file"]}, "forbidden and permitted by the same clause"),
+    ],
+)
+def test_what_cannot_be_saved_is_said_on_the_form(db, client, alice, changes, said):
+    sign_in(client, alice)
+    answer = text_of(client.post(edit_page(), shortened(clause(), **changes)))
+    assert said in answer
+    assert "Nothing was changed." in answer
+    assert "Save:" not in answer
+
+
+def test_a_clause_is_registered_and_retired(db, client, alice):
+    sign_in(client, alice)
+    make_key(now=timezone.now())
+    entered = shortened(clause(), code="ours-30", source="Ours", longest_age_days=30, kinds=["api_token"])
+    answer = client.post(LIST + "add/", entered)
+    assert "Save:" in text_of(answer)
+    client.post(LIST + "add/", hidden(answer))
+    made = PolicyClause.objects.get(code="ours-30")
+    assert Key.objects.get().winning_clause == made
+    page = reverse("admin:inventory_policyclause_retire", args=[made.pk])
+    answer = client.post(page, {"reason": "a mistake", "revision": made.revision})
+    assert "is taken out of force for good" in text_of(answer)
+    assert "Retired" in text_of(client.post(page, hidden(answer), follow=True))
+    assert Key.objects.get().winning_clause.code == "s4-production-90"
+    assert client.get(page).status_code == 404
+
+
+def test_the_threat_level_is_set_and_a_key_says_what_it_makes_of_its_days(db, client, alice):
+    sign_in(client, alice)
+    key = make_key(now=timezone.now())
+    page = LIST + "threat-level/"
+    entered = {
+        "level": "elevated",
+        "elevated_percent": 75,
+        "high_percent": 50,
+        "revision": 1,
+        "reason": "a wave of thefts",
+    }
+    answer = client.post(page, entered)
+    assert "normal elevated" in text_of(answer)
+    client.post(page, hidden(answer))
+    assert threat_level().level == "elevated"
+    assert "the threat level is elevated : 90 days become 67" in text_of(client.get(f"/inventory/key/{key.pk}/change/"))
+    assert "75 % of every longest age is left" in text_of(client.get(LIST))
+    seal()
+    assert "a wave of thefts" in text_of(client.get(page))
+
+
+def test_the_list_says_what_each_demands_and_counts_keys_at_one_cost(db, client, alice, django_assert_max_num_queries):
+    sign_in(client, alice)
+    client.get(LIST)
+    make_key(now=timezone.now())
+    with django_assert_max_num_queries(16):
+        said = text_of(client.get(LIST))
+    assert "rotation every 90 days" in said
+    assert "never kept in: environment variable, file on a server, source control" in said
+    assert "Threat level normal." in said
+
+
+CHANGING = ["add/", "threat-level/", "{}/edit/", "{}/retire/"]
+SHOWING = ["", "conflicts/", "{}/change/"]
+
+
+@pytest.mark.parametrize("person", ["alice", "bob", "carol", "dave", "erin", "mallory"])
+def test_security_alone_changes_the_rules_and_every_role_reads_them(db, request, person):
+    client = Client()
+    sign_in(client, request.getfixturevalue(person))
+    number = clause().pk
+    for path in CHANGING:
+        answer = client.get(LIST + path.format(number))
+        assert answer.status_code == {"alice": 200, "mallory": 302}.get(person, 403), path
+        posted = client.post(LIST + path.format(number), {"draft": "x"})
+        assert posted.status_code == {"alice": 302, "mallory": 302}.get(person, 403), path
+    for path in SHOWING:
+        answer = client.get(LIST + path.format(number))
+        assert answer.status_code == (302 if person == "mallory" else 200), path
+        if person not in {"alice", "mallory"}:
+            assert "Edit" not in text_of(answer)
+            assert "Register a clause" not in text_of(answer)
+
+
+def test_doors_that_change_the_rules_declare_step_up():
+    for path in CHANGING:
+        assert resolve(LIST + path.format(1)).func.requires_step_up is True
+    for path in SHOWING:
+        assert not hasattr(resolve(LIST + path.format(1)).func, "requires_step_up")
+
+
+def test_the_conflicts_page_marks_the_strictest(db, client, dave):
+    sign_in(client, dave)
+    said = text_of(client.get(LIST + "conflicts/"))
+    assert "Every 90 days strictest R210" in said
+    assert "150 bits (RSA-4096) or better" in said
