@@ -104,3 +104,10 @@ class EffectChangedError(InventoryError):
 class RetiredClauseError(InventoryError):
     def __init__(self, label: str) -> None:
         super().__init__(f"{label} is retired. Register a new clause instead; the old one stays for its history.")
+
+
+class ClausesHeldError(InventoryError):
+    """Somebody changes the clauses, or derives dates from them, and takes longer than anybody else may wait."""
+
+    def __init__(self) -> None:
+        super().__init__("The clauses are being changed, or keys by them, at this moment. Try again in a minute.")
