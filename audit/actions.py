@@ -36,6 +36,8 @@ class Action(StrEnum):
     CLAUSE_REGISTERED = "clause.registered"
     CLAUSE_EDITED = "clause.edited"
     INVENTORY_IMPORTED = "inventory.imported"
+    INVENTORY_EXPORT_BEGUN = "inventory.export_begun"  # before the first byte leaves
+    INVENTORY_EXPORTED = "inventory.exported"  # after the last one, with its digest
 
     # Mail
     NOTICE_DELIVERED = "notice.delivered"

@@ -39,6 +39,10 @@ PHRASES: dict[str, Phrase] = {
     Action.CLAUSE_REGISTERED: Phrase("registered the clause {subjects}", "register the clause {subjects}"),
     Action.CLAUSE_EDITED: Phrase("edited the clause {subjects}", "edit the clause {subjects}"),
     Action.INVENTORY_IMPORTED: Phrase("imported an inventory", "import an inventory"),
+    Action.INVENTORY_EXPORT_BEGUN: Phrase("began to export the inventory", "export the inventory"),
+    Action.INVENTORY_EXPORTED: Phrase(
+        "exported the inventory", "export the inventory", "did not finish an export of the inventory"
+    ),
     Action.NOTICE_DELIVERED: Phrase("sent mail about {subjects}", "send mail about {subjects}"),
     Action.NOTICE_FAILED: Phrase(
         "could not send mail about {subjects}",

@@ -1,12 +1,11 @@
 """The inventory's pages in the admin site: lists here, the pages of one key in `views`."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import urlencode
 
 from django.contrib import admin
-from django.db.models import Count, Q, QuerySet
-from django.db.models.functions import Coalesce
+from django.db.models import CharField, Count, DateField, DateTimeField, F, Q, QuerySet
 from django.forms import ModelForm
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, path, reverse
@@ -16,7 +15,8 @@ from django.utils.safestring import SafeString
 
 from audit.actor import actor_of
 from audit.admin_base import AuditedAdmin, ReadOnlyAdmin
-from inventory import services, views
+from audit.keyset import KeysetAdmin, Order
+from inventory import export_views, services, views
 from inventory.algorithms import Judgement, judge_rows
 from inventory.chips import Chip, algorithm_chip, due_chip, state_chip, status_chip
 from inventory.filters import (
@@ -30,6 +30,7 @@ from inventory.filters import (
 )
 from inventory.forms import OwnerForm, ServiceForm
 from inventory.models import Algorithm, Key, Owner, PolicyClause, Service
+from inventory.selectors import SINCE, search
 from inventory.states import CAN_BE_OVERDUE
 from inventory.terms import Access, KeyKind
 
@@ -51,7 +52,7 @@ def _late_keys(now: datetime) -> Count:
 
 
 @admin.register(Key)
-class KeyAdmin(AuditedAdmin):
+class KeyAdmin(KeysetAdmin):
     list_title = "Inventory"
     list_display = ("key", "state_now", "environment", "algorithm_name", "owner", "age", "due")
     list_display_links = ("key",)
@@ -71,12 +72,18 @@ class KeyAdmin(AuditedAdmin):
     search_fields = ("search_text",)
     search_help_text = "Name, service, person, algorithm, place"
     sortable_by = ("key", "age", "due")
+    keyset_orders: ClassVar[dict[str, Order]] = {
+        "due": Order("due", F("rotate_by"), DateTimeField(), is_nullable=True),
+        "key": Order("key", F("name"), CharField(), is_unique=True),
+        "age": Order("age", SINCE, DateField(), is_nullable=True),
+    }
 
     def get_urls(self) -> list[URLPattern]:
         def page(view: Any) -> Any:  # noqa: ANN401 - views of differing arguments
             return self.admin_site.admin_view(lambda request, *args, **kwargs: view(self, request, *args, **kwargs))
 
         return [
+            path("export/", page(export_views.export), name="inventory_key_export"),
             path("import/", page(views.upload), name="inventory_key_import"),
             path("import/<int:pk>/", page(views.preview), name="inventory_key_import_preview"),
             path("<int:pk>/edit/", page(views.edit), name="inventory_key_edit"),
@@ -84,6 +91,11 @@ class KeyAdmin(AuditedAdmin):
             path("<int:pk>/activate/", page(views.activate), name="inventory_key_activate"),
             *super().get_urls(),
         ]
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Key], search_term: str
+    ) -> tuple[QuerySet[Key], bool]:
+        return search(queryset, search_term), False
 
     def add_view(self, request: HttpRequest, form_url: str = "", extra_context: object = None) -> HttpResponse:
         return views.register(self, request)
@@ -109,7 +121,7 @@ class KeyAdmin(AuditedAdmin):
     def algorithm_name(self, key: Key) -> SafeString | None:
         return format_html('<span class="mono">{}</span>', key.algorithm) if key.algorithm else None
 
-    @admin.display(description="Age", ordering=Coalesce("last_rotated_on", "created_on"))
+    @admin.display(description="Age", ordering=SINCE)
     def age(self, key: Key) -> SafeString | str:
         since = key.last_rotated_on or key.created_on
         return f"{(timezone.now().date() - since).days:,} d" if since else chip(Chip("soon", "unknown"))

@@ -70,3 +70,8 @@ class ImportRunningError(InventoryError):
 class PlanChangedError(InventoryError):
     def __init__(self) -> None:
         super().__init__("The inventory has changed since this preview. Look at it again before you confirm.")
+
+
+class ExportTooLongError(InventoryError):
+    def __init__(self, most: int) -> None:
+        super().__init__(f"A workbook holds at most {most:,} keys. Filter for less, or take CSV or JSON.")

@@ -22,6 +22,7 @@ PERMISSIONS = {
     "inventory.change_own_key": "Can change and suspend keys that one owns",
     "inventory.suspend_key": "Can suspend a key at once",
     "inventory.import_keys": "Can import an inventory",
+    "inventory.export_keys": "Can export the inventory",
     "inventory.view_keyversion": "Can view key version",
     "inventory.view_owner": "Can view owner",
     "inventory.add_owner": "Can add owner",
@@ -34,7 +35,12 @@ PERMISSIONS = {
     "audit.view_event": "Can view event",
     "access.view_user": "Can view person",
 }
-MODEL_OF_CUSTOM = {"inventory.change_own_key": "key", "inventory.suspend_key": "key", "inventory.import_keys": "key"}
+MODEL_OF_CUSTOM = {
+    "inventory.change_own_key": "key",
+    "inventory.suspend_key": "key",
+    "inventory.import_keys": "key",
+    "inventory.export_keys": "key",
+}
 
 _READ = frozenset(code for code in PERMISSIONS if ".view_" in code)
 _KEYS = frozenset({"inventory.view_key", "inventory.view_keyversion", "inventory.view_policyclause"})
@@ -45,7 +51,7 @@ MATRIX: dict[Role, frozenset[str]] = {
     Role.DEVOPS: frozenset(PERMISSIONS) - {"access.view_user"},
     Role.ENGINEERING: _KEYS | _REFERENCE | {"inventory.add_key", "inventory.change_own_key"},
     Role.MANAGEMENT: _KEYS | _REFERENCE | {"rotation.view_digest"},
-    Role.AUDITOR: _READ,
+    Role.AUDITOR: _READ | {"inventory.export_keys"},
 }
 
 # Steps of an approval that only these can fill; the last enrolled person of one of them is not deactivated.
