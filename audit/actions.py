@@ -42,6 +42,8 @@ class Action(StrEnum):
     CLAUSE_RETIRED = "clause.retired"
     THREAT_LEVEL_CHANGED = "threat_level.changed"
     INVENTORY_IMPORTED = "inventory.imported"
+    INVENTORY_EXPORT_BEGUN = "inventory.export_begun"  # before the first byte leaves
+    INVENTORY_EXPORTED = "inventory.exported"  # after the last one, with its digest
 
     # Mail
     NOTICE_DELIVERED = "notice.delivered"

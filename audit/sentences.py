@@ -47,6 +47,10 @@ PHRASES: dict[str, Phrase] = {
     Action.CLAUSE_RETIRED: Phrase("retired the clause {subjects}", "retire the clause {subjects}"),
     Action.THREAT_LEVEL_CHANGED: Phrase("changed {subjects}", "change {subjects}"),
     Action.INVENTORY_IMPORTED: Phrase("imported an inventory", "import an inventory"),
+    Action.INVENTORY_EXPORT_BEGUN: Phrase("began to export the inventory", "export the inventory"),
+    Action.INVENTORY_EXPORTED: Phrase(
+        "exported the inventory", "export the inventory", "did not finish an export of the inventory"
+    ),
     Action.NOTICE_DELIVERED: Phrase("sent mail about {subjects}", "send mail about {subjects}"),
     Action.NOTICE_FAILED: Phrase(
         "could not send mail about {subjects}",

@@ -2,13 +2,12 @@
 
 from datetime import datetime
 from functools import partial, wraps
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import urlencode
 
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
-from django.db.models import Count, Model, Q, QuerySet
-from django.db.models.functions import Coalesce
+from django.db.models import CharField, Count, DateField, DateTimeField, F, Model, Q, QuerySet
 from django.forms import ModelForm
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, path, reverse
@@ -18,7 +17,8 @@ from django.utils.safestring import SafeString
 
 from audit.actor import actor_of
 from audit.admin_base import AuditedAdmin, ReadOnlyAdmin
-from inventory import clause_views, records_views, services, views
+from audit.keyset import KeysetAdmin, Order
+from inventory import clause_views, export_views, records_views, services, views
 from inventory.algorithms import Judgement, judge_rows
 from inventory.chips import Chip, algorithm_chip, due_chip, state_chip, status_chip
 from inventory.clause_wording import demands_of, scope_of
@@ -33,7 +33,7 @@ from inventory.filters import (
 )
 from inventory.forms import EditOwnerForm, EditServiceForm, EditVendorForm, OwnerForm, ServiceForm, VendorForm
 from inventory.models import Algorithm, Key, Owner, PolicyClause, Service, Vendor
-from inventory.selectors import reaches, threat_level
+from inventory.selectors import SINCE, reaches, search, threat_level
 from inventory.states import CAN_BE_OVERDUE
 
 
@@ -82,7 +82,7 @@ def _late_keys(now: datetime) -> Count:
 
 
 @admin.register(Key)
-class KeyAdmin(AuditedAdmin):
+class KeyAdmin(KeysetAdmin):
     list_title = "Inventory"
     list_display = ("key", "state_now", "environment", "algorithm_name", "owner", "age", "due")
     list_display_links = ("key",)
@@ -102,12 +102,18 @@ class KeyAdmin(AuditedAdmin):
     search_fields = ("search_text",)
     search_help_text = "Name, service, person, algorithm, place"
     sortable_by = ("key", "age", "due")
+    keyset_orders: ClassVar[dict[str, Order]] = {
+        "due": Order("due", F("rotate_by"), DateTimeField(), is_nullable=True),
+        "key": Order("key", F("name"), CharField(), is_unique=True),
+        "age": Order("age", SINCE, DateField(), is_nullable=True),
+    }
 
     def get_urls(self) -> list[URLPattern]:
         page = partial(_page, self)
         return [
             path("token/", page(records_views.find_token), name="inventory_key_find_token"),
             path("<int:pk>/digest/", page(records_views.register_digest), name="inventory_key_digest"),
+            path("export/", page(export_views.export), name="inventory_key_export"),
             path("import/", page(views.upload), name="inventory_key_import"),
             path("import/<int:pk>/", page(views.preview), name="inventory_key_import_preview"),
             path("<int:pk>/edit/", page(views.edit), name="inventory_key_edit"),
@@ -115,6 +121,11 @@ class KeyAdmin(AuditedAdmin):
             path("<int:pk>/activate/", page(views.activate), name="inventory_key_activate"),
             *super().get_urls(),
         ]
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Key], search_term: str
+    ) -> tuple[QuerySet[Key], bool]:
+        return search(queryset, search_term), False
 
     def add_view(self, request: HttpRequest, form_url: str = "", extra_context: object = None) -> HttpResponse:
         return views.register(self, request)
@@ -140,7 +151,7 @@ class KeyAdmin(AuditedAdmin):
     def algorithm_name(self, key: Key) -> SafeString | None:
         return format_html('<span class="mono">{}</span>', key.algorithm) if key.algorithm else None
 
-    @admin.display(description="Age", ordering=Coalesce("last_rotated_on", "created_on"))
+    @admin.display(description="Age", ordering=SINCE)
     def age(self, key: Key) -> SafeString | str:
         since = key.last_rotated_on or key.created_on
         return f"{(timezone.now().date() - since).days:,} d" if since else chip(Chip("soon", "unknown"))

@@ -111,3 +111,8 @@ class ClausesHeldError(InventoryError):
 
     def __init__(self) -> None:
         super().__init__("The clauses are being changed, or keys by them, at this moment. Try again in a minute.")
+
+
+class ExportTooLongError(InventoryError):
+    def __init__(self, most: int) -> None:
+        super().__init__(f"A workbook holds at most {most:,} keys. Filter for less, or take CSV or JSON.")

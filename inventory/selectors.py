@@ -1,14 +1,20 @@
 """Every read of the inventory that is more than a get()."""
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.db import OperationalError, connection
-from django.db.models import Count, Exists, F, OuterRef, Q
+from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet
+from django.db.models.functions import Coalesce
+from django.db.models.lookups import IsNull
+from django.utils.text import smart_split, unescape_string_literal
 from psycopg.errors import LockNotAvailable
 
+from audit.counting import COUNTED, count_up_to
 from inventory.algorithms import AlgorithmRow, InUse
 from inventory.algorithms import Facts as AlgorithmFacts
 from inventory.errors import ClausesHeldError
@@ -18,6 +24,7 @@ from inventory.states import CAN_BE_OVERDUE, State
 from inventory.terms import Classification
 
 SOON = timedelta(days=30)
+SINCE = Coalesce("last_rotated_on", "created_on")  # the day from which the age of a key counts
 DESTROYED_STATES = (State.DESTROYED, State.DESTROYED_COMPROMISED)
 
 
@@ -136,32 +143,51 @@ class Posture:
 
 
 def posture(now: datetime) -> Posture:
-    """Count the inventory at an instant. Queries: 1."""
-    late = Q(rotate_by__lte=now, state__in=CAN_BE_OVERDUE)
+    """Count the inventory at an instant; each figure stops at one more than COUNTED, but `keys` may be an estimate.
+
+    Queries: 1. Each figure is a range of an index, so none of them reads the table however long it is.
+    """
+    late = Key.objects.filter(rotate_by__lte=now, state__in=CAN_BE_OVERDUE)
     soon = Q(rotate_by__gt=now, rotate_by__lte=now + SOON, state__in=CAN_BE_OVERDUE)
-    counted = Key.objects.aggregate(
-        keys=Count("pk"),
-        overdue=Count("pk", filter=late),
-        due_soon=Count("pk", filter=soon),
-        owners_due_soon=Count("owner", filter=soon, distinct=True),
-        suspended=Count("pk", filter=Q(state=State.SUSPENDED)),
-        compromised=Count("pk", filter=Q(state=State.COMPROMISED)),
-        without_owner=Count("pk", filter=Q(owner__isnull=True)),
-        of_unknown_age=Count("pk", filter=Q(created_on__isnull=True, last_rotated_on__isnull=True)),
-        restricted_overdue=Count("pk", filter=late & Q(classification=Classification.RESTRICTED)),
+    counted = _counted(
+        keys=Key.objects.all(),
+        overdue=late,
+        due_soon=Key.objects.filter(soon),
+        owners_due_soon=Owner.objects.filter(Exists(Key.objects.filter(soon, owner=OuterRef("pk")))),
+        suspended=Key.objects.filter(state=State.SUSPENDED),
+        compromised=Key.objects.filter(state=State.COMPROMISED),
+        without_owner=Key.objects.filter(owner__isnull=True),
+        of_unknown_age=Key.objects.filter(IsNull(SINCE, True)),  # noqa: FBT003 - Django's signature
+        restricted_overdue=late.filter(classification=Classification.RESTRICTED),
     )
+    if counted["keys"] > COUNTED:
+        counted["keys"] = max(counted["keys"], counted["estimate"])
+    del counted["estimate"]
     return Posture(**counted)
 
 
+def _counted(**rows: QuerySet[Any]) -> dict[str, int]:
+    """Count several sets of rows up to COUNTED in one query, with the estimate of how many keys there are."""
+    compiled = {
+        name: found.order_by().values("pk")[: COUNTED + 1].query.sql_with_params() for name, found in rows.items()
+    }
+    parts = [f'(SELECT count(*) FROM ({sql}) AS counted) AS "{name}"' for name, (sql, _) in compiled.items()]
+    parts.append("(SELECT reltuples::bigint FROM pg_class WHERE oid = to_regclass('inventory_key')) AS estimate")
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT {', '.join(parts)}", [value for _, values in compiled.values() for value in values])
+        found = cursor.fetchone()
+    return dict(zip([*rows, "estimate"], found, strict=True))
+
+
 def count_overdue(now: datetime) -> int:
-    """Count the keys that are late. Queries: 1, over the partial index."""
-    return Key.objects.filter(rotate_by__lte=now, state__in=CAN_BE_OVERDUE).count()
+    """Count the keys that are late, up to one more than COUNTED. Queries: 1, over the partial index."""
+    return count_up_to(Key.objects.filter(rotate_by__lte=now, state__in=CAN_BE_OVERDUE))
 
 
 def held_by(owner: Owner, now: datetime) -> tuple[int, int]:
-    """Return how many keys somebody answers for, and how many of them are late. Queries: 1."""
-    late = Count("pk", filter=Q(rotate_by__lte=now, state__in=CAN_BE_OVERDUE))
-    counted = Key.objects.filter(owner=owner).aggregate(held=Count("pk"), late=late)
+    """Return how many keys somebody answers for, and how many of them are late, both up to COUNTED. Queries: 1."""
+    held = Key.objects.filter(owner=owner)
+    counted = _counted(held=held, late=held.filter(rotate_by__lte=now, state__in=CAN_BE_OVERDUE))
     return counted["held"], counted["late"]
 
 
@@ -259,3 +285,26 @@ def uncovered_services() -> Sequence[Service]:
         ~Exists(Key.objects.filter(service=OuterRef("pk"))), ~Exists(KeyConsumer.objects.filter(service=OuterRef("pk")))
     )
     return list(services.select_related("team", "vendor").order_by(F("tier").asc(nulls_last=True), "name"))
+
+
+# Three letters or digits in a row: the least that the trigram index can look up.
+_INDEXED = re.compile(r"[^\W_]{3}")
+
+
+def search(keys: QuerySet[Key], text: str) -> QuerySet[Key]:
+    """Return the keys in whose text every word occurs; quotes make several words one.
+
+    A search without a single word of three letters or digits asks for names that begin so: no index finds "a" or "%%"
+    inside a text, and no search may read a million of them.
+    """
+    said = text.strip()
+    if not said:
+        return keys
+    words = [
+        unescape_string_literal(bit) if bit[0] in "\"'" and bit[-1] == bit[0] else bit for bit in smart_split(said)
+    ]
+    if not any(_INDEXED.search(word) for word in words):
+        return keys.filter(name__istartswith=said)
+    for word in words:
+        keys = keys.filter(search_text__icontains=word)
+    return keys

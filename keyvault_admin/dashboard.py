@@ -10,6 +10,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from audit import selectors as audit
+from audit.counting import COUNTED, about, shown
 from inventory import selectors as inventory
 from inventory.chips import Chip, due_chip
 from inventory.models import Key, Owner, Service
@@ -65,6 +66,8 @@ def posture_context(request: HttpRequest) -> dict[str, Any]:
     return {
         "now": now,
         "posture": counted,
+        "overdue_count": shown(counted.overdue),
+        "key_count": shown(counted.keys) if counted.keys <= COUNTED else about(counted.keys),
         "service_count": Service.objects.count(),
         "tiles": [*_key_tiles(counted), *log],
         "bars": bars,
@@ -75,11 +78,12 @@ def posture_context(request: HttpRequest) -> dict[str, Any]:
     }
 
 
-def nav_counts(request: HttpRequest) -> dict[str, int]:
+def nav_counts(request: HttpRequest) -> dict[str, str | int]:
     """Return what waits behind an entry of the navigation, by what this person may see. Queries: 2 at most."""
-    counts = {}
+    counts: dict[str, str | int] = {}
     if request.user.has_perm("inventory.view_key"):
-        counts["late"] = inventory.count_overdue(timezone.now())
+        late = inventory.count_overdue(timezone.now())
+        counts["late"] = shown(late) if late > COUNTED else late
     if request.user.has_perm("rotation.view_digest"):
         counts["mail"] = rotation.count_undelivered(timezone.now())
     return counts
@@ -91,28 +95,28 @@ def _due(key: Key, now: datetime) -> Chip:
 
 def _key_tiles(counted: inventory.Posture) -> list[Tile]:
     keys = reverse("admin:inventory_key_changelist")
-    worst = f"{counted.restricted_overdue:,} of restricted data" if counted.overdue else "nothing is late"
+    worst = f"{shown(counted.restricted_overdue)} of restricted data" if counted.overdue else "nothing is late"
     return [
-        Tile("Overdue", f"{counted.overdue:,}", "late" if counted.overdue else "ok", worst, f"{keys}?due=overdue"),
+        Tile("Overdue", shown(counted.overdue), "late" if counted.overdue else "ok", worst, f"{keys}?due=overdue"),
         Tile(
             "Due in 30 days",
-            f"{counted.due_soon:,}",
+            shown(counted.due_soon),
             "soon" if counted.due_soon else "",
-            f"{counted.owners_due_soon:,} owner{pluralize(counted.owners_due_soon)}",
+            f"{shown(counted.owners_due_soon)} owner{pluralize(counted.owners_due_soon)}",
             f"{keys}?due=soon",
         ),
         Tile(
             "Suspended",
-            f"{counted.suspended:,}",
+            shown(counted.suspended),
             "hold" if counted.suspended else "",
-            f"{counted.compromised:,} compromised",
+            f"{shown(counted.compromised)} compromised",
             f"{keys}?state__exact=suspended",
         ),
         Tile(
             "Without an owner",
-            f"{counted.without_owner:,}",
+            shown(counted.without_owner),
             "soon" if counted.without_owner else "ok",
-            f"{counted.of_unknown_age:,} of unknown age",
+            f"{shown(counted.of_unknown_age)} of unknown age",
             f"{keys}?missing=owner",
         ),
     ]
@@ -163,19 +167,19 @@ def _steps(request: HttpRequest, counted: inventory.Posture, now: datetime) -> l
     may = request.user.has_perm
     steps = _own_steps(request, now, keys)
     if counted.compromised and may("inventory.change_key"):
-        few = f"{counted.compromised:,} key{pluralize(counted.compromised)}"
+        few = f"{shown(counted.compromised)} key{pluralize(counted.compromised)}"
         steps.append(
             Step(f"Replace what is compromised: {few}", "find out what they opened", f"{keys}?state__exact=compromised")
         )
     if counted.overdue and may("inventory.import_keys"):
-        few = f"{counted.overdue:,} key{pluralize(counted.overdue)}"
+        few = f"{shown(counted.overdue)} key{pluralize(counted.overdue)}"
         note = "their owners have been told by mail; the oldest first"
         steps.append(Step(f"See to what is overdue: {few}", note, f"{keys}?due=overdue"))
     if counted.without_owner and may("inventory.change_key"):
-        few = f"{counted.without_owner:,} key{pluralize(counted.without_owner)}"
+        few = f"{shown(counted.without_owner)} key{pluralize(counted.without_owner)}"
         steps.append(Step(f"Name an owner for {few}", "until then Security is told instead", f"{keys}?missing=owner"))
     if counted.of_unknown_age and may("inventory.change_key"):
-        few = f"{counted.of_unknown_age:,} key{pluralize(counted.of_unknown_age)}"
+        few = f"{shown(counted.of_unknown_age)} key{pluralize(counted.of_unknown_age)}"
         steps.append(Step(f"Find out the age of {few}", "without it no clause can date them", f"{keys}?missing=age"))
     if may("inventory.import_keys"):
         note = "a CSV file from any spreadsheet; you see what it would do before it does it"
@@ -199,8 +203,8 @@ def _own_steps(request: HttpRequest, now: datetime, keys: str) -> list[Step]:
         return []
     held, late = inventory.held_by(owner, now)
     if late:
-        note = f"of {held:,} that you answer for; the mail you got says how"
-        return [Step(f"Rotate your overdue keys: {late:,}", note, f"{keys}?owner={owner.pk}&due=overdue")]
+        note = f"of {shown(held)} that you answer for; the mail you got says how"
+        return [Step(f"Rotate your overdue keys: {shown(late)}", note, f"{keys}?owner={owner.pk}&due=overdue")]
     if held:
-        return [Step(f"Your keys: {held:,}", "none of them is late", f"{keys}?owner={owner.pk}")]
+        return [Step(f"Your keys: {shown(held)}", "none of them is late", f"{keys}?owner={owner.pk}")]
     return []

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, TypeVar
 from django.contrib.postgres.indexes import GinIndex, OpClass
 from django.db import models
 from django.db.models import Q
-from django.db.models.functions import Length, Upper
+from django.db.models.functions import Coalesce, Length, Upper
 from django.db.models.lookups import Exact
 
 from inventory.models.clause import PolicyClause
@@ -55,7 +55,9 @@ class Key(models.Model):
     )
     kind = models.CharField(max_length=30, choices=KeyKind)
     creator = models.ForeignKey(Owner, on_delete=models.PROTECT, null=True, blank=True, related_name="keys_created")
-    owner = models.ForeignKey(Owner, on_delete=models.PROTECT, null=True, blank=True, related_name="keys")
+    owner = models.ForeignKey(
+        Owner, on_delete=models.PROTECT, null=True, blank=True, related_name="keys", db_index=False
+    )  # key_owner begins with it
     service = models.ForeignKey(Service, on_delete=models.PROTECT, null=True, blank=True, related_name="keys")
     purpose = models.TextField(blank=True, max_length=LONGEST_TEXT)
     created_on = models.DateField("creation date", null=True, blank=True)
@@ -108,6 +110,7 @@ class Key(models.Model):
             ("suspend_key", "Can suspend a key at once"),
             ("import_keys", "Can import an inventory"),
             ("find_token", "Can look up the record of a token that was found"),
+            ("export_keys", "Can export the inventory"),
         ]
         constraints = [
             models.CheckConstraint(condition=~Q(name=""), name="key_has_name"),
@@ -168,6 +171,14 @@ class Key(models.Model):
             models.Index(fields=["environment", "rotate_by", "id"], name="key_environment"),
             models.Index(fields=["kind", "rotate_by", "id"], name="key_kind"),
             models.Index(fields=["state", "rotate_by", "id"], name="key_state"),
+            models.Index(fields=["owner", "rotate_by", "id"], name="key_owner"),
+            models.Index(Coalesce("last_rotated_on", "created_on"), "id", name="key_since"),  # sorted by age
+            models.Index(OpClass(Upper("name"), name="text_pattern_ops"), name="key_name_begins"),  # short searches
+            models.Index(
+                fields=["rotate_by"],
+                condition=Q(state__in=CAN_BE_OVERDUE, classification=Classification.RESTRICTED),
+                name="key_restricted_can_be_overdue",
+            ),
             GinIndex(OpClass(Upper("search_text"), name="gin_trgm_ops"), name="key_search"),
         ]
 

@@ -1,5 +1,6 @@
 from inventory.services.clauses import edit_clause, register_clause, retire_clause, set_threat_level
 from inventory.services.digests import find_token, register_material_digest
+from inventory.services.exports import export_keys
 from inventory.services.imports import Plan, apply_import, plan_import
 from inventory.services.keys import activate_key, edit_key, register_key, suspend_key
 from inventory.services.owners import edit_owner, edit_service, register_owner, register_service
@@ -18,6 +19,7 @@ __all__ = [
     "edit_owner",
     "edit_service",
     "edit_vendor",
+    "export_keys",
     "find_token",
     "plan_import",
     "register_clause",

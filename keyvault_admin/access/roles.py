@@ -23,6 +23,7 @@ PERMISSIONS = {
     "inventory.suspend_key": "Can suspend a key at once",
     "inventory.import_keys": "Can import an inventory",
     "inventory.find_token": "Can look up the record of a token that was found",
+    "inventory.export_keys": "Can export the inventory",
     "inventory.view_keyversion": "Can view key version",
     "inventory.view_owner": "Can view owner",
     "inventory.add_owner": "Can add owner",
@@ -44,6 +45,7 @@ MODEL_OF_CUSTOM = {
     "inventory.suspend_key": "key",
     "inventory.import_keys": "key",
     "inventory.find_token": "key",
+    "inventory.export_keys": "key",
 }
 
 _READ = frozenset(code for code in PERMISSIONS if ".view_" in code)
@@ -55,7 +57,7 @@ MATRIX: dict[Role, frozenset[str]] = {
     Role.DEVOPS: frozenset(PERMISSIONS) - {"access.view_user", "inventory.change_policyclause"},
     Role.ENGINEERING: _KEYS | _REFERENCE | {"inventory.add_key", "inventory.change_own_key"},
     Role.MANAGEMENT: _KEYS | _REFERENCE | {"rotation.view_digest"},
-    Role.AUDITOR: _READ,
+    Role.AUDITOR: _READ | {"inventory.export_keys"},
 }
 
 # Steps of an approval that only these can fill; the last enrolled person of one of them is not deactivated.
