@@ -27,6 +27,7 @@ class Action(StrEnum):
     KEY_DESTROYED = "key.destroyed"
     KEY_ROTATED = "key.rotated"
     KEY_FLAGGED_OVERDUE = "key.flagged_overdue"
+    KEY_MATERIAL_REFUSED = "key.material_refused"  # somebody brought a private key; always with the outcome "refused"
 
     # What keys belong to, and the rules over them
     OWNER_REGISTERED = "owner.registered"

@@ -32,6 +32,7 @@ PHRASES: dict[str, Phrase] = {
     Action.KEY_DESTROYED: Phrase("destroyed {subjects}", "destroy {subjects}"),
     Action.KEY_ROTATED: Phrase("rotated {subjects}", "rotate {subjects}"),
     Action.KEY_FLAGGED_OVERDUE: Phrase("flagged {subjects} as overdue", "flag {subjects} as overdue"),
+    Action.KEY_MATERIAL_REFUSED: Phrase("brought a private key", "bring a private key"),
     Action.OWNER_REGISTERED: Phrase("registered the owner {subjects}", "register the owner {subjects}"),
     Action.OWNER_EDITED: Phrase("edited the owner {subjects}", "edit the owner {subjects}"),
     Action.SERVICE_REGISTERED: Phrase("registered the service {subjects}", "register the service {subjects}"),

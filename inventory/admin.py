@@ -16,7 +16,7 @@ from django.utils.safestring import SafeString
 
 from audit.actor import actor_of
 from audit.admin_base import AuditedAdmin, ReadOnlyAdmin
-from inventory import services, views
+from inventory import import_views, services, views
 from inventory.algorithms import Judgement, judge_rows
 from inventory.chips import Chip, algorithm_chip, due_chip, state_chip, status_chip
 from inventory.filters import (
@@ -77,8 +77,8 @@ class KeyAdmin(AuditedAdmin):
             return self.admin_site.admin_view(lambda request, *args, **kwargs: view(self, request, *args, **kwargs))
 
         return [
-            path("import/", page(views.upload), name="inventory_key_import"),
-            path("import/<int:pk>/", page(views.preview), name="inventory_key_import_preview"),
+            path("import/", page(import_views.upload), name="inventory_key_import"),
+            path("import/<int:pk>/", page(import_views.preview), name="inventory_key_import_preview"),
             path("<int:pk>/edit/", page(views.edit), name="inventory_key_edit"),
             path("<int:pk>/suspend/", page(views.suspend), name="inventory_key_suspend"),
             path("<int:pk>/activate/", page(views.activate), name="inventory_key_activate"),
