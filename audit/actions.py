@@ -29,6 +29,7 @@ class Action(StrEnum):
     KEY_FLAGGED_OVERDUE = "key.flagged_overdue"
     KEY_DIGEST_REGISTERED = "key.digest_registered"
     TOKEN_LOOKED_UP = "token.looked_up"  # noqa: S105 - a word; the token itself is never recorded
+    KEY_MATERIAL_REFUSED = "key.material_refused"  # somebody brought a private key; always with the outcome "refused"
 
     # What keys belong to, and the rules over them
     OWNER_REGISTERED = "owner.registered"

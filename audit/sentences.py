@@ -36,6 +36,7 @@ PHRASES: dict[str, Phrase] = {
         "made {subjects} findable by its material", "make {subjects} findable by its material"
     ),
     Action.TOKEN_LOOKED_UP: Phrase("looked up a token and found {subjects}", "look up a token"),
+    Action.KEY_MATERIAL_REFUSED: Phrase("brought a private key", "bring a private key"),
     Action.OWNER_REGISTERED: Phrase("registered the owner {subjects}", "register the owner {subjects}"),
     Action.OWNER_EDITED: Phrase("edited the owner {subjects}", "edit the owner {subjects}"),
     Action.SERVICE_REGISTERED: Phrase("registered the service {subjects}", "register the service {subjects}"),

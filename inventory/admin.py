@@ -18,7 +18,7 @@ from django.utils.safestring import SafeString
 from audit.actor import actor_of
 from audit.admin_base import AuditedAdmin, ReadOnlyAdmin
 from audit.keyset import KeysetAdmin, Order
-from inventory import clause_views, export_views, records_views, services, views
+from inventory import clause_views, export_views, import_views, records_views, services, views
 from inventory.algorithms import Judgement, judge_rows
 from inventory.chips import Chip, algorithm_chip, due_chip, state_chip, status_chip
 from inventory.clause_wording import demands_of, scope_of
@@ -114,8 +114,8 @@ class KeyAdmin(KeysetAdmin):
             path("token/", page(records_views.find_token), name="inventory_key_find_token"),
             path("<int:pk>/digest/", page(records_views.register_digest), name="inventory_key_digest"),
             path("export/", page(export_views.export), name="inventory_key_export"),
-            path("import/", page(views.upload), name="inventory_key_import"),
-            path("import/<int:pk>/", page(views.preview), name="inventory_key_import_preview"),
+            path("import/", page(import_views.upload), name="inventory_key_import"),
+            path("import/<int:pk>/", page(import_views.preview), name="inventory_key_import_preview"),
             path("<int:pk>/edit/", page(views.edit), name="inventory_key_edit"),
             path("<int:pk>/suspend/", page(views.suspend), name="inventory_key_suspend"),
             path("<int:pk>/activate/", page(views.activate), name="inventory_key_activate"),

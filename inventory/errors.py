@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+_MOST_PLACES = 5
+
 
 class InventoryError(Exception):
     """A rule of the inventory said no."""
@@ -116,3 +118,31 @@ class ClausesHeldError(InventoryError):
 class ExportTooLongError(InventoryError):
     def __init__(self, most: int) -> None:
         super().__init__(f"A workbook holds at most {most:,} keys. Filter for less, or take CSV or JSON.")
+
+
+class FileTooLargeError(InventoryError):
+    """A file that is not even looked into."""
+
+    def __init__(self, name: str, size: int, most: int) -> None:
+        self.size, self.most = size, most
+        mend = (
+            "JSON repeats every name in every row: export CSV or an Excel workbook instead, or split the file."
+            if name.lower().endswith(".json")
+            else "Split it."
+        )
+        super().__init__(f"The file has {size:,} bytes; at most {most:,} are read. {mend}")
+
+
+class PrivateKeyError(InventoryError):
+    """A file with private keys in it. Nothing of it is taken, and nothing is repeated but where they stand."""
+
+    def __init__(self, places: Sequence[str]) -> None:
+        self.count = len(places)
+        named = ", ".join(places[:_MOST_PLACES])
+        more = f" and {self.count - _MOST_PLACES:,} more" if self.count > _MOST_PLACES else ""
+        keys, they = ("a private key", "it") if self.count == 1 else (f"{self.count:,} private keys", "them")
+        super().__init__(
+            f"The file holds {keys} ({named}{more}). The inventory never takes one: nothing of the file was kept. "
+            f"Treat {they} as exposed, since whoever could read this file has {they}: rotate {they}, take {they} out, "
+            "and bring the public part only."
+        )

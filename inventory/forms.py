@@ -1,10 +1,9 @@
 """What people enter. Forms parse and check shapes; every rule is in the services."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from django import forms
-from django.conf import settings
 
 from inventory.models import Key, Owner, Service, Vendor
 from inventory.recognise.text import folded, shown
@@ -284,19 +283,6 @@ class TokenForm(GroupedForm, forms.Form):
 
 class DigestForm(TokenForm, ReasonForm):
     GROUPS = (("", ("token", "reason")),)
-
-
-class UploadForm(forms.Form):
-    file = forms.FileField(label="File", help_text="A CSV file, as spreadsheets export it.")
-    reason = forms.CharField(label="Why", max_length=500, help_text="Kept in the audit log.")
-
-    def clean_file(self) -> Mapping[str, Any]:
-        upload = self.cleaned_data["file"]
-        if upload.size > settings.IMPORT_MAX_BYTES:
-            raise forms.ValidationError(
-                f"The file has {upload.size:,} bytes; at most {settings.IMPORT_MAX_BYTES:,} are read. Split it."
-            )
-        return {"name": upload.name, "content": upload.read()}
 
 
 class DayForm(forms.Form):

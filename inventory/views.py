@@ -1,12 +1,10 @@
-"""The pages of a key, and of an import: each parses, asks one service and shows what came of it."""
+"""The pages of a key: each parses, asks one service and shows what came of it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 from urllib.parse import urlencode
 
-from django.conf import settings
 from django.contrib import messages
 from django.contrib.admin import ModelAdmin
 from django.core.exceptions import PermissionDenied, ValidationError
@@ -24,9 +22,8 @@ from inventory.algorithms import Facts, InUse, falls, judge
 from inventory.chips import Chip, algorithm_chip, due_chip, state_chip, status_chip
 from inventory.errors import InventoryError
 from inventory.findings import findings
-from inventory.forms import DayForm, KeyForm, ReasonForm, RegisterKeyForm, UploadForm
-from inventory.models import ImportDraft, Key
-from inventory.reading import TableError
+from inventory.forms import DayForm, KeyForm, ReasonForm, RegisterKeyForm
+from inventory.models import Key
 from inventory.selectors import (
     algorithm_rows,
     algorithms_in_use,
@@ -37,12 +34,10 @@ from inventory.selectors import (
 )
 from inventory.states import CAN_BE_OVERDUE, State, targets
 from inventory.terms import KeyKind
-from inventory.wording import entries, label_of, labels_of, permitted, planned
+from inventory.wording import entries, permitted
 
-DRAFT_LIFETIME = timedelta(hours=1)
 TIMELINE_LENGTH = 20
 SHOWN_CHILDREN = 10
-SHOWN_ROWS = 100  # of each kind in a preview; the rest is counted
 
 
 @dataclass(frozen=True)
@@ -223,87 +218,6 @@ def _show(form: Form, error: ValidationError) -> None:
     """Put what the model says beside the fields it names; the rest above them."""
     for name, sentences in error.message_dict.items():
         form.add_error(name if name in form.fields else None, sentences)
-
-
-def upload(admin: ModelAdmin, request: HttpRequest) -> HttpResponse:
-    """Take a file and lead to its preview. Nothing is imported yet."""
-    if not request.user.has_perm("inventory.import_keys"):
-        raise PermissionDenied
-    form = UploadForm(request.POST or None, request.FILES or None)
-    if request.method == "POST" and form.is_valid():
-        now = timezone.now()
-        content: bytes = form.cleaned_data["file"]["content"]
-        try:
-            plan = services.plan_import(content=content, now=now)
-        except TableError as error:
-            form.add_error("file", str(error))
-        else:
-            ImportDraft.objects.filter(uploaded_at__lt=now - DRAFT_LIFETIME).delete()
-            draft = ImportDraft.objects.create(
-                uploaded_by_id=request.user.pk,  # type: ignore[misc]  # the admin site lets nobody else in
-                uploaded_at=now,
-                file_name=form.cleaned_data["file"]["name"][:200],
-                content=content,
-                reason=form.cleaned_data["reason"],
-                plan_digest=plan.digest,
-            )
-            return redirect("admin:inventory_key_import_preview", draft.pk)
-    context = {
-        **admin.admin_site.each_context(request),
-        "title": "Import an inventory",
-        "opts": admin.opts,
-        "form": form,
-        "max_bytes": settings.IMPORT_MAX_BYTES,
-        "max_rows": settings.IMPORT_MAX_ROWS,
-    }
-    return TemplateResponse(request, "admin/inventory/key/import.html", context)
-
-
-def preview(admin: ModelAdmin, request: HttpRequest, pk: int) -> HttpResponse:
-    """Show what the file would do; on confirmation do just that, or show again what has changed meanwhile."""
-    if not request.user.has_perm("inventory.import_keys"):
-        raise PermissionDenied
-    now = timezone.now()
-    draft = ImportDraft.objects.filter(
-        pk=pk, uploaded_by_id=request.user.pk, uploaded_at__gte=now - DRAFT_LIFETIME
-    ).first()
-    if draft is None:
-        messages.warning(
-            request, "This preview is gone: it was confirmed, or an hour has passed. Upload the file again."
-        )
-        return redirect("admin:inventory_key_import")
-    content = bytes(draft.content)
-    if request.method == "POST":
-        try:
-            return _confirm(request, draft, content)
-        except InventoryError as error:
-            messages.warning(request, str(error))
-    plan = services.plan_import(content=content, now=now)
-    context = {**admin.admin_site.each_context(request), "title": f"Import {draft.file_name}", "opts": admin.opts}
-    context |= {
-        "draft": draft,
-        "plan": plan,
-        "now": now,
-        "new": [(row, key, due_chip(key.rotate_by, State.ACTIVE, now)) for row, key in plan.new[:SHOWN_ROWS]],
-        "changed": planned(plan.changed[:SHOWN_ROWS]),
-        "refused": [(refusal, labels_of(refusal.field)) for refusal in plan.refused[:SHOWN_ROWS]],
-        "columns": [(header, label_of(read_as)) for header, read_as in plan.columns.items()],
-    }
-    return TemplateResponse(request, "admin/inventory/key/import_preview.html", context)
-
-
-def _confirm(request: HttpRequest, draft: ImportDraft, content: bytes) -> HttpResponse:
-    done = services.apply_import(
-        content=content,
-        file_name=draft.file_name,
-        actor=actor_of(request),
-        reason=draft.reason,
-        now=timezone.now(),
-        expected_digest=request.POST.get("plan_digest", ""),
-    )
-    draft.delete()
-    messages.success(request, f"{draft.file_name}: {done.summary}.")
-    return redirect("admin:inventory_key_changelist")
 
 
 def what_falls_when(admin: ModelAdmin, request: HttpRequest) -> HttpResponse:

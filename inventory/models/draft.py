@@ -12,7 +12,7 @@ class ImportDraft(models.Model):
     file_name = models.CharField(max_length=200)
     content = models.BinaryField()
     reason = models.CharField(max_length=500)
-    plan_digest = models.CharField(max_length=64)  # SHA-256 of the plan that was shown; another plan is shown again
+    options = models.JSONField(default=dict)  # services.ImportOptions: what the person has answered about the file
 
     class Meta:
         indexes = [models.Index(fields=["uploaded_at"], name="importdraft_uploaded_at")]

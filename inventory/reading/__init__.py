@@ -2,8 +2,8 @@
 
 from datetime import date
 
-from inventory.reading.columns import Columns, ColumnsError
-from inventory.reading.questions import date_question
+from inventory.reading.columns import Columns, ColumnsError, numbered
+from inventory.reading.questions import DATE_CHOICES, date_question
 from inventory.reading.row import Dates, Row
 from inventory.reading.rows import told_apart
 from inventory.reading.said import (
@@ -22,6 +22,7 @@ from inventory.recognise import DATE_ORDERS, FIELDS, PersonRef, merge_people
 from inventory.tables import Limits, Source, TableError, read_table
 
 __all__ = [
+    "DATE_CHOICES",
     "DATE_ORDERS",
     "FIELDS",
     "Choice",
@@ -38,6 +39,7 @@ __all__ = [
     "Repeated",
     "Source",
     "TableError",
+    "numbered",
     "read_inventory",
 ]
 

@@ -35,7 +35,8 @@ class Columns:
         self._all = {index: name for index in range(len(table.header)) if (name := self._field_of(index))}
         self._refuse_unclear()
         self.fields: Mapping[int, str] = self._all
-        found = {folded(header) for header in (*table.header, *self.names)}
+        places = map(numbered, range(len(table.header)))
+        found = {folded(header) for header in (*table.header, *self.names, *places)}
         self.unused = tuple(shown(header) for header in mapping if folded(header) not in found)
 
     def headings(self) -> tuple[Heading, ...]:
@@ -50,7 +51,7 @@ class Columns:
         )
 
     def _answer(self, index: int) -> str | None:
-        for header in (self._table.header[index], self.names[index]):
+        for header in (numbered(index), self._table.header[index], self.names[index]):
             if (name := self._said.get(folded(header))) is not None:
                 return name
         return None
@@ -89,8 +90,13 @@ class Columns:
 def _shown(header: Sequence[str], index: int) -> str:
     """Return a header as it may be shown; a column without one goes by its number."""
     text = header[index] if index < len(header) else ""
-    return shown(text) or f"column {index + 1}"
+    return shown(text) or numbered(index)
+
+
+def numbered(index: int) -> str:
+    """Return the place of a column as its header, for a mapping too: it tells two columns of one header apart."""
+    return f"column {index + 1}"
 
 
 def shown_header(columns: Columns, index: int) -> str:
-    return columns.names[index] if index < len(columns.names) else f"column {index + 1}"
+    return columns.names[index] if index < len(columns.names) else numbered(index)

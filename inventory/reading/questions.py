@@ -1,7 +1,7 @@
 """What a file leaves open as a whole: asked once, with what speaks for an answer, and never answered by us."""
 
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from inventory.reading.said import Choice, Question
 from inventory.recognise import order_shown, shown
@@ -9,7 +9,7 @@ from inventory.tables import Table
 
 _DATE_FIELDS = ("created_on", "last_rotated_on")
 _EXAMPLES = 3
-_CHOICES = (
+DATE_CHOICES: Final = (
     Choice(value="dmy", label="day first: 05/06/2025 is 5 June 2025"),
     Choice(value="mdy", label="month first: 05/06/2025 is 6 May 2025"),
 )
@@ -40,7 +40,7 @@ def date_question(table: Table, columns: Mapping[int, str]) -> Question | None:
         text="In some dates either day or month may come first. Which one does this file write first?",
         examples=tuple(f"{one.text} in row {one.row:,}" for one in unclear[:_EXAMPLES]),
         cells=len(unclear),
-        choices=_CHOICES,
+        choices=DATE_CHOICES,
         suggested=suggested,
         because=because,
     )

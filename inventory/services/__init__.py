@@ -1,6 +1,8 @@
+from inventory.services.brought import ImportOptions, checked
 from inventory.services.clauses import edit_clause, register_clause, retire_clause, set_threat_level
 from inventory.services.digests import find_token, register_material_digest
 from inventory.services.exports import export_keys
+from inventory.services.headers import begin_import
 from inventory.services.imports import Plan, apply_import, plan_import
 from inventory.services.keys import activate_key, edit_key, register_key, suspend_key
 from inventory.services.owners import edit_owner, edit_service, register_owner, register_service
@@ -9,11 +11,14 @@ from inventory.services.relations import Relations
 from inventory.services.vendors import edit_vendor, register_vendor
 
 __all__ = [
+    "ImportOptions",
     "Plan",
     "Relations",
     "activate_key",
     "apply_due_transitions",
     "apply_import",
+    "begin_import",
+    "checked",
     "edit_clause",
     "edit_key",
     "edit_owner",

@@ -1,12 +1,11 @@
 """Bringing a file's rows into the inventory: first a plan to look at, then the same plan in one transaction."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from django.conf import settings
 from django.db import IntegrityError, connection, transaction
 
 from audit.actions import Action
@@ -19,8 +18,11 @@ from inventory.errors import ImportRunningError, LessLateError, PlanChangedError
 from inventory.findings import findings
 from inventory.models import Key, KeyVersion, Owner, Service
 from inventory.policy import Rule
-from inventory.reading import KeyFacts, PersonRef, ReadRow, Refusal, read_inventory
+from inventory.reading import KeyFacts, PersonRef, ReadRow, Refusal
 from inventory.selectors import rules
+from inventory.services.brought import AS_IT_IS, Brought, ImportOptions, read_brought
+from inventory.services.headers import remember
+from inventory.services.identity import REUSE, identity_of, known_keys
 from inventory.services.keys import (
     DERIVED,
     change_facts,
@@ -42,6 +44,7 @@ _PLAIN_FACTS = (
     "storage_medium", "storage_location", "access", "classification", "notes",
 )  # fmt: skip
 _ROWS_AT_ONCE = 1_000
+Tell = Callable[[str, int, int], None]  # what is being done, how many rows of it, of how many
 _LESS_LATE_MEND = "Leave the record as it is until a second person can confirm it."
 
 
@@ -66,8 +69,28 @@ class Plan:
     owners: list[Owner] = field(default_factory=list)  # to be registered with it
     owners_with_mail: list[Owner] = field(default_factory=list)  # known ones whose address the file gives
     services: list[Service] = field(default_factory=list)
-    columns: Mapping[str, str] = field(default_factory=dict)
-    ignored: Sequence[str] = ()
+    owners_left_out: list[Owner] = field(default_factory=list)  # new ones that somebody would not have registered
+    services_left_out: list[Service] = field(default_factory=list)
+    digests: Mapping[str, bytes] = field(default_factory=dict)  # name → keyed digest of the material
+    brought: Brought
+    options: ImportOptions
+
+    @property
+    def columns(self) -> Mapping[str, str]:
+        return self.brought.columns
+
+    @property
+    def ignored(self) -> Sequence[str]:
+        return self.brought.ignored
+
+    @property
+    def to_mend(self) -> list[Refusal]:
+        """Return the refusals that no answer to a question would take away."""
+        return [refusal for refusal in self.refused if not refusal.question]
+
+    @property
+    def rows_to_mend(self) -> int:
+        return len({refusal.row for refusal in self.to_mend})
 
     @property
     def refused_rows(self) -> int:
@@ -93,25 +116,36 @@ class Plan:
         written += self.refused
         written += [(owner.handle, owner.mail) for owner in self.owners + self.owners_with_mail]
         written += [service.name for service in self.services]
+        written.append(sorted(self.options.stored.items()))
         return hashlib.sha256("\n".join(map(repr, written)).encode()).hexdigest()
 
 
-def plan_import(*, content: bytes, now: datetime, lock: bool = False) -> Plan:
-    """Compare a file with the inventory. Nothing is written. Queries: 6. Raises: TableError when the file is no table.
+def quietly(_doing: str, _rows: int, _of: int) -> None:
+    """Tell nobody how far it is."""
 
-    With `lock` the keys that it names are locked until the end of the transaction, and the clauses held still.
+
+def plan_import(
+    *, content: bytes, now: datetime, options: ImportOptions = AS_IT_IS, lock: bool = False, tell: Tell = quietly
+) -> Plan:
+    """Compare a file with the inventory. Nothing is written. Queries: 6, or 7.
+
+    With `lock` the keys that it speaks of are locked until the end of the transaction, the clauses held still, and weak
+    material is not looked for. Raises: TableError when the file is no table, ColumnsError when its columns are not clear, MaterialError,
+    PrivateKeyError.
     """
-    reading = read_inventory(
-        content, today=now.date(), max_bytes=settings.IMPORT_MAX_BYTES, max_rows=settings.IMPORT_MAX_ROWS
-    )
-    plan = Plan(columns=reading.columns, ignored=reading.ignored, unchanged=len(reading.repeated))
-    plan.refused.extend(reading.refusals)
-    people = People(reading.people, _people_of(reading.rows))
-    services = Services(read.facts.service for read in reading.rows)
+    brought = read_brought(content, today=now.date(), options=options, judging=not lock)
+    plan = Plan(brought=brought, options=options, unchanged=brought.repeated)
+    plan.refused.extend(brought.refusals)
+    people = People(brought.people, _people_of(brought.rows), options.left_out)
+    services = Services((read.facts.service for read in brought.rows), options.left_out)
     plan.owners, plan.owners_with_mail, plan.services = people.new, people.with_mail, services.new
+    plan.owners_left_out, plan.services_left_out = people.left_out, services.left_out
+    plan.digests = {name: found for name, one in brought.digests.items() if (found := identity_of(one))}
     clauses = rules(hold=lock)
-    known = _known_keys({read.facts.name for read in reading.rows}, lock=lock)
-    for read in reading.rows:
+    known = known_keys(brought, lock=lock)
+    for done, read in enumerate(brought.rows):
+        if done % _ROWS_AT_ONCE == 0:
+            tell("compared", done, len(brought.rows))
         said = _said(read.facts, people, services)
         key = known.get(read.facts.name)
         if key is None:
@@ -119,14 +153,11 @@ def plan_import(*, content: bytes, now: datetime, lock: bool = False) -> Plan:
             derive(key, clauses)
             plan.new.append((read.row, key))
         else:
+            if read.facts.name in brought.digests and key.notes:
+                said.pop("notes", None)  # what a person wrote of a certificate is worth more than what stands in it
             _plan_change(plan, read.row, key, said, clauses)
     plan.refused.sort(key=lambda refusal: (refusal.row, refusal.field))
     return plan
-
-
-def _known_keys(names: set[str], *, lock: bool) -> dict[str, Key]:
-    keys = Key.objects.select_related("owner", "creator", "service").filter(name__in=names).order_by("pk")
-    return {key.name: key for key in (keys.select_for_update(of=("self",)) if lock else keys)}
 
 
 def _people_of(rows: Sequence[ReadRow]) -> set[PersonRef]:
@@ -184,23 +215,35 @@ def _values(change: Change) -> list[str]:
 
 @transaction.atomic
 def apply_import(
-    *, content: bytes, file_name: str, actor: Actor, reason: str, now: datetime, expected_digest: str | None = None
+    *,
+    content: bytes,
+    file_name: str,
+    actor: Actor,
+    reason: str,
+    now: datetime,
+    options: ImportOptions = AS_IT_IS,
+    expected_digest: str | None = None,
+    tell: Tell = quietly,
 ) -> Plan:
     """Plan once more and write it all, or nothing.
 
     One import at a time; the keys that change are locked. `expected_digest` is that of the plan which somebody saw and
-    confirmed. Events: owner.registered, owner.edited, service.registered, key.imported, key.edited, each for up to
-    1,000 records, and one inventory.imported. A file that brings nothing leaves only the last.
-    Raises: TableError, ImportRunningError, PlanChangedError; StaleError when somebody registers the same meanwhile.
+    confirmed. What a person said of headers is remembered. Events: owner.registered, owner.edited, service.registered,
+    key.imported, key.edited, each for up to 1,000 records, and one inventory.imported. A file that brings nothing
+    leaves only the last.
+    Raises: TableError, ColumnsError, MaterialError, PrivateKeyError, ImportRunningError, PlanChangedError; StaleError
+    when somebody registers the same meanwhile.
     """
     _one_at_a_time()
-    plan = plan_import(content=content, now=now, lock=True)
+    plan = plan_import(content=content, now=now, options=options, lock=True, tell=tell)
     if expected_digest not in {None, plan.digest}:
         raise PlanChangedError
     try:
-        _write(plan, actor, reason, now)
+        _write(plan, actor, reason, now, tell)
     except IntegrityError as error:
         raise StaleError("The inventory") from error
+    if actor.kind == "person":
+        remember(options.mapping, by=actor.id, now=now)
     facts: dict[str, JSON] = {
         "file": file_name,
         "sha256": hashlib.sha256(content).hexdigest(),
@@ -209,7 +252,7 @@ def apply_import(
         "unchanged": plan.unchanged,
         "refused": plan.refused_rows,
     }
-    record(Action.INVENTORY_IMPORTED, actor=actor, now=now, reason=reason, facts=facts)
+    record(Action.INVENTORY_IMPORTED, actor=actor, now=now, reason=reason, facts=facts | options.said)
     return plan
 
 
@@ -221,11 +264,11 @@ def _one_at_a_time() -> None:
         raise ImportRunningError
 
 
-def _write(plan: Plan, actor: Actor, reason: str, now: datetime) -> None:
+def _write(plan: Plan, actor: Actor, reason: str, now: datetime, tell: Tell) -> None:
     _write_owners(plan, actor, now)
     _write_services(plan, actor, now)
-    _write_new(plan, actor, reason, now)
-    _write_changed(plan, actor, reason, now)
+    _write_new(plan, actor, reason, now, tell)
+    _write_changed(plan, actor, reason, now, tell)
 
 
 def _write_owners(plan: Plan, actor: Actor, now: datetime) -> None:
@@ -248,14 +291,20 @@ def _write_services(plan: Plan, actor: Actor, now: datetime) -> None:
         record(Action.SERVICE_REGISTERED, actor=actor, now=now, subjects=subjects)
 
 
-def _write_new(plan: Plan, actor: Actor, reason: str, now: datetime) -> None:
+def _write_new(plan: Plan, actor: Actor, reason: str, now: datetime, tell: Tell) -> None:
     keys = [key for _, key in plan.new]
     Key.objects.bulk_create(keys, batch_size=_ROWS_AT_ONCE)
     versions = [first_version(key, state=State.ACTIVE, now=now) for key in keys]
+    for version in versions:
+        if digest := plan.digests.get(version.key.name):
+            setattr(version, REUSE, digest)
     of_key = {
         version.key.ref: version for version in KeyVersion.objects.bulk_create(versions, batch_size=_ROWS_AT_ONCE)
     }
+    done = 0
     for subjects in batches(registered(key) for key in keys):
+        tell("registered", done, len(keys))
+        done += len(subjects)
         event = record(
             Action.KEY_IMPORTED,
             actor=actor,
@@ -267,8 +316,10 @@ def _write_new(plan: Plan, actor: Actor, reason: str, now: datetime) -> None:
         lifecycle.enter([of_key[subject.ref] for subject in subjects], state=State.ACTIVE, event=event)
 
 
-def _write_changed(plan: Plan, actor: Actor, reason: str, now: datetime) -> None:
-    for change in plan.changed:
+def _write_changed(plan: Plan, actor: Actor, reason: str, now: datetime, tell: Tell) -> None:
+    for done, change in enumerate(plan.changed):
+        if done % _ROWS_AT_ONCE == 0:
+            tell("changed", done, len(plan.changed))
         change.key.save(update_fields=[*change.fields, *DERIVED])
     for subjects in batches(edited(change.key, change.before) for change in plan.changed):
         record(Action.KEY_EDITED, actor=actor, now=now, reason=reason, subjects=subjects)

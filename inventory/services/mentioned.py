@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 from django.db.models import CharField, F, Func, Q, Value
 
@@ -18,10 +18,11 @@ class People:
     """The owners that a file names. Queries: 1.
 
     `named` is everybody in the file, so that one who is named in a refused row is told apart from a namesake too;
-    `used` are those whom its good rows name, and the only ones that are registered.
+    `used` are those whom its good rows name, and the only ones that are registered; of these, whoever is in `without`
+    (as "owner:ann") is not registered, and nobody is found for them.
     """
 
-    def __init__(self, named: Iterable[PersonRef], used: Iterable[PersonRef]) -> None:
+    def __init__(self, named: Iterable[PersonRef], used: Iterable[PersonRef], without: Container[str] = ()) -> None:
         refs = set(named) | set(used)
         bare = {PersonRef(handle=ref.handle, mail="") for ref in refs}
         stored = _stored(refs)
@@ -33,13 +34,16 @@ class People:
         for ref in sorted({self._merged[ref] for ref in used}, key=lambda one: (one.handle, one.mail)):
             if self._known(ref) is None:
                 self._register(ref)
+        self.left_out = [owner for owner in self.new if f"owner:{owner.handle}" in without]
+        self.new = [owner for owner in self.new if owner not in self.left_out]
 
     def find(self, ref: PersonRef | None) -> Owner | None:
         """Return the owner of a ref out of `used`: by address, else by handle, else by the only address with it."""
         if ref is None:
             return None
         namesake = None if ref.mail else self._by_handle.get(ref.handle)
-        return namesake or self._known(self._merged[ref])
+        owner = namesake or self._known(self._merged[ref])
+        return None if owner in self.left_out else owner
 
     def _known(self, ref: PersonRef) -> Owner | None:
         return self._by_mail.get(ref.mail) if ref.mail else self._by_handle.get(ref.handle)
@@ -85,13 +89,15 @@ def _kind_of(handle: str) -> str:
 
 
 class Services:
-    """The services that a file names. Queries: 1."""
+    """The services that a file names; new ones in `without` (as "service:billing") are left out. Queries: 1."""
 
-    def __init__(self, names: Iterable[str]) -> None:
+    def __init__(self, names: Iterable[str], without: Container[str] = ()) -> None:
         wanted = {name for name in names if name}
         self._by_name = {service.name: service for service in Service.objects.filter(name__in=wanted)}
-        self.new = [Service(name=name) for name in sorted(wanted - self._by_name.keys())]
+        named = [Service(name=name) for name in sorted(wanted - self._by_name.keys())]
+        self.left_out = [service for service in named if f"service:{service.name}" in without]
+        self.new = [service for service in named if f"service:{service.name}" not in without]
         self._by_name |= {service.name: service for service in self.new}
 
     def find(self, name: str) -> Service | None:
-        return self._by_name[name] if name else None
+        return self._by_name.get(name)

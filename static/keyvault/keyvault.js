@@ -1,4 +1,4 @@
-// Two conveniences; every page works without them.
+// Three conveniences; every page works without them.
 
 // "/" goes to the search, unless the person is typing somewhere.
 document.addEventListener("keydown", (event) => {
@@ -23,4 +23,11 @@ document.addEventListener("keydown", (event) => {
   const open = document.querySelector("details.menu[open]");
   closeMenus(null);
   open?.querySelector("summary").focus();
+});
+
+// What is imported is what the page shows: an answer that was changed must be read before.
+document.addEventListener("change", (event) => {
+  if (!event.target.form?.matches("[data-reading]")) return;
+  for (const button of document.querySelectorAll("[data-after-reading]")) button.disabled = true;
+  for (const note of document.querySelectorAll("[data-unread]")) note.hidden = false;
 });

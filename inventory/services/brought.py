@@ -1,0 +1,209 @@
+"""A file as somebody brought it → what it says, whether it is a table or key material."""
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any, Self
+
+from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes, PublicKeyTypes
+from django.conf import settings
+
+from audit.canonical import JSON
+from inventory.algorithms.weaknesses import key_weaknesses
+from inventory.errors import PrivateKeyError
+from inventory.material import MaterialFacts, MaterialReading, is_material, key_facts, read_material
+from inventory.reading import (
+    DATE_ORDERS,
+    FIELDS,
+    DateOrder,
+    Heading,
+    PersonRef,
+    Question,
+    ReadOptions,
+    ReadRow,
+    Refusal,
+    TableError,
+    read_inventory,
+)
+
+_NUMBERED = re.compile(r"(\w+) ([\d,]+)$")
+_BROKEN_HASHES = {"MD5", "SHA-1"}
+MOST_JUDGED = 2_000  # keys: looking for weak ones takes milliseconds each, while somebody waits for the preview
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportOptions:
+    """What a person has answered about a file: stored with its draft, and part of what a confirmation confirms."""
+
+    date_order: DateOrder | None = None
+    mapping: Mapping[str, str] = field(default_factory=dict)  # header → field, "" to leave the column out
+    left_out: frozenset[str] = frozenset()  # new ones that are not to be registered: "owner:ann", "service:billing"
+
+    @property
+    def stored(self) -> dict[str, JSON]:
+        return {"date_order": self.date_order, "mapping": dict(self.mapping), "left_out": [*sorted(self.left_out)]}
+
+    @classmethod
+    def restored(cls, stored: Mapping[str, Any]) -> Self:
+        return cls(
+            date_order=stored.get("date_order"),
+            mapping=stored.get("mapping", {}),
+            left_out=frozenset(stored.get("left_out", ())),
+        )
+
+    @property
+    def said(self) -> dict[str, JSON]:
+        """Return for the log what was answered. Headers stay out of it: anything may stand in them."""
+        said: dict[str, JSON] = {}
+        if self.date_order:
+            said["dates"] = self.date_order
+        if fields := sorted(name for name in self.mapping.values() if name):
+            said["mapped"] = [*fields]
+        if self.left_out:
+            said["left_out"] = len(self.left_out)
+        return said
+
+
+AS_IT_IS = ImportOptions()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Warn:
+    """What a person should know of a key that is taken all the same."""
+
+    row: int
+    name: str
+    sentence: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Brought:
+    """What a file says: `reading.Reading` for every kind of file."""
+
+    rows: Sequence[ReadRow]
+    refusals: Sequence[Refusal]
+    repeated: int
+    people: frozenset[PersonRef] = frozenset()
+    columns: Mapping[str, str] = field(default_factory=dict)
+    ignored: Sequence[str] = ()
+    headings: Sequence[Heading] = ()
+    questions: Sequence[Question] = ()
+    waiting_rows: int = 0  # refused by nothing but a question
+    source: str  # "CSV in Windows-1252", "key material"
+    place: str = "row"  # what the numbers count
+    digests: Mapping[str, bytes] = field(default_factory=dict)  # name → SHA-256 of the public key
+    warnings: Sequence[Warn] = ()
+
+
+def read_brought(content: bytes, *, today: date, options: ImportOptions, judging: bool) -> Brought:
+    """Read a file by what it holds. `judging` looks for weak public keys too.
+
+    Raises: TableError, ColumnsError, MaterialError; PrivateKeyError before anything of such a file is kept.
+    """
+    if is_material(content):
+        return _material(content, today, judging=judging)
+    reading = read_inventory(
+        content,
+        today=today,
+        max_bytes=settings.IMPORT_MAX_BYTES,
+        max_rows=settings.IMPORT_MAX_ROWS,
+        options=ReadOptions(date_order=options.date_order, mapping=options.mapping),
+    )
+    if reading.unused:
+        there = ", ".join(f'"{heading.header}"' for heading in reading.headings)
+        raise TableError(f'The file has no column "{reading.unused[0]}".', f"Its columns are: {there}.")
+    kind = reading.source
+    sheet = f', sheet "{kind.sheet}"' if kind.sheet else ""
+    return Brought(
+        rows=reading.rows,
+        refusals=reading.refusals,
+        repeated=len(reading.repeated),
+        people=reading.people,
+        columns=reading.columns,
+        ignored=reading.ignored,
+        headings=reading.headings,
+        questions=reading.questions,
+        waiting_rows=reading.waiting_rows,
+        source=f"{kind.format}{sheet}" if kind.format == "Excel workbook" else f"{kind.format} in {kind.encoding}",
+        place="object" if kind.format == "JSON" else "row",
+    )
+
+
+def checked(*, date_order: str, mapping: Mapping[str, str]) -> ImportOptions:
+    """Return options made of texts. Raises: TableError for a field or an order that there is not."""
+    for name in mapping.values():
+        if name and name not in FIELDS:
+            raise TableError(f'There is no field "{name}".', f"The fields are: {', '.join(FIELDS)}.")
+    if date_order and date_order not in DATE_ORDERS:
+        raise TableError(f'There is no order "{date_order}" of dates.', f"The orders are: {', '.join(DATE_ORDERS)}.")
+    return ImportOptions(date_order=date_order or None, mapping=mapping)  # type: ignore[arg-type]  # one of the three
+
+
+def _material(content: bytes, today: date, *, judging: bool) -> Brought:
+    judge = _Judge(MOST_JUDGED if judging else 0)
+    found = read_material(
+        content, max_bytes=settings.IMPORT_MAX_BYTES, max_items=settings.IMPORT_MAX_ROWS, weaknesses=judge
+    )
+    if exposed := [refusal.where for refusal in found.refusals if refusal.is_exposed]:
+        raise PrivateKeyError(exposed)
+    names = Counter(item.name for item in found.items)
+    refusals = [_refusal(one.where, "", one.problem, one.mend) for one in found.refusals]
+    taken: list[MaterialFacts] = []
+    for item in found.items:
+        if names[item.name] > 1:
+            mend = "Import one of them, and register the other by hand."
+            refusals.append(_refusal(item.where, "name", f'Two different keys go by the name "{item.name}".', mend))
+        elif item.created_on and item.created_on > today:
+            problem = f"Its period of use begins on {item.created_on}, after today, {today}."
+            refusals.append(_refusal(item.where, "created_on", problem, "Import it when it has begun."))
+        else:
+            taken.append(item)
+    return Brought(
+        rows=[ReadRow(row=_number(item.where), facts=key_facts(item)) for item in taken],
+        refusals=refusals,
+        repeated=found.repeated,
+        source="key material",
+        place=_place(found),
+        digests={item.name: item.spki_sha256 for item in taken},
+        warnings=[one for item in taken for one in _warnings(item, today)] if judging else (),
+    )
+
+
+class _Judge:
+    """Judges the first keys of a file; `left` is how many more it will."""
+
+    def __init__(self, left: int) -> None:
+        self.left = left
+
+    def __call__(self, key: PublicKeyTypes | CertificatePublicKeyTypes) -> Sequence[str]:
+        if not self.left:
+            return ()
+        self.left -= 1
+        return [weakness.sentence for weakness in key_weaknesses(key)]
+
+
+def _warnings(item: MaterialFacts, today: date) -> Sequence[Warn]:
+    sentences = list(item.weaknesses)
+    if item.signature_hash in _BROKEN_HASHES and item.issuer != item.subject:  # nobody checks that of a root
+        sentences.append(f"The certificate is signed with {item.signature_hash}, so it can be forged.")
+    if item.ends_on and item.ends_on < today:
+        sentences.append(f"Its period of use ended on {item.ends_on}.")
+    return [Warn(row=_number(item.where), name=item.name, sentence=sentence) for sentence in sentences]
+
+
+def _refusal(where: str, field_name: str, problem: str, mend: str) -> Refusal:
+    return Refusal(row=_number(where), field=field_name, problem=problem, mend=mend)
+
+
+def _number(where: str) -> int:
+    """Return the number of a place: 3 for "block 3", 2 for "block 1, certificate 2", 1 for "the file"."""
+    found = _NUMBERED.search(where)
+    return int(found[2].replace(",", "")) if found else 1
+
+
+def _place(found: MaterialReading) -> str:
+    where = next((one.where for one in (*found.items, *found.refusals)), "")
+    numbered = _NUMBERED.search(where)
+    return numbered[1] if numbered else "key"

@@ -1,0 +1,58 @@
+"""By what a row of a file is known to be a key that the inventory has."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+
+from audit.sealing import keyed_digest
+from inventory.models import Key, KeyVersion
+from inventory.services.brought import Brought
+
+REUSE = "reuse_digest"
+_LABEL = "reuse"  # of the keyed digest of a key's material
+
+
+def has_reuse_digest() -> bool:
+    """Say whether versions record the keyed digest of their material, by which a renamed certificate is found."""
+    return any(field.name == REUSE for field in KeyVersion._meta.get_fields())
+
+
+def identity_of(spki_sha256: bytes | None) -> bytes | None:
+    """Return the keyed digest by which a public key is known wherever it is; None where only its name tells."""
+    return keyed_digest(spki_sha256, label=_LABEL) if spki_sha256 and has_reuse_digest() else None
+
+
+def known_keys(brought: Brought, *, lock: bool) -> Mapping[str, Key]:
+    """Return the keys that a file speaks of, each under the name that the file gives it.
+
+    A key of exactly that name is it, else the only one whose current version has the same material, unless another row
+    of the file speaks of that one. Queries: 1, with material 2. With `lock` the keys are locked.
+    """
+    names = {read.facts.name for read in brought.rows}
+    digests = {name: found for name, one in brought.digests.items() if (found := identity_of(one))}
+    numbers = _holders({digest for name, digest in digests.items() if name in names})
+    keys = Key.objects.select_related("owner", "creator", "service").order_by("pk")
+    wanted = keys.filter(name__in=names) | keys.filter(pk__in=[pk for pks in numbers.values() for pk in pks])
+    found_keys = list(wanted.select_for_update(of=("self",)) if lock else wanted)
+    known = {key.name: key for key in found_keys if key.name in names}
+    by_number = {key.pk: key for key in found_keys if key.name not in names}
+    shared = _shared(digests.values())
+    for name, digest in digests.items():
+        holders = numbers.get(digest, [])
+        if name not in known and digest not in shared and len(holders) == 1 and holders[0] in by_number:
+            known[name] = by_number[holders[0]]
+    return known
+
+
+def _holders(digests: set[bytes]) -> dict[bytes, list[int]]:
+    if not digests:
+        return {}
+    found: dict[bytes, list[int]] = {}
+    versions = KeyVersion.objects.filter(**{f"{REUSE}__in": digests}).select_related("key")
+    for version in versions:
+        if version.number == version.key.current_number:
+            found.setdefault(bytes(getattr(version, REUSE)), []).append(version.key_id)
+    return found
+
+
+def _shared(digests: Iterable[bytes]) -> set[bytes]:
+    return {digest for digest, times in Counter(digests).items() if times > 1}
