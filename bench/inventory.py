@@ -152,7 +152,9 @@ def measure_lists(client, raw, rounds: int, turns: int) -> None:  # noqa: ANN001
     found = {name: ([], [], [], [], []) for name, *_ in LISTS}
     for number in range(rounds + 1):
         for name, query, where, order in LISTS:
-            bare = [timed(lambda: raw.execute(PAGE_SQL.format(where=where, order=order)).fetchall()) for _ in range(turns)]
+            bare = [
+                timed(lambda: raw.execute(PAGE_SQL.format(where=where, order=order)).fetchall()) for _ in range(turns)
+            ]
             asked = [_ask(client, f"/inventory/key/?{query}") for _ in range(turns)]
             if number:  # the first round warms up
                 columns = found[name]
@@ -177,7 +179,9 @@ def measure_pages(client, pages: dict[str, str], rounds: int, turns: int) -> Non
         taken = [page for _, page in asked]
         total = [sum(one for _, one in watch.statements) for watch, _ in asked]
         p95 = statistics.quantiles(taken, n=20)[-1] * 1000
-        print(f"{name:28}{ms(total):>10}{max(len(watch.statements) for watch, _ in asked):>9}{ms(taken):>10}{p95:>8.0f}")
+        print(
+            f"{name:28}{ms(total):>10}{max(len(watch.statements) for watch, _ in asked):>9}{ms(taken):>10}{p95:>8.0f}"
+        )
 
 
 def _ask(client, address: str) -> tuple[Watch, float]:  # noqa: ANN001
@@ -285,8 +289,11 @@ def prepared(keys: int) -> Iterator[object]:
 def become_superuser(superuser) -> None:  # noqa: ANN001
     """Let Django log in as the superuser and act as each role in turn, so that one process can be all of them."""
     begin()
+    from django.conf import settings
     from django.db import connections
 
+    plain = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}  # nothing is collected here
+    settings.STORAGES = {**settings.STORAGES, "staticfiles": plain}
     connections.settings["default"] |= {"USER": superuser.info.user, "PASSWORD": superuser.info.password}
 
 
@@ -335,7 +342,9 @@ def main() -> None:
         print(f"load average {' '.join(f'{load:.1f}' for load in os.getloadavg())}, {os.cpu_count()} cores")
         measure_lists(client, raw, chosen.rounds, chosen.turns)
         key = Key.objects.order_by("pk")[5]
-        measure_pages(client, {"posture": "/", "dossier": f"/inventory/key/{key.pk}/change/"}, chosen.rounds, chosen.turns)
+        measure_pages(
+            client, {"posture": "/", "dossier": f"/inventory/key/{key.pk}/change/"}, chosen.rounds, chosen.turns
+        )
         act_as("worker")
         measure_flagging(chosen.rounds)
         print(f"load average {' '.join(f'{load:.1f}' for load in os.getloadavg())}")

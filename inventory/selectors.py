@@ -84,7 +84,9 @@ def posture(now: datetime) -> Posture:
 
 def _counted(**rows: QuerySet[Any]) -> dict[str, int]:
     """Count several sets of rows up to COUNTED in one query, with the estimate of how many keys there are."""
-    compiled = {name: found.order_by().values("pk")[: COUNTED + 1].query.sql_with_params() for name, found in rows.items()}
+    compiled = {
+        name: found.order_by().values("pk")[: COUNTED + 1].query.sql_with_params() for name, found in rows.items()
+    }
     parts = [f'(SELECT count(*) FROM ({sql}) AS counted) AS "{name}"' for name, (sql, _) in compiled.items()]
     parts.append("(SELECT reltuples::bigint FROM pg_class WHERE oid = to_regclass('inventory_key')) AS estimate")
     with connection.cursor() as cursor:
@@ -182,7 +184,9 @@ def search(keys: QuerySet[Key], text: str) -> QuerySet[Key]:
     said = text.strip()
     if not said:
         return keys
-    words = [unescape_string_literal(bit) if bit[0] in "\"'" and bit[-1] == bit[0] else bit for bit in smart_split(said)]
+    words = [
+        unescape_string_literal(bit) if bit[0] in "\"'" and bit[-1] == bit[0] else bit for bit in smart_split(said)
+    ]
     if not any(_INDEXED.search(word) for word in words):
         return keys.filter(name__istartswith=said)
     for word in words:

@@ -8,35 +8,65 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('inventory', '0008_findings'),
+        ("inventory", "0008_findings"),
     ]
 
     operations = [
         migrations.AlterModelOptions(
-            name='key',
-            options={'base_manager_name': 'objects', 'ordering': ['rotate_by', 'pk'], 'permissions': [('change_own_key', 'Can change and suspend keys that one owns'), ('suspend_key', 'Can suspend a key at once'), ('import_keys', 'Can import an inventory'), ('export_keys', 'Can export the inventory')]},
+            name="key",
+            options={
+                "base_manager_name": "objects",
+                "ordering": ["rotate_by", "pk"],
+                "permissions": [
+                    ("change_own_key", "Can change and suspend keys that one owns"),
+                    ("suspend_key", "Can suspend a key at once"),
+                    ("import_keys", "Can import an inventory"),
+                    ("export_keys", "Can export the inventory"),
+                ],
+            },
         ),
         migrations.AlterField(
-            model_name='key',
-            name='owner',
-            field=models.ForeignKey(blank=True, db_index=False, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='keys', to='inventory.owner'),
+            model_name="key",
+            name="owner",
+            field=models.ForeignKey(
+                blank=True,
+                db_index=False,
+                null=True,
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="keys",
+                to="inventory.owner",
+            ),
         ),
         migrations.AddIndex(
-            model_name='key',
-            index=models.Index(fields=['owner', 'rotate_by', 'id'], name='key_owner'),
+            model_name="key",
+            index=models.Index(fields=["owner", "rotate_by", "id"], name="key_owner"),
         ),
         migrations.AddIndex(
-            model_name='key',
-            index=models.Index(django.db.models.functions.comparison.Coalesce('last_rotated_on', 'created_on'), models.F('id'), name='key_since'),
+            model_name="key",
+            index=models.Index(
+                django.db.models.functions.comparison.Coalesce("last_rotated_on", "created_on"),
+                models.F("id"),
+                name="key_since",
+            ),
         ),
         migrations.AddIndex(
-            model_name='key',
-            index=models.Index(django.contrib.postgres.indexes.OpClass(django.db.models.functions.text.Upper('name'), name='text_pattern_ops'), name='key_name_begins'),
+            model_name="key",
+            index=models.Index(
+                django.contrib.postgres.indexes.OpClass(
+                    django.db.models.functions.text.Upper("name"), name="text_pattern_ops"
+                ),
+                name="key_name_begins",
+            ),
         ),
         migrations.AddIndex(
-            model_name='key',
-            index=models.Index(condition=models.Q(('classification', 'restricted'), ('state__in', ('active', 'suspended', 'compromised'))), fields=['rotate_by'], name='key_restricted_can_be_overdue'),
+            model_name="key",
+            index=models.Index(
+                condition=models.Q(
+                    ("classification", "restricted"), ("state__in", ("active", "suspended", "compromised"))
+                ),
+                fields=["rotate_by"],
+                name="key_restricted_can_be_overdue",
+            ),
         ),
     ]

@@ -40,7 +40,7 @@ COLUMNS: Mapping[str, Callable[[Key], object]] = {
     "Algorithm": lambda key: key.algorithm,
     "Size in bits": lambda key: key.size_bits,
     "Where stored": lambda key: key.storage_location or key.get_storage_medium_display(),  # type: ignore[attr-defined]
-    "Medium": lambda key: key.storage_medium,
+    "Medium": lambda key: key.get_storage_medium_display(),  # type: ignore[attr-defined]
     "Exportable": lambda key: key.is_exportable,
     "Generation method": lambda key: key.generation_method,
     "Tenant": lambda key: key.tenant,

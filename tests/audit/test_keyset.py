@@ -105,7 +105,9 @@ def test_walking_to_either_end_meets_every_row_once_and_in_order(clause, rows, s
             assert (back.has_previous, back.has_next) == (False, True)
     finally:
         with connection.cursor() as cursor:
-            cursor.execute("RESET SESSION AUTHORIZATION; DELETE FROM inventory_key; SET SESSION AUTHORIZATION keyvault_web")
+            cursor.execute(
+                "RESET SESSION AUTHORIZATION; DELETE FROM inventory_key; SET SESSION AUTHORIZATION keyvault_web"
+            )
 
 
 def test_a_cursor_survives_the_row_it_was_made_from(clause):
@@ -145,7 +147,9 @@ def test_a_cursor_never_brings_text_that_the_database_cannot_hold(text):
 def test_a_cursor_that_leads_nowhere_shows_the_first_page(clause):
     keys = fill([(1, None, None), (2, None, None)], clause)
     last = page(Key.objects.all(), ORDERS["due"], size=5).last
-    assert [row.pk for row in page(Key.objects.all(), ORDERS["due"], size=5, after=last).rows] == [key.pk for key in keys]
+    assert [row.pk for row in page(Key.objects.all(), ORDERS["due"], size=5, after=last).rows] == [
+        key.pk for key in keys
+    ]
     first = page(Key.objects.all(), ORDERS["due"], size=5).first
     found = page(Key.objects.all(), ORDERS["due"], size=1, before=first)
     assert ([row.pk for row in found.rows], found.has_previous, found.has_next) == ([keys[0].pk], False, True)

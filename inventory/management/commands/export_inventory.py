@@ -50,7 +50,7 @@ class Command(BaseCommand):
             except (InventoryError, AuditError) as error:
                 raise CommandError(str(error)) from error
 
-    def _chosen(self, filters: list[str]) -> Any:  # noqa: ANN401 - a ChangeList
+    def _chosen(self, filters: list[str]) -> Any:
         """Return the list as the admin shows it under these filters."""
         pairs = [text.partition("=") for text in filters]
         if unclear := [text for text, (_, sign, _) in zip(filters, pairs, strict=True) if not sign]:
@@ -62,7 +62,7 @@ class Command(BaseCommand):
         except (IncorrectLookupParameters, SuspiciousOperation) as error:
             raise CommandError(f"The list has no such filter: {', '.join(filters)}.") from error
 
-    def _target(self, path: Path | None, opened: ExitStack) -> Any:  # noqa: ANN401 - a binary file
+    def _target(self, path: Path | None, opened: ExitStack) -> Any:
         if path is None:
             return self.stdout.buffer if hasattr(self.stdout, "buffer") else self.stdout._out.buffer
         try:
