@@ -1,4 +1,4 @@
-"""Lists of any length in the admin: a page begins behind a row, never at a number, so the last costs what the first does."""
+"""Lists of any length in the admin: a page begins behind a row, never at a number, so the last costs as the first."""
 
 import base64
 import binascii
@@ -165,7 +165,7 @@ def _row(parts: Sequence[Expression | F]) -> Func:
 
 
 class KeysetChangeList(ChangeList):
-    """Pages by keyset, in one of the orders of its admin. `p` and `all` do nothing; words nobody knows choose nothing."""
+    """Pages by keyset, in one of the orders of its admin. `p` and `all` do nothing; an unknown order is none."""
 
     model_admin: "KeysetAdmin"
     order: Order

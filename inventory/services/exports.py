@@ -1,4 +1,4 @@
-"""The inventory as a file: every key that was chosen, once, in the order of registration, and what leaves is recorded."""
+"""The inventory as a file: every key that was chosen, once, by order of registration, and what leaves is recorded."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping

