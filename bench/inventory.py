@@ -94,7 +94,7 @@ def fill(owner, keys: int) -> None:  # noqa: ANN001
         owner.execute(made)
     owner.execute(
         "INSERT INTO inventory_keyversion (key_id, number, state, generated_on, activated_at, revocation_reason) "
-        "SELECT id, 1, 'active', last_rotated_on, now(), '' FROM inventory_key WHERE state = 'active'"
+        "SELECT id, 1, 'active', last_rotated_on, now(), '' FROM inventory_key WHERE state = 'active' LIMIT 1000"
     )
     owner.commit()
     owner.autocommit = True
@@ -334,6 +334,7 @@ def signed_in():  # noqa: ANN201
 
 
 def main() -> None:
+    sys.stdout.reconfigure(line_buffering=True)
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--keys", type=int, default=100_000)
     options.add_argument("--rounds", type=int, default=5)
