@@ -1,4 +1,4 @@
-"""Lists of any length in the admin: a page begins behind a row, never at a number, so the last costs what the first does."""
+"""Lists of any length in the admin: a page begins behind a row, never at a number, so the last costs as the first."""
 
 import base64
 import binascii
@@ -19,7 +19,7 @@ from django.shortcuts import redirect
 from psycopg.errors import QueryCanceled
 
 from audit.admin_base import AuditedAdmin
-from audit.counting import COUNTED, about, count_up_to, estimated_count
+from audit.counting import COUNTED, about, count_or_estimate, count_up_to
 
 AFTER, BEFORE, END = "after", "before", "end"
 LONGEST_SEARCH = 100  # characters
@@ -165,7 +165,7 @@ def _row(parts: Sequence[Expression | F]) -> Func:
 
 
 class KeysetChangeList(ChangeList):
-    """Pages by keyset, in one of the orders of its admin. `p` and `all` do nothing; words nobody knows choose nothing."""
+    """Pages by keyset, in one of the orders of its admin. `p` and `all` do nothing; an unknown order is none."""
 
     model_admin: "KeysetAdmin"
     order: Order
@@ -210,9 +210,10 @@ class KeysetChangeList(ChangeList):
         self.show_admin_actions = True
 
     def _counted(self) -> tuple[int, str]:
-        if not self.queryset.query.where and (estimate := estimated_count(self.model)) > COUNTED:
-            return estimate, f"{about(estimate)} {self.opts.verbose_name_plural}"
-        count = count_up_to(self.queryset)
+        is_all = not self.queryset.query.where
+        count = count_or_estimate(self.model) if is_all else count_up_to(self.queryset)
+        if is_all and count > COUNTED:
+            return count, f"{about(count)} {self.opts.verbose_name_plural}"
         if count > COUNTED:
             return count, f"more than {COUNTED:,} {self.opts.verbose_name_plural}"
         return count, f"{count:,} {self.opts.verbose_name if count == 1 else self.opts.verbose_name_plural}"

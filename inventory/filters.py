@@ -1,6 +1,6 @@
 """The filters above the list of keys."""
 
-from datetime import UTC, datetime
+from datetime import MAXYEAR, UTC, datetime
 from typing import Any
 
 from django.contrib import admin
@@ -41,9 +41,10 @@ class LatenessFilter(ConditionFilter):
 
     def _week(self) -> datetime | None:
         try:
-            return datetime.strptime(self.value() or "", "%Y-%m-%d").replace(tzinfo=UTC)
+            week = datetime.strptime(self.value() or "", "%Y-%m-%d").replace(tzinfo=UTC)
         except ValueError:
             return None
+        return week if week.year < MAXYEAR else None
 
     def conditions(self) -> dict[str, Q]:
         now, week = timezone.now(), self._week()
@@ -80,7 +81,8 @@ class RecordFilter(admin.SimpleListFilter):
         return int(text) if text.isascii() and text.isdecimal() and len(text) < _DIGITS else None
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:  # noqa: ANN401 - Django's signature
-        record = self.model._default_manager.filter(pk=self._chosen()).first()
+        chosen = self._chosen()
+        record = None if chosen is None else self.model._default_manager.filter(pk=chosen).first()
         return [(str(self.value()), str(record))] if record else []
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Key]) -> QuerySet[Key]:

@@ -171,7 +171,7 @@ def _counted(**rows: QuerySet[Any]) -> dict[str, int]:
     compiled = {
         name: found.order_by().values("pk")[: COUNTED + 1].query.sql_with_params() for name, found in rows.items()
     }
-    parts = [f'(SELECT count(*) FROM ({sql}) AS counted) AS "{name}"' for name, (sql, _) in compiled.items()]
+    parts = [f'(SELECT count(*) FROM ({sql}) AS counted) AS "{name}"' for name, (sql, _) in compiled.items()]  # noqa: S608 - compiled by Django, values apart
     parts.append("(SELECT reltuples::bigint FROM pg_class WHERE oid = to_regclass('inventory_key')) AS estimate")
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT {', '.join(parts)}", [value for _, values in compiled.values() for value in values])

@@ -1,4 +1,4 @@
-"""The inventory as a file: every key that was chosen, once, in the order of registration, and what leaves is recorded."""
+"""The inventory as a file: every key that was chosen, once, by order of registration, and what leaves is recorded."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -39,8 +39,8 @@ COLUMNS: Mapping[str, Callable[[Key], object]] = {
     "Shared": lambda key: key.is_shared,
     "Algorithm": lambda key: key.algorithm,
     "Size in bits": lambda key: key.size_bits,
-    "Where stored": lambda key: key.storage_location or key.get_storage_medium_display(),  # type: ignore[attr-defined]
-    "Medium": lambda key: key.storage_medium,
+    "Where stored": lambda key: key.storage_location or key.get_storage_medium_display(),
+    "Medium": lambda key: key.get_storage_medium_display(),
     "Exportable": lambda key: key.is_exportable,
     "Generation method": lambda key: key.generation_method,
     "Tenant": lambda key: key.tenant,

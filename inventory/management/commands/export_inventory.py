@@ -1,5 +1,6 @@
 """Write the inventory into a file."""
 
+import sys
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,7 @@ class Command(BaseCommand):
 
     def _target(self, path: Path | None, opened: ExitStack) -> Any:
         if path is None:
-            return self.stdout.buffer if hasattr(self.stdout, "buffer") else self.stdout._out.buffer
+            return sys.stdout.buffer
         try:
             return opened.enter_context(path.open("xb"))
         except OSError as error:
