@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-
 _MOST_PLACES = 5
 
 
