@@ -1,4 +1,4 @@
-"""What a person answers about a file: through plan, draft, confirmation and command; and key material by the same door."""
+"""What a person answers about a file: through plan, draft and command; and key material by the same door."""
 
 from datetime import date, timedelta
 

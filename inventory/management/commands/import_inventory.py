@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from audit.actions import Action
 from audit.actor import Actor
+from audit.canonical import JSON
 from audit.errors import AuditError
 from audit.services import record_refusal
 from inventory.errors import FileTooLargeError, InventoryError, PrivateKeyError
@@ -151,7 +152,7 @@ def _way_out(error: ColumnsError) -> str:
 
 
 def _record(error: PrivateKeyError, path: Path) -> None:
-    facts = {"file": _name(path), "private_keys": error.count}
+    facts: dict[str, JSON] = {"file": _name(path), "private_keys": error.count}
     try:
         record_refusal(Action.KEY_MATERIAL_REFUSED, actor=ACTOR, now=timezone.now(), facts=facts)
     except AuditError as failed:
