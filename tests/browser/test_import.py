@@ -75,8 +75,8 @@ def test_a_german_spreadsheet_is_mapped_asked_about_and_imported(visitor: Visito
 
     expect(page.get_by_role("heading", name="A question about the dates")).to_be_visible()
     expect(page.get_by_role("region", name="A question about the dates")).to_contain_text("05.06.2025 in row 2")
-    for answer in page.get_by_role("radio").all():
-        expect(answer).not_to_be_checked()
+    for choice in page.get_by_role("radio").all():
+        expect(choice).not_to_be_checked()
     visitor.look()
     shoot(visitor, "2-question")
     answer(visitor)

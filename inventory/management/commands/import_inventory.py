@@ -25,9 +25,9 @@ ACTOR = Actor.system("command:import_inventory")
 class Command(BaseCommand):
     help = (
         "Import an inventory from a CSV file, an Excel workbook or JSON, or certificates and public keys from PEM, "
-        "DER, PKCS#7, SSH lines or a set of JSON web keys; what a file is, is told by its content. Keys are recognised by "
-        "their exact name; the same file twice changes nothing. Rows that cannot be understood are refused one by one, "
-        "with what to mend, and the rest goes in. A file with a private key in it is refused as a whole. "
+        "DER, PKCS#7, SSH lines or a set of JSON web keys; what a file is, is told by its content. Keys are recognised "
+        "by their exact name; the same file twice changes nothing. Rows that cannot be understood are refused one by "
+        "one, with what to mend, and the rest goes in. A file with a private key in it is refused as a whole. "
         "Exit code: 0 when every row went in, 2 when some were refused or wait for --dates, 1 when nothing was read."
     )
 
