@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from audit.actions import Action
 from audit.actor import actor_of
+from audit.canonical import JSON
 from audit.errors import AuditError
 from audit.services import record_refusal
 from inventory import services
@@ -64,7 +65,7 @@ def _draft(request: HttpRequest, form: UploadForm, now: datetime) -> ImportDraft
 
 def _refused(request: HttpRequest, error: PrivateKeyError, name: str, now: datetime) -> str:
     """Leave an event for private keys that somebody brought: the name of the file and how many, nothing else."""
-    facts = {"file": name[:200], "private_keys": error.count}
+    facts: dict[str, JSON] = {"file": name[:200], "private_keys": error.count}
     try:
         record_refusal(Action.KEY_MATERIAL_REFUSED, actor=actor_of(request), now=now, facts=facts)
     except AuditError as failed:

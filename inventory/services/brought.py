@@ -204,6 +204,6 @@ def _number(where: str) -> int:
 
 
 def _place(found: MaterialReading) -> str:
-    where = next((one.where for one in (*found.items, *found.refusals)), "")
-    numbered = _NUMBERED.search(where)
+    places = [*(item.where for item in found.items), *(refusal.where for refusal in found.refusals), ""]
+    numbered = _NUMBERED.search(places[0])
     return numbered[1] if numbered else "key"

@@ -84,6 +84,11 @@ class Plan:
         return self.brought.ignored
 
     @property
+    def waiting_rows(self) -> int:
+        """Return how many rows stay out for nothing but a question that nobody has answered."""
+        return self.brought.waiting_rows
+
+    @property
     def to_mend(self) -> list[Refusal]:
         """Return the refusals that no answer to a question would take away."""
         return [refusal for refusal in self.refused if not refusal.question]

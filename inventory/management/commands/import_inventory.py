@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from audit.actions import Action
 from audit.actor import Actor
+from audit.canonical import JSON
 from audit.errors import AuditError
 from audit.services import record_refusal
 from inventory.errors import FileTooLargeError, InventoryError, PrivateKeyError
@@ -23,10 +24,10 @@ ACTOR = Actor.system("command:import_inventory")
 
 class Command(BaseCommand):
     help = (
-        "Import an inventory from a CSV file, an Excel workbook or JSON, or certificates and public keys from PEM, DER, "
-        "PKCS#7, SSH lines or a set of JSON web keys; what a file is, is told by its content. Keys are recognised by "
-        "their exact name; the same file twice changes nothing. Rows that cannot be understood are refused one by one, "
-        "with what to mend, and the rest goes in. A file with a private key in it is refused as a whole. "
+        "Import an inventory from a CSV file, an Excel workbook or JSON, or certificates and public keys from PEM, "
+        "DER, PKCS#7, SSH lines or a set of JSON web keys; what a file is, is told by its content. Keys are recognised "
+        "by their exact name; the same file twice changes nothing. Rows that cannot be understood are refused one by "
+        "one, with what to mend, and the rest goes in. A file with a private key in it is refused as a whole. "
         "Exit code: 0 when every row went in, 2 when some were refused or wait for --dates, 1 when nothing was read."
     )
 
@@ -122,7 +123,7 @@ class Command(BaseCommand):
         for choice in question.choices:
             suggested = f" (likely: {question.because})" if choice.value == question.suggested else ""
             self.stdout.write(f"  --dates {choice.value}   {choice.label}{suggested}")
-        rows = plan.brought.waiting_rows
+        rows = plan.waiting_rows
         stay = "row stays" if rows == 1 else "rows stay"
         self.stdout.write(f"{rows:,} {stay} out until you answer: import the file again with one of the two.")
 
@@ -151,7 +152,7 @@ def _way_out(error: ColumnsError) -> str:
 
 
 def _record(error: PrivateKeyError, path: Path) -> None:
-    facts = {"file": _name(path), "private_keys": error.count}
+    facts: dict[str, JSON] = {"file": _name(path), "private_keys": error.count}
     try:
         record_refusal(Action.KEY_MATERIAL_REFUSED, actor=ACTOR, now=timezone.now(), facts=facts)
     except AuditError as failed:
