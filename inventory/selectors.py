@@ -6,7 +6,8 @@ from datetime import datetime, timedelta
 
 from django.db.models import Count, Q
 
-from inventory.models import Key, Owner, PolicyClause
+from inventory.models import HeldChange, Key, Owner, PolicyClause
+from inventory.models.held import HeldState
 from inventory.policy import Rule, Verdict, covers, judge
 from inventory.states import CAN_BE_OVERDUE, State
 from inventory.terms import Classification
@@ -107,3 +108,15 @@ def due_by_week(now: datetime, weeks: int) -> list[Week]:
         state__in=CAN_BE_OVERDUE, rotate_by__gt=now, rotate_by__lt=starts[-1] + timedelta(weeks=1)
     ).aggregate(**counts)
     return [Week(starts_on=start, count=found[f"week{number}"]) for number, start in enumerate(starts)]
+
+
+def waiting_change(key: Key) -> HeldChange | None:
+    """Return what waits for confirmation on a key, with who asked and the evidence. Queries: 1."""
+    waiting = HeldChange.objects.filter(key=key, state=HeldState.PENDING)
+    return waiting.select_related("key", "requested_by", "evidence").first()
+
+
+def count_to_confirm(user_id: int | None) -> int:
+    """Count the changes that wait for somebody else than who asked, as this person could decide on. Queries: 1."""
+    waiting = HeldChange.objects.filter(state=HeldState.PENDING)
+    return waiting.filter(~Q(requested_by=user_id) | Q(requested_by__isnull=True)).count()
