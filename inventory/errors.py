@@ -95,7 +95,6 @@ class NoMoreTimeError(InventoryError):
 
 class ClosedChangeError(InventoryError):
     def __init__(self, name: str, state: str) -> None:
-        self.state = state
         super().__init__(f"This change of {name} is {state} already.")
 
 

@@ -199,7 +199,7 @@ def held_lines(held: HeldChange) -> list[Line]:
 def held_sentence(held: HeldChange) -> str:
     """Return in one sentence what happens to the date of rotation, and because of what."""
     before, after = _date(held.rotate_by_before), _date(held.rotate_by_after)
-    which = f"the date by which {held.key} must be rotated"
+    which = f"The date by which {held.key} must be rotated"
     if before == after:
         moves = f"{which} stays {after}" if after else f"{held.key} has no date of rotation and gets none"
     elif not after:
@@ -208,7 +208,7 @@ def held_sentence(held: HeldChange) -> str:
         moves = f"{held.key} must be rotated by {after}, where it had no date"
     else:
         moves = f"{which} moves from {before} to {after}"
-    return f"{moves[:1].upper()}{moves[1:]}, because {_because(held)}."
+    return f"{moves}, because {_because(held)}."
 
 
 def requester(held: HeldChange) -> str:

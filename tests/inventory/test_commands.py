@@ -63,9 +63,15 @@ def test_a_dry_run_says_the_same_and_writes_nothing(command):
 
 def test_refused_rows_are_named_with_field_and_mend(tmp_path):
     make_key(name="late")
-    content = file_of(
-        row("late", Last_rotated="2026-11-01"), row("b", Created="someday"), row("c"), {"Name": "d", "Type": "magic"}
-    ) + b"\ne,API token\n"
+    content = (
+        file_of(
+            row("late", Last_rotated="2026-11-01"),
+            row("b", Created="someday"),
+            row("c"),
+            {"Name": "d", "Type": "magic"},
+        )
+        + b"\ne,API token\n"
+    )
     code, lines = run(write(tmp_path, content))
     assert code == 2
     assert lines[-1] == "1 new, 0 changed, 0 unchanged, 4 refused"

@@ -70,7 +70,9 @@ def test_an_import_leaves_exactly_its_events():
     assert actions_since(number) == ["owner.registered", "service.registered", "key.imported", "inventory.imported"]
     (event,) = events_of("key.imported")
     assert len(event.said.subjects) == 240
-    assert {subject.ref for subject in event.said.subjects} == {f"key:{pk}" for pk in Key.objects.values_list("pk", flat=True)}
+    assert {subject.ref for subject in event.said.subjects} == {
+        f"key:{pk}" for pk in Key.objects.values_list("pk", flat=True)
+    }
     (event,) = events_of("inventory.imported")
     facts = dict(event.said.facts)
     assert len(facts.pop("sha256")) == 64
@@ -94,7 +96,10 @@ def test_the_file_gives_no_state_whatever_its_columns_are_called():
     """STM-01, the door of the import: a key that exists keeps its state, a new one is active."""
     keys = {state: key_in(state, name=state.value) for state in State}
     content = "\n".join(
-        ["Name,Type,State,Status,Notes", *(f"{name},API token,{to},{to},to {to}" for name in [*State, "new"] for to in ["destroyed"])]
+        [
+            "Name,Type,State,Status,Notes",
+            *(f"{name},API token,{to},{to},to {to}" for name in [*State, "new"] for to in ["destroyed"]),
+        ]
     )
     done = bring(content.encode())
     assert done.summary == "1 new, 7 changed, 0 unchanged, 0 refused"
@@ -112,7 +117,11 @@ def names():
 
 @db
 def test_at_handle_handle_and_the_only_address_are_one_owner():
-    bring(file_of(row("a", Owner="@ann"), row("b", Owner="ann"), row("c", Owner="Ann@example.org"), row("d", Creator="ANN")))
+    bring(
+        file_of(
+            row("a", Owner="@ann"), row("b", Owner="ann"), row("c", Owner="Ann@example.org"), row("d", Creator="ANN")
+        )
+    )
     assert names() == {("ann", "ann@example.org")}
     assert Owner.objects.get().keys.count() == 3
 
@@ -123,7 +132,9 @@ def test_an_address_that_comes_later_goes_to_the_owner_who_had_none():
     seal()
     number = last_number()
     Key.objects.update(next_notice_at=None)
-    assert bring(file_of(row("b", Owner="ann@example.org", Created="2026-01-01"))).summary.startswith("1 new, 0 changed")
+    assert bring(file_of(row("b", Owner="ann@example.org", Created="2026-01-01"))).summary.startswith(
+        "1 new, 0 changed"
+    )
     assert names() == {("ann", "ann@example.org")}
     seal()
     assert actions_since(number) == ["owner.edited", "key.imported", "inventory.imported"]
@@ -192,7 +203,9 @@ def test_an_address_that_belongs_to_another_handle_stays_there():
 
 @db
 def test_somebody_named_in_a_refused_row_is_told_apart_and_not_registered():
-    content = file_of(row("a", Owner="ann"), row("b", Owner="ann@one.example"), row("c", Owner="ann@two.example", Created="soon"))
+    content = file_of(
+        row("a", Owner="ann"), row("b", Owner="ann@one.example"), row("c", Owner="ann@two.example", Created="soon")
+    )
     done = bring(content)
     assert done.summary == "2 new, 0 changed, 0 unchanged, 1 refused"
     assert names() == {("ann", ""), ("ann@one.example", "ann@one.example")}
@@ -208,7 +221,13 @@ def test_a_long_address_fits():
 @db
 @pytest.mark.parametrize(
     ("handle", "kind"),
-    [("platform-team", "team"), ("sre-oncall", "team"), ("on-call", "team"), ("t.steamer", "person"), ("groupe", "person")],
+    [
+        ("platform-team", "team"),
+        ("sre-oncall", "team"),
+        ("on-call", "team"),
+        ("t.steamer", "person"),
+        ("groupe", "person"),
+    ],
 )
 def test_teams_are_told_by_a_whole_word(handle, kind):
     bring(file_of(row("a", Owner=handle)))
@@ -240,7 +259,9 @@ def test_never_and_a_date_contradict_the_record():
     bring(file_of(row("a", Created="2026-01-01", Last_rotated="2026-02-01"), row("b", Created="2026-03-01")))
     done = bring(file_of(row("a", Last_rotated="never"), row("b", Last_rotated="2026-02-01")))
     assert done.summary == "0 new, 0 changed, 0 unchanged, 2 refused"
-    assert [(refusal.row, refusal.field) for refusal in done.refused] == [(2, "last_rotated_on")] * 1 + [(3, "last_rotated_on")]
+    assert [(refusal.row, refusal.field) for refusal in done.refused] == [(2, "last_rotated_on")] * 1 + [
+        (3, "last_rotated_on")
+    ]
     assert "the record has a rotation on 2026-02-01" in done.refused[0].problem
     assert "rotated on 2026-02-01, before it was created on 2026-03-01" in done.refused[1].problem
     for refusal in done.refused:

@@ -173,9 +173,7 @@ def test_only_facts_can_be_entered():
     key = make_key()
     for smuggled in ("state", "rotate_by", "revision", "current_number", "winning_clause", "pk"):
         with pytest.raises(ValueError, match="no facts of a key"):
-            services.edit_key(
-                pk=key.pk, changes={smuggled: 1}, expected_revision=1, actor=ACTOR, reason="x", now=NOW
-            )
+            services.edit_key(pk=key.pk, changes={smuggled: 1}, expected_revision=1, actor=ACTOR, reason="x", now=NOW)
         with pytest.raises(ValueError, match="no facts of a key"):
             services.register_key(facts=facts(**{smuggled: 1}), actor=ACTOR, reason="x", now=NOW)
 
