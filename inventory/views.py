@@ -22,10 +22,10 @@ from audit.selectors import timeline
 from inventory import services
 from inventory.algorithms import Facts, InUse, falls, judge
 from inventory.chips import Chip, algorithm_chip, due_chip, state_chip, status_chip
-from inventory.errors import InventoryError
+from inventory.errors import InventoryError, LessLateError
 from inventory.findings import findings
 from inventory.forms import DayForm, KeyForm, ReasonForm, RegisterKeyForm, UploadForm
-from inventory.models import ImportDraft, Key
+from inventory.models import HeldChange, ImportDraft, Key
 from inventory.reading import TableError
 from inventory.selectors import (
     algorithm_rows,
@@ -34,14 +34,16 @@ from inventory.selectors import (
     surroundings,
     threat_level,
     verdict,
+    waiting_change,
 )
 from inventory.states import CAN_BE_OVERDUE, State, targets
 from inventory.terms import KeyKind
-from inventory.wording import entries, label_of, labels_of, permitted, planned
+from inventory.wording import entries, held_lines, held_sentence, label_of, labels_of, permitted, planned
 
 DRAFT_LIFETIME = timedelta(hours=1)
 TIMELINE_LENGTH = 20
 SHOWN_CHILDREN = 10
+WAITS = "stays as it is for now: the change waits until somebody of DevOps confirms it"
 SHOWN_ROWS = 100  # of each kind in a preview; the rest is counted
 
 
@@ -56,7 +58,7 @@ class Page:
 
 
 def dossier(admin: ModelAdmin, request: HttpRequest, pk: str) -> HttpResponse:
-    """Show everything about a key. Queries: at most 20, however much there is to show."""
+    """Show everything about a key. Queries: at most 21, however much there is to show."""
     if not admin.has_view_permission(request):
         raise PermissionDenied
     keys = Key.objects.select_related("owner", "creator", "service", "tenant", "integration", "vendor")
@@ -66,6 +68,7 @@ def dossier(admin: ModelAdmin, request: HttpRequest, pk: str) -> HttpResponse:
     may_change, may_suspend = may(request, key, "change_key"), may(request, key, "suspend_key")
     versions = list(key.versions.order_by("-number"))
     events = timeline(key.ref, limit=TIMELINE_LENGTH + 1)
+    waiting = waiting_change(key)
     context = {
         **admin.admin_site.each_context(request),
         "title": key.name,
@@ -88,6 +91,10 @@ def dossier(admin: ModelAdmin, request: HttpRequest, pk: str) -> HttpResponse:
         "can_be_late": key.state in CAN_BE_OVERDUE,
         "may_edit": may_change,
         "may_suspend": may_suspend and State.SUSPENDED in targets(State(key.state)),
+        "waiting": waiting,
+        "waiting_sentence": held_sentence(waiting) if waiting else "",
+        "waiting_lines": held_lines(waiting) if waiting else [],
+        "may_report": key.state == State.ACTIVE and not waiting and may(request, key, "report_rotation"),
         "may_activate": may_change and key.state == State.PRE_ACTIVATION,
     }
     return TemplateResponse(request, "admin/inventory/key/dossier.html", context)
@@ -131,22 +138,33 @@ def edit(admin: ModelAdmin, request: HttpRequest, pk: int) -> HttpResponse:
     form = KeyForm(request.POST or None, instance=key, initial={"revision": key.revision})
     page = Page(
         f"Edit {key.name}",
-        "An edit that would give the key more time is refused: that takes a second person.",
+        _edit_consequence(key),
         "Save the changes",
     )
 
-    def act() -> Key:
-        return services.edit_key(
-            pk=pk,
-            changes=form.facts,
-            expected_revision=form.cleaned_data["revision"] or 0,
-            relations=form.relations,
-            actor=actor_of(request),
-            reason=form.cleaned_data["reason"],
-            now=timezone.now(),
-        )
+    def act() -> Key | HeldChange:
+        asked: dict[str, Any] = {
+            "pk": pk,
+            "changes": form.facts,
+            "expected_revision": form.cleaned_data["revision"] or 0,
+            "relations": form.relations,
+            "actor": actor_of(request),
+            "reason": form.cleaned_data["reason"],
+            "now": timezone.now(),
+        }
+        try:
+            return services.edit_key(**asked)
+        except LessLateError:
+            return services.hold_edit(**asked)
 
     return form_page(admin, request, form, page, act, "is changed", key)
+
+
+def _edit_consequence(key: Key) -> str:
+    said = "An edit that would give the key more time waits until somebody of DevOps has confirmed it."
+    if waiting_change(key):
+        said += " One waits already: any other change that you save here closes it."
+    return said
 
 
 def suspend(admin: ModelAdmin, request: HttpRequest, pk: int) -> HttpResponse:
@@ -199,20 +217,24 @@ def form_page(
     request: HttpRequest,
     form: Any,  # noqa: ANN401 - a Form or a ModelForm
     page: Page,
-    act: Callable[[], Key],
+    act: Callable[[], Key | HeldChange],
     done: str,
     key: Key | None = None,
 ) -> HttpResponse:
-    """Show a form; when it is sent and the service agrees, lead to the key, else say why not."""
+    """Show a form; when it is sent and the service agrees, lead to the key, else say why not.
+
+    `act` returns the key, or the change of it that waits for a second person.
+    """
     if request.method == "POST" and form.is_valid():
         try:
-            key = act()
+            made = act()
         except InventoryError as error:
             form.add_error(None, str(error))
         except ValidationError as error:
             _show(form, error)
         else:
-            messages.success(request, f"{key.name} {done}.")
+            key, words = (made.key, WAITS) if isinstance(made, HeldChange) else (made, done)
+            messages.success(request, f"{key.name} {words}.")
             return redirect("admin:inventory_key_change", key.pk)
     context = {**admin.admin_site.each_context(request), "title": page.title, "opts": admin.opts}
     context |= {"form": form, "page": page, "key": key}
@@ -286,6 +308,7 @@ def preview(admin: ModelAdmin, request: HttpRequest, pk: int) -> HttpResponse:
         "now": now,
         "new": [(row, key, due_chip(key.rotate_by, State.ACTIVE, now)) for row, key in plan.new[:SHOWN_ROWS]],
         "changed": planned(plan.changed[:SHOWN_ROWS]),
+        "held": planned(plan.held[:SHOWN_ROWS]),
         "refused": [(refusal, labels_of(refusal.field)) for refusal in plan.refused[:SHOWN_ROWS]],
         "columns": [(header, label_of(read_as)) for header, read_as in plan.columns.items()],
     }

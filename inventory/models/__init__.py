@@ -2,6 +2,7 @@ from inventory.models.algorithm import Algorithm
 from inventory.models.clause import PolicyClause
 from inventory.models.consumer import KeyConsumer
 from inventory.models.draft import ImportDraft
+from inventory.models.held import HeldChange, RotationEvidence
 from inventory.models.key import Key, KeyVersion
 from inventory.models.owner import Owner
 from inventory.models.parent import KeyParent
@@ -11,6 +12,7 @@ from inventory.models.vendor import Vendor
 
 __all__ = [
     "Algorithm",
+    "HeldChange",
     "ImportDraft",
     "Integration",
     "Key",
@@ -19,6 +21,7 @@ __all__ = [
     "KeyVersion",
     "Owner",
     "PolicyClause",
+    "RotationEvidence",
     "Service",
     "Tenant",
     "Threat",

@@ -1,5 +1,6 @@
 from inventory.services.clauses import edit_clause, register_clause, retire_clause, set_threat_level
 from inventory.services.digests import find_token, register_material_digest
+from inventory.services.held import confirm_held, hold_edit, reject_held, report_rotation, withdraw_held
 from inventory.services.imports import Plan, apply_import, plan_import
 from inventory.services.keys import activate_key, edit_key, register_key, suspend_key
 from inventory.services.owners import edit_owner, edit_service, register_owner, register_service
@@ -13,12 +14,14 @@ __all__ = [
     "activate_key",
     "apply_due_transitions",
     "apply_import",
+    "confirm_held",
     "edit_clause",
     "edit_key",
     "edit_owner",
     "edit_service",
     "edit_vendor",
     "find_token",
+    "hold_edit",
     "plan_import",
     "register_clause",
     "register_key",
@@ -26,7 +29,10 @@ __all__ = [
     "register_owner",
     "register_service",
     "register_vendor",
+    "reject_held",
+    "report_rotation",
     "retire_clause",
     "set_threat_level",
     "suspend_key",
+    "withdraw_held",
 ]
