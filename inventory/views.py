@@ -58,7 +58,7 @@ class Page:
 
 
 def dossier(admin: ModelAdmin, request: HttpRequest, pk: str) -> HttpResponse:
-    """Show everything about a key. Queries: at most 21, however much there is to show."""
+    """Show everything about a key. Queries: at most 22, however much there is to show."""
     if not admin.has_view_permission(request):
         raise PermissionDenied
     keys = Key.objects.select_related("owner", "creator", "service", "tenant", "integration", "vendor")
@@ -69,6 +69,9 @@ def dossier(admin: ModelAdmin, request: HttpRequest, pk: str) -> HttpResponse:
     versions = list(key.versions.order_by("-number"))
     events = timeline(key.ref, limit=TIMELINE_LENGTH + 1)
     waiting = waiting_change(key)
+    judgement = judge(
+        Facts(algorithm=key.algorithm, size_bits=key.size_bits, kind=key.kind), algorithm_rows(), now.date()
+    )
     context = {
         **admin.admin_site.each_context(request),
         "title": key.name,
@@ -80,6 +83,8 @@ def dossier(admin: ModelAdmin, request: HttpRequest, pk: str) -> HttpResponse:
         "age_days": (now.date() - since).days if since else None,
         "verdict": verdict(key),
         "threat": threat_level(),
+        "judgement": judgement,
+        "algorithm_chip": algorithm_chip(judgement),
         "on_events": events_that_rotate(key),
         "findings": findings(key),
         "versions": [(version, state_chip(version.state)) for version in versions],
