@@ -94,7 +94,6 @@ class KeyAdmin(AuditedAdmin):
         "kind",
         "state",
         MissingFilter,
-        OpenFilter,
         OwnerFilter,
         ServiceFilter,
         ClauseFilter,
@@ -158,13 +157,13 @@ class KeyAdmin(AuditedAdmin):
 @admin.register(HeldChange)
 class HeldChangeAdmin(ReadOnlyAdmin):
     list_title = "Changes to confirm"
-    list_display = ("key_name", "what", "who", "requested_at", "state_now")
+    list_display = ("key_name", "what", "who", "asked", "state_now")
     list_display_links = ("key_name",)
     list_filter = (OpenFilter, "kind")
     list_select_related = ("key", "requested_by", "evidence")
     search_fields = ("key__name",)
     search_help_text = "Key"
-    sortable_by = ("requested_at",)
+    sortable_by = ("asked",)
 
     def get_urls(self) -> list[URLPattern]:
         def page(view: Any) -> Any:  # noqa: ANN401 - views of differing arguments
@@ -193,6 +192,10 @@ class HeldChangeAdmin(ReadOnlyAdmin):
     @admin.display(description="Asked by")
     def who(self, held: HeldChange) -> str:
         return requester(held)
+
+    @admin.display(description="Asked", ordering="requested_at")
+    def asked(self, held: HeldChange) -> datetime:
+        return held.requested_at
 
     @admin.display(description="State")
     def state_now(self, held: HeldChange) -> SafeString:

@@ -18,7 +18,7 @@ from audit.selectors import ReadEvent
 from inventory.chips import Chip
 from inventory.models import HeldChange, Integration, Key, Owner, PolicyClause, Service, Tenant, Vendor
 from inventory.models.held import HeldKind, HeldState
-from inventory.services.imports import Change
+from inventory.services.imports import Change, Held
 from inventory.services.keys import FACTS, PERIOD, REFERENCES
 from inventory.services.relations import RELATIONS
 from inventory.states import Act, Permit, State, allows
@@ -164,9 +164,13 @@ def _lines(subject: Subject, names: Mapping[str, str]) -> list[Line]:
 
 
 def planned(changes: Sequence[Change]) -> list[tuple[Change, list[Line]]]:
-    """Return what an import would change, in words. Queries: those of names_of()."""
+    """Return what an import would change or ask for, in words. Queries: those of names_of()."""
     names = names_of(str(change.before[name]) for change in changes for name in change.fields if name in REFERENCES)
-    return [(change, [_planned(change, name, names) for name in change.fields]) for change in changes]
+    return [(change, [_planned(change, name, names) for name in _shown(change)]) for change in changes]
+
+
+def _shown(change: Change) -> Sequence[str]:
+    return (*change.fields, "rotate_by") if isinstance(change, Held) else change.fields
 
 
 def _planned(change: Change, name: str, names: Mapping[str, str]) -> Line:

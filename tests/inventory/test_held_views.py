@@ -220,6 +220,8 @@ def test_the_preview_of_an_import_shows_what_would_be_held(client, bob):
     shown = said_on(answer)
     assert "Confirming changes nothing yet: 1 row would give a key more time, and waits for somebody of DevOps" in shown
     assert "Ask DevOps for 1 change" in shown
+    assert "To be rotated by" in shown
+    assert "<ins>30 January 2027</ins>" in shown
     answer = client.post(address, {"plan_digest": answer.context["plan"].digest}, follow=True)
     assert "0 new, 0 changed, 0 unchanged, 0 refused, 1 held" in said_on(answer)
     assert HeldChange.objects.get().kind == "import"

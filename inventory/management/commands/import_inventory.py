@@ -19,8 +19,9 @@ SOME_REFUSED = 2
 class Command(BaseCommand):
     help = (
         "Import an inventory from a CSV file. Keys are recognised by their exact name; the same file twice changes "
-        "nothing. Rows that cannot be understood are refused one by one, with what to mend, and the rest goes in. "
-        "Exit code: 0 when every row went in, 2 when some were refused, 1 when the file is no table."
+        "nothing. Rows that cannot be understood are refused one by one, with what to mend; rows that would give a key "
+        "more time wait until somebody of DevOps confirms them; the rest goes in. "
+        "Exit code: 0 when no row was refused, 2 when some were, 1 when the file is no table."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -69,6 +70,12 @@ class Command(BaseCommand):
         for refusal in plan.refused:
             where = f"row {refusal.row}, {refusal.field}" if refusal.field else f"row {refusal.row}"
             self.stdout.write(f"{where}: {refusal.problem} {refusal.mend}")
+        for held in plan.held:
+            since = "waits already" if held.is_waiting else "waits from now on"
+            self.stdout.write(
+                f"row {held.row}, {', '.join(held.fields)}: would give {held.key.name} more time; it {since} "
+                "for somebody of DevOps to confirm, under Changes to confirm."
+            )
         if plan.ignored:
             self.stdout.write(f"columns not understood and left out: {', '.join(plan.ignored)}")
         if plan.owners or plan.services:
