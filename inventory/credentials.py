@@ -7,7 +7,7 @@ what has at least 128 bits may have one. The estimate errs on the low side:
 - letters that read like words (four or more in a row whose pairs are common in writing, or neighbours on a keyboard)
   are worth 2 bits each, and so is every character beyond ASCII; where they are half of it, every character is;
 - what repeats (the same five characters again, or a third step in the same direction, as in "aaa" and "123") is worth
-  0, but for an eighth of the length, which may repeat by chance;
+  0, but for a sixth of the length, which may repeat by chance;
 - a secret with a space in it is a pass phrase and is worth 0.
 """
 
@@ -28,7 +28,7 @@ CHOSEN_BY_PEOPLE = frozenset({KeyKind.DATABASE_CREDENTIAL, KeyKind.BOOTSTRAP_SEC
 _WORD_BITS = 2.0
 _BYTE_BITS = 8.0
 _REPEAT = 5
-_BY_CHANCE = 8  # one in so many
+_BY_CHANCE = 6  # one in so many
 _SHORTEST_WORD = 4
 _ALPHABETS = (
     string.digits,

@@ -37,6 +37,7 @@ class GroupedForm(forms.BaseForm):
         return [
             Group(title, [(self[name], name in self.WANTED) for name in names if name in self.fields])
             for title, names in groups
+            if any(name in self.fields for name in names)
         ]
 
 

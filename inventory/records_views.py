@@ -94,7 +94,7 @@ def uncovered(admin: ModelAdmin, request: HttpRequest) -> HttpResponse:
     found = uncovered_services()
     tiers = [_tier(words, [service for service in found if service.tier == tier]) for tier, words in _TIERS]
     context = {**admin.admin_site.each_context(request), "title": "Services without a key record", "opts": admin.opts}
-    context |= {"count": len(found), "tiers": [tier for tier in tiers if tier.services]}
+    context |= {"found_count": len(found), "tiers": [tier for tier in tiers if tier.services]}
     return TemplateResponse(request, "admin/inventory/service/uncovered.html", context)
 
 

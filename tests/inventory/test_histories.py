@@ -8,6 +8,7 @@ from datetime import timedelta
 
 import pytest
 from django.db import transaction
+from django.db.models import F
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
@@ -18,7 +19,7 @@ from audit.services import Subject, record
 from audit.verification import verify
 from inventory import lifecycle, services
 from inventory.errors import IllegalTransitionError, SecondPersonError
-from inventory.models import Key
+from inventory.models import Key, KeyVersion
 from inventory.states import BY_PAIR, State
 from tests.inventory.world import ACTOR, NOW, action_for, make_key, seal
 
@@ -115,8 +116,8 @@ class History(RuleBasedStateMachine):
 
     @invariant()
     def the_key_its_version_and_what_happened_agree(self):
-        key = Key.objects.get(pk=self.key.pk)
-        assert key.state == key.versions.get(number=key.current_number).state == self.now
+        version = KeyVersion.objects.select_related("key").get(key=self.key, number=F("key__current_number"))
+        assert version.state == version.key.state == self.now
 
     def every_state_has_left_its_date(self):
         version = self.key.versions.get()
