@@ -26,6 +26,10 @@ class Action(StrEnum):
     KEY_COMPROMISED = "key.compromised"
     KEY_DESTROYED = "key.destroyed"
     KEY_ROTATED = "key.rotated"
+    KEY_CHANGE_HELD = "key.change_held"  # asked for, waits for a second person; what they confirm is edited or rotated
+    KEY_CHANGE_REJECTED = "key.change_rejected"
+    KEY_CHANGE_WITHDRAWN = "key.change_withdrawn"
+    KEY_CHANGE_VOIDED = "key.change_voided"  # the key changed after it was asked
     KEY_FLAGGED_OVERDUE = "key.flagged_overdue"
     KEY_DIGEST_REGISTERED = "key.digest_registered"
     TOKEN_LOOKED_UP = "token.looked_up"  # noqa: S105 - a word; the token itself is never recorded

@@ -31,6 +31,18 @@ PHRASES: dict[str, Phrase] = {
     Action.KEY_COMPROMISED: Phrase("reported {subjects} as compromised", "report {subjects} as compromised"),
     Action.KEY_DESTROYED: Phrase("destroyed {subjects}", "destroy {subjects}"),
     Action.KEY_ROTATED: Phrase("rotated {subjects}", "rotate {subjects}"),
+    Action.KEY_CHANGE_HELD: Phrase(
+        "asked for a change of {subjects}, to be confirmed by DevOps", "ask for a change of {subjects}"
+    ),
+    Action.KEY_CHANGE_REJECTED: Phrase(
+        "rejected the change asked of {subjects}", "reject the change asked of {subjects}"
+    ),
+    Action.KEY_CHANGE_WITHDRAWN: Phrase(
+        "withdrew the change asked of {subjects}", "withdraw the change asked of {subjects}"
+    ),
+    Action.KEY_CHANGE_VOIDED: Phrase(
+        "closed as void the change asked of {subjects}", "close the change asked of {subjects}"
+    ),
     Action.KEY_FLAGGED_OVERDUE: Phrase("flagged {subjects} as overdue", "flag {subjects} as overdue"),
     Action.KEY_DIGEST_REGISTERED: Phrase(
         "made {subjects} findable by its material", "make {subjects} findable by its material"

@@ -18,7 +18,7 @@ from django.utils.safestring import SafeString
 from audit.actor import actor_of
 from audit.admin_base import AuditedAdmin, ReadOnlyAdmin
 from audit.keyset import KeysetAdmin, Order
-from inventory import clause_views, export_views, import_views, records_views, services, views
+from inventory import clause_views, export_views, held_views, import_views, records_views, services, views
 from inventory.algorithms import Judgement, judge_rows
 from inventory.chips import Chip, algorithm_chip, due_chip, state_chip, status_chip
 from inventory.clause_wording import demands_of, scope_of
@@ -27,14 +27,16 @@ from inventory.filters import (
     ClauseFilter,
     LatenessFilter,
     MissingFilter,
+    OpenFilter,
     OwnerFilter,
     ServiceFilter,
     SizeFilter,
 )
 from inventory.forms import EditOwnerForm, EditServiceForm, EditVendorForm, OwnerForm, ServiceForm, VendorForm
-from inventory.models import Algorithm, Key, Owner, PolicyClause, Service, Vendor
+from inventory.models import Algorithm, HeldChange, Key, Owner, PolicyClause, Service, Vendor
 from inventory.selectors import SINCE, reaches, search, threat_level
 from inventory.states import CAN_BE_OVERDUE
+from inventory.wording import held_chip, held_sentence, requester
 
 
 def chip(shown: Chip) -> SafeString:
@@ -119,6 +121,7 @@ class KeyAdmin(KeysetAdmin):
             path("<int:pk>/edit/", page(views.edit), name="inventory_key_edit"),
             path("<int:pk>/suspend/", page(views.suspend), name="inventory_key_suspend"),
             path("<int:pk>/activate/", page(views.activate), name="inventory_key_activate"),
+            path("<int:pk>/report-rotation/", page(held_views.report), name="inventory_key_report_rotation"),
             *super().get_urls(),
         ]
 
@@ -160,6 +163,54 @@ class KeyAdmin(KeysetAdmin):
     def due(self, key: Key) -> SafeString:
         shown = chip(due_chip(key.rotate_by, key.state, timezone.now()))
         return format_html('{}<span class="sub">{}</span>', shown, key.winning_clause) if key.winning_clause else shown
+
+
+@admin.register(HeldChange)
+class HeldChangeAdmin(ReadOnlyAdmin):
+    list_title = "Changes to confirm"
+    list_display = ("key_name", "what", "who", "asked", "state_now")
+    list_display_links = ("key_name",)
+    list_filter = (OpenFilter, "kind")
+    list_select_related = ("key", "requested_by", "evidence")
+    search_fields = ("key__name",)
+    search_help_text = "Key"
+    sortable_by = ("asked",)
+
+    def get_urls(self) -> list[URLPattern]:
+        def page(view: Any) -> Any:  # noqa: ANN401 - views of differing arguments
+            return self.admin_site.admin_view(lambda request, *args, **kwargs: view(self, request, *args, **kwargs))
+
+        return [
+            path("<int:pk>/confirm/", page(held_views.confirm), name="inventory_heldchange_confirm"),
+            path("<int:pk>/reject/", page(held_views.reject), name="inventory_heldchange_reject"),
+            path("<int:pk>/withdraw/", page(held_views.withdraw), name="inventory_heldchange_withdraw"),
+            *super().get_urls(),
+        ]
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: object = None
+    ) -> HttpResponse:
+        return held_views.decision(self, request, object_id)
+
+    @admin.display(description="Key")
+    def key_name(self, held: HeldChange) -> SafeString:
+        return format_html('{}<span class="sub">{}</span>', held.key.name, held.get_kind_display())
+
+    @admin.display(description="What would happen")
+    def what(self, held: HeldChange) -> str:
+        return held_sentence(held)
+
+    @admin.display(description="Asked by")
+    def who(self, held: HeldChange) -> str:
+        return requester(held)
+
+    @admin.display(description="Asked", ordering="requested_at")
+    def asked(self, held: HeldChange) -> datetime:
+        return held.requested_at
+
+    @admin.display(description="State")
+    def state_now(self, held: HeldChange) -> SafeString:
+        return chip(held_chip(held.state))
 
 
 @admin.register(Owner)

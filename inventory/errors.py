@@ -50,7 +50,7 @@ class LessLateError(InventoryError):
         self.before, self.after = before, after
         super().__init__(
             f"This would move the date by which {name} must be rotated from {before} to {after}. "
-            "A change that makes a key less late needs a second person, and confirming it is not possible yet."
+            "A change that makes a key less late waits until somebody of DevOps confirms it."
         )
 
 
@@ -145,4 +145,72 @@ class PrivateKeyError(InventoryError):
             f"The file holds {keys} ({named}{more}). The inventory never takes one: nothing of the file was kept. "
             f"Treat {they} as exposed, since whoever could read this file has {they}: rotate {they}, take {they} out, "
             "and bring the public part only."
+        )
+
+
+class ChangeWaitsError(InventoryError):
+    """A key has one open question at a time."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"Another change of {name} waits for confirmation already. Have it confirmed, rejected or withdrawn first."
+        )
+
+
+class NoMoreTimeError(InventoryError):
+    """There is nothing to be confirmed."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"This change gives {name} no more time, so nobody needs to confirm it. Save it once more.")
+
+
+class RelationsChangedError(InventoryError):
+    """Only facts wait for a second person; relations are written at once or not at all."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"This gives {name} more time, which somebody of DevOps must confirm, and changes the services that use it "
+            "or the keys above it, which nobody needs to. Save those by themselves first."
+        )
+
+
+class ClosedChangeError(InventoryError):
+    def __init__(self, name: str, state: str) -> None:
+        super().__init__(f"This change of {name} is {state} already.")
+
+
+class VoidChangeError(InventoryError):
+    """What was asked rests on a record that is no longer so. The request is closed."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"{name}, or the rules for it, changed after this was asked, so it cannot be confirmed any more. "
+            "The request is closed and nothing was done; if the change is still wanted, ask again."
+        )
+
+
+class OwnChangeError(InventoryError):
+    def __init__(self, name: str) -> None:
+        super().__init__(f"You asked for this change of {name} yourself. Somebody else of DevOps must decide on it.")
+
+
+class NotDecidingError(InventoryError):
+    def __init__(self) -> None:
+        super().__init__("Only somebody of DevOps decides on a change that makes a key less late.")
+
+
+class NotRequesterError(InventoryError):
+    def __init__(self) -> None:
+        super().__init__("Only the person who asked for a change can withdraw it.")
+
+
+class RotationDateError(InventoryError):
+    """A rotation is said to have been on a day on which it cannot have been, or is no news."""
+
+
+class NotActiveError(InventoryError):
+    def __init__(self, name: str, state: str) -> None:
+        super().__init__(
+            f"{name} is {_word(state)}, and only the rotation of an active key can be reported. "
+            "Register what replaces it as a key of its own."
         )

@@ -1,5 +1,6 @@
 """The filters above the list of keys."""
 
+from collections.abc import Iterator
 from datetime import MAXYEAR, UTC, datetime
 from typing import Any
 
@@ -10,6 +11,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from inventory.models import Key, Owner, PolicyClause, Service
+from inventory.models.held import HeldState
 from inventory.selectors import DESTROYED_STATES, SINCE, SOON, due_in_week
 from inventory.states import CAN_BE_OVERDUE
 
@@ -54,6 +56,27 @@ class LatenessFilter(ConditionFilter):
             "soon": Q(rotate_by__gt=now, rotate_by__lte=now + SOON, state__in=CAN_BE_OVERDUE),
             "none": Q(rotate_by__isnull=True),
         }
+
+
+class OpenFilter(ConditionFilter):
+    """What waits, unless one asks for more."""
+
+    title = "state"
+    parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:  # noqa: ANN401 - Django's signature
+        return [("decided", "decided or closed"), ("all", "all")]
+
+    def conditions(self) -> dict[str, Q]:
+        return {
+            "": Q(state=HeldState.PENDING),
+            "decided": ~Q(state=HeldState.PENDING),
+        }
+
+    def choices(self, changelist: Any) -> Iterator[Any]:  # noqa: ANN401 - Django's signature
+        first, *others = super().choices(changelist)
+        yield {**first, "display": "waiting"}
+        yield from others
 
 
 class MissingFilter(ConditionFilter):

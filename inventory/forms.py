@@ -12,6 +12,7 @@ from inventory.services.relations import Relations, relations_of
 from inventory.states import State
 from inventory.terms import Classification, Relation
 
+LONGEST_EVIDENCE = 2_000
 ENTERED: tuple[str, ...] = tuple(name for name in FACTS if name != "labels")
 
 
@@ -44,6 +45,28 @@ class ReasonForm(GroupedForm, forms.Form):
 
     reason = forms.CharField(
         label="Why", max_length=500, help_text="Kept in the audit log.", widget=forms.Textarea(attrs={"rows": 2})
+    )
+
+
+class RotationForm(GroupedForm, forms.Form):
+    """What somebody says of a rotation that was done elsewhere."""
+
+    GROUPS = (("The rotation", ("rotated_on", "url", "evidence")),)
+
+    rotated_on = forms.DateField(
+        label="Rotated on",
+        widget=forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d"),
+        help_text="The day from which the new key is used, in UTC.",
+    )
+    evidence = forms.CharField(
+        label="Evidence",
+        max_length=LONGEST_EVIDENCE,
+        widget=forms.Textarea(attrs={"rows": 3}),
+        help_text="How somebody else can see it: a change, a version in the key store, a certificate's serial number. "
+        "Never the key itself. Kept in the audit log.",
+    )
+    url = forms.URLField(
+        label="Link", max_length=500, required=False, assume_scheme="https", help_text="Where the evidence is."
     )
 
 

@@ -112,6 +112,7 @@ def _shown(plan: Plan, now: datetime) -> dict[str, Any]:
         "plan": plan,
         "new": [(row, key, due_chip(key.rotate_by, State.ACTIVE, now)) for row, key in plan.new[:SHOWN_ROWS]],
         "changed": planned(plan.changed[:SHOWN_ROWS]),
+        "held": planned(plan.held[:SHOWN_ROWS]),
         "refused": [(refusal, labels_of(refusal.field)) for refusal in plan.to_mend[:SHOWN_ROWS]],
         "warnings": plan.brought.warnings[:SHOWN_ROWS],
         "columns": columns,

@@ -1,7 +1,7 @@
 """The only code that changes a state: checks the table, dates the version, asks the database to write the columns."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, date, datetime, time
 from typing import Any
 from uuid import UUID
 
@@ -10,7 +10,7 @@ from django.db.models import F
 
 from inventory.errors import IllegalTransitionError
 from inventory.models import Key, KeyVersion
-from inventory.states import ENTRIES, State, legal
+from inventory.states import ENTRIES, RevocationReason, State, legal
 
 _DATED: dict[State, str] = {
     State.ACTIVE: "activated_at",
@@ -60,6 +60,28 @@ def transition_together(keys: Sequence[Key], *, to: State, event: UUID, now: dat
     KeyVersion.objects.filter(pk__in=version_ids).update(**dates(to, now=now))
     Key.objects.filter(pk__in=pks).update(revision=F("revision") + 1)
     _set_states(version_ids, to, event)
+
+
+def supersede(key: Key, *, rotated_on: date, event: UUID) -> KeyVersion:
+    """Give an active key its next version, in use since that day, and deactivate the one before as superseded (T4, T8).
+
+    The caller holds the lock and has recorded `event` ("key.rotated") as for transition(), and counts the revision up.
+    Both versions change in one step of the database. Queries: 4. Raises: IllegalTransitionError.
+    """
+    legal(State(key.state), State.DEACTIVATED)
+    before = KeyVersion.objects.get(key=key, number=key.current_number)
+    day = datetime.combine(rotated_on, time(), tzinfo=UTC)
+    at = max(day, before.activated_at or day)  # nothing ends before it began
+    left = dates(State.DEACTIVATED, now=at, reason=RevocationReason.SUPERSEDED)
+    for name, value in left.items():
+        setattr(before, name, value)
+    before.save(update_fields=list(left))
+    version = KeyVersion(key=key, number=before.number + 1, generated_on=rotated_on, activated_at=at)
+    version.save()
+    _set_states([version.pk], State.ACTIVE, event)
+    key.current_number = version.number
+    key.state = version.state = State.ACTIVE
+    return version
 
 
 def enter(versions: Sequence[KeyVersion], *, state: State, event: UUID) -> None:

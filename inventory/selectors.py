@@ -18,7 +18,18 @@ from audit.counting import COUNTED, count_up_to
 from inventory.algorithms import AlgorithmRow, InUse
 from inventory.algorithms import Facts as AlgorithmFacts
 from inventory.errors import ClausesHeldError
-from inventory.models import Algorithm, Key, KeyConsumer, KeyParent, Owner, PolicyClause, Service, ThreatLevel
+from inventory.models import (
+    Algorithm,
+    HeldChange,
+    Key,
+    KeyConsumer,
+    KeyParent,
+    Owner,
+    PolicyClause,
+    Service,
+    ThreatLevel,
+)
+from inventory.models.held import HeldState
 from inventory.policy import Clause, Facts, Rule, Verdict, covers, judge
 from inventory.states import CAN_BE_OVERDUE, State
 from inventory.terms import Classification
@@ -308,3 +319,15 @@ def search(keys: QuerySet[Key], text: str) -> QuerySet[Key]:
     for word in words:
         keys = keys.filter(search_text__icontains=word)
     return keys
+
+
+def waiting_change(key: Key) -> HeldChange | None:
+    """Return what waits for confirmation on a key, with who asked and the evidence. Queries: 1."""
+    waiting = HeldChange.objects.filter(key=key, state=HeldState.PENDING)
+    return waiting.select_related("key", "requested_by", "evidence").first()
+
+
+def count_to_confirm(user_id: int | None) -> int:
+    """Count the changes that wait for somebody else than who asked, as this person could decide on. Queries: 1."""
+    waiting = HeldChange.objects.filter(state=HeldState.PENDING)
+    return waiting.filter(~Q(requested_by=user_id) | Q(requested_by__isnull=True)).count()

@@ -20,10 +20,10 @@ from audit.selectors import timeline
 from inventory import services
 from inventory.algorithms import Facts, InUse, falls, judge
 from inventory.chips import Chip, algorithm_chip, due_chip, state_chip, status_chip
-from inventory.errors import InventoryError
+from inventory.errors import InventoryError, LessLateError
 from inventory.findings import findings
 from inventory.forms import DayForm, KeyForm, ReasonForm, RegisterKeyForm
-from inventory.models import Key
+from inventory.models import HeldChange, Key
 from inventory.selectors import (
     algorithm_rows,
     algorithms_in_use,
@@ -31,13 +31,15 @@ from inventory.selectors import (
     surroundings,
     threat_level,
     verdict,
+    waiting_change,
 )
 from inventory.states import CAN_BE_OVERDUE, State, targets
 from inventory.terms import KeyKind
-from inventory.wording import entries, permitted
+from inventory.wording import entries, held_lines, held_sentence, permitted
 
 TIMELINE_LENGTH = 20
 SHOWN_CHILDREN = 10
+WAITS = "stays as it is for now: the change waits until somebody of DevOps confirms it"
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class Page:
 
 
 def dossier(admin: ModelAdmin, request: HttpRequest, pk: str) -> HttpResponse:
-    """Show everything about a key. Queries: at most 20, however much there is to show."""
+    """Show everything about a key. Queries: at most 22, however much there is to show."""
     if not admin.has_view_permission(request):
         raise PermissionDenied
     keys = Key.objects.select_related("owner", "creator", "service", "tenant", "integration", "vendor")
@@ -61,6 +63,10 @@ def dossier(admin: ModelAdmin, request: HttpRequest, pk: str) -> HttpResponse:
     may_change, may_suspend = may(request, key, "change_key"), may(request, key, "suspend_key")
     versions = list(key.versions.order_by("-number"))
     events = timeline(key.ref, limit=TIMELINE_LENGTH + 1)
+    waiting = waiting_change(key)
+    judgement = judge(
+        Facts(algorithm=key.algorithm, size_bits=key.size_bits, kind=key.kind), algorithm_rows(), now.date()
+    )
     context = {
         **admin.admin_site.each_context(request),
         "title": key.name,
@@ -72,6 +78,8 @@ def dossier(admin: ModelAdmin, request: HttpRequest, pk: str) -> HttpResponse:
         "age_days": (now.date() - since).days if since else None,
         "verdict": verdict(key),
         "threat": threat_level(),
+        "judgement": judgement,
+        "algorithm_chip": algorithm_chip(judgement),
         "on_events": events_that_rotate(key),
         "findings": findings(key),
         "versions": [(version, state_chip(version.state)) for version in versions],
@@ -83,6 +91,10 @@ def dossier(admin: ModelAdmin, request: HttpRequest, pk: str) -> HttpResponse:
         "can_be_late": key.state in CAN_BE_OVERDUE,
         "may_edit": may_change,
         "may_suspend": may_suspend and State.SUSPENDED in targets(State(key.state)),
+        "waiting": waiting,
+        "waiting_sentence": held_sentence(waiting) if waiting else "",
+        "waiting_lines": held_lines(waiting) if waiting else [],
+        "may_report": key.state == State.ACTIVE and not waiting and may(request, key, "report_rotation"),
         "may_activate": may_change and key.state == State.PRE_ACTIVATION,
     }
     return TemplateResponse(request, "admin/inventory/key/dossier.html", context)
@@ -126,22 +138,33 @@ def edit(admin: ModelAdmin, request: HttpRequest, pk: int) -> HttpResponse:
     form = KeyForm(request.POST or None, instance=key, initial={"revision": key.revision})
     page = Page(
         f"Edit {key.name}",
-        "An edit that would give the key more time is refused: that takes a second person.",
+        _edit_consequence(key),
         "Save the changes",
     )
 
-    def act() -> Key:
-        return services.edit_key(
-            pk=pk,
-            changes=form.facts,
-            expected_revision=form.cleaned_data["revision"] or 0,
-            relations=form.relations,
-            actor=actor_of(request),
-            reason=form.cleaned_data["reason"],
-            now=timezone.now(),
-        )
+    def act() -> Key | HeldChange:
+        asked: dict[str, Any] = {
+            "pk": pk,
+            "changes": form.facts,
+            "expected_revision": form.cleaned_data["revision"] or 0,
+            "relations": form.relations,
+            "actor": actor_of(request),
+            "reason": form.cleaned_data["reason"],
+            "now": timezone.now(),
+        }
+        try:
+            return services.edit_key(**asked)
+        except LessLateError:
+            return services.hold_edit(**asked)
 
     return form_page(admin, request, form, page, act, "is changed", key)
+
+
+def _edit_consequence(key: Key) -> str:
+    said = "An edit that would give the key more time waits until somebody of DevOps has confirmed it."
+    if waiting_change(key):
+        said += " One waits already: any other change that you save here closes it."
+    return said
 
 
 def suspend(admin: ModelAdmin, request: HttpRequest, pk: int) -> HttpResponse:
@@ -194,20 +217,24 @@ def form_page(
     request: HttpRequest,
     form: Any,  # noqa: ANN401 - a Form or a ModelForm
     page: Page,
-    act: Callable[[], Key],
+    act: Callable[[], Key | HeldChange],
     done: str,
     key: Key | None = None,
 ) -> HttpResponse:
-    """Show a form; when it is sent and the service agrees, lead to the key, else say why not."""
+    """Show a form; when it is sent and the service agrees, lead to the key, else say why not.
+
+    `act` returns the key, or the change of it that waits for a second person.
+    """
     if request.method == "POST" and form.is_valid():
         try:
-            key = act()
+            made = act()
         except InventoryError as error:
             form.add_error(None, str(error))
         except ValidationError as error:
             _show(form, error)
         else:
-            messages.success(request, f"{key.name} {done}.")
+            key, words = (made.key, WAITS) if isinstance(made, HeldChange) else (made, done)
+            messages.success(request, f"{key.name} {words}.")
             return redirect("admin:inventory_key_change", key.pk)
     context = {**admin.admin_site.each_context(request), "title": page.title, "opts": admin.opts}
     context |= {"form": form, "page": page, "key": key}

@@ -4,17 +4,21 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
+from django.contrib.auth import get_user_model
 from django.core.exceptions import FieldDoesNotExist
 from django.db.models import DateField, Field, Model
 
 from audit import sentences
+from audit.actions import Action
 from audit.body import Body, Subject
 from audit.canonical import JSON
 from audit.selectors import ReadEvent
-from inventory.models import Integration, Key, Owner, PolicyClause, Service, Tenant, Vendor
-from inventory.services.imports import Change
+from inventory.chips import Chip
+from inventory.models import HeldChange, Integration, Key, Owner, PolicyClause, Service, Tenant, Vendor
+from inventory.models.held import HeldKind, HeldState
+from inventory.services.imports import Change, Held
 from inventory.services.keys import FACTS, PERIOD, REFERENCES
 from inventory.services.relations import RELATIONS
 from inventory.states import Act, Permit, State, allows
@@ -27,6 +31,7 @@ _RECORDS: Mapping[str, type[Model]] = {
     "integration": Integration,
     "key": Key,
     "clause": PolicyClause,
+    "user": get_user_model(),
 }
 _LABELS = {
     "rotate_by": "To be rotated by",
@@ -34,6 +39,7 @@ _LABELS = {
     "last_rotated_on": "Last rotated",
     "consumers": "Used by",
     "approved_consumers": "Approved to use it",
+    "version": "Version",
     # what a column of a file is read as, where that is more or less than one fact
     "storage": "Kept in, location",
     "service_description": "Service and purpose",
@@ -59,6 +65,7 @@ class Entry:
     did: str  # what was done, to be read after the name of who did it
     lines: Sequence[Line]
     is_first: bool  # everything that is said of the key is new: nothing was there before
+    is_asked: bool = False  # the lines are what was asked for, not what was done
 
 
 def label_of(name: str) -> str:
@@ -106,12 +113,19 @@ def names_of(references: Iterable[str]) -> dict[str, str]:
 def entries(events: Sequence[ReadEvent], key: Key) -> list[Entry]:
     """Return events of a key as its timeline tells them. Queries: those of names_of()."""
     own = [_own(event.said, key) for event in events]
-    names = names_of(reference for subject in own if subject for reference in _references(subject))
+    wishes = [event.said.on_behalf_of for event in events if event.said]
+    names = names_of([*wishes, *(reference for subject in own if subject for reference in _references(subject))])
     return [_entry(event, subject, names) for event, subject in zip(events, own, strict=True)]
 
 
 def _own(said: Body | None, key: Key) -> Subject | None:
-    return next((subject for subject in said.subjects if subject.ref == key.ref), None) if said else None
+    found = next((subject for subject in said.subjects if subject.ref == key.ref), None) if said else None
+    asked = found.after.get("held_change") if found else None
+    if found is None or not isinstance(asked, dict):
+        return found
+    return replace(
+        found, before=cast("dict[str, JSON]", asked["before"]), after=cast("dict[str, JSON]", asked["after"])
+    )
 
 
 def _references(subject: Subject) -> Iterator[str]:
@@ -126,16 +140,18 @@ def _entry(event: ReadEvent, subject: Subject | None, names: Mapping[str, str]) 
     if event.said is None or subject is None:
         return Entry(event=event, did=event.sentence.removeprefix(event.who).strip(), lines=(), is_first=False)
     others = len(event.said.subjects) - 1
-    alone = replace(event.said, subjects=(replace(subject, label="it"),))
+    wish = event.said.on_behalf_of
+    alone = replace(event.said, subjects=(replace(subject, label="it"),), on_behalf_of=names.get(wish, wish))
     did = sentences.sentence(alone, event.who).removeprefix(event.who).strip()
     if others:
         did += f", with {others:,} other{'s' if others > 1 else ''}"
-    return Entry(event=event, did=did, lines=_lines(subject, names), is_first=not subject.before)
+    is_asked = event.said.action == Action.KEY_CHANGE_HELD
+    return Entry(event=event, did=did, lines=_lines(subject, names), is_first=not subject.before, is_asked=is_asked)
 
 
 def _lines(subject: Subject, names: Mapping[str, str]) -> list[Line]:
-    """Return what changed, but for the state, which the sentence tells."""
-    changed = {*subject.before, *subject.after} - {"state"}
+    """Return what changed, but for what the sentence tells."""
+    changed = {*subject.before, *subject.after} - {"state", "held_change"}
     lines = [
         Line(
             label_of(name),
@@ -148,9 +164,13 @@ def _lines(subject: Subject, names: Mapping[str, str]) -> list[Line]:
 
 
 def planned(changes: Sequence[Change]) -> list[tuple[Change, list[Line]]]:
-    """Return what an import would change, in words. Queries: those of names_of()."""
+    """Return what an import would change or ask for, in words. Queries: those of names_of()."""
     names = names_of(str(change.before[name]) for change in changes for name in change.fields if name in REFERENCES)
-    return [(change, [_planned(change, name, names) for name in change.fields]) for change in changes]
+    return [(change, [_planned(change, name, names) for name in _shown(change)]) for change in changes]
+
+
+def _shown(change: Change) -> Sequence[str]:
+    return (*change.fields, "rotate_by") if isinstance(change, Held) else change.fields
 
 
 def _planned(change: Change, name: str, names: Mapping[str, str]) -> Line:
@@ -171,6 +191,69 @@ def permitted(key: Key, now: datetime) -> list[tuple[str, Permit]]:
         "past_processing": key.process_until is not None and key.process_until <= now,
     }
     return [(str(act.label), allows(State(key.state), act, **gone)) for act in Act if act != Act.BE_OVERDUE]
+
+
+# Changes that wait
+
+_HELD_LOOKS: dict[str, str] = {
+    HeldState.PENDING: "soon",
+    HeldState.CONFIRMED: "ok",
+    HeldState.REJECTED: "late",
+    HeldState.WITHDRAWN: "rest",
+    HeldState.VOID: "rest",
+}
+
+
+def held_chip(state: str) -> Chip:
+    return Chip(_HELD_LOOKS[state], HeldState(state).label)
+
+
+def held_lines(held: HeldChange) -> list[Line]:
+    """Return what was asked for, in words, the date of rotation last. Queries: those of names_of()."""
+    said = [side[name] for side in (held.before, held.changes) for name in held.changes if name in REFERENCES]
+    names = names_of(str(reference) for reference in said if reference)
+    lines = [
+        Line(label_of(name), words_of(name, held.before.get(name), names), words_of(name, asked, names))
+        for name, asked in sorted(held.changes.items(), key=lambda item: _ORDER.get(item[0], len(_ORDER)))
+    ]
+    return [*lines, Line(label_of("rotate_by"), _date(held.rotate_by_before), _date(held.rotate_by_after))]
+
+
+def held_sentence(held: HeldChange) -> str:
+    """Return in one sentence what happens to the date of rotation, and because of what."""
+    before, after = _date(held.rotate_by_before), _date(held.rotate_by_after)
+    which = f"The date by which {held.key} must be rotated"
+    if before == after:
+        moves = f"{which} stays {after}" if after else f"{held.key} has no date of rotation and gets none"
+    elif not after:
+        moves = f"{which}, {before}, falls away"
+    elif not before:
+        moves = f"{held.key} must be rotated by {after}, where it had no date"
+    else:
+        moves = f"{which} moves from {before} to {after}"
+    return f"{moves}, because {_because(held)}."
+
+
+def requester(held: HeldChange) -> str:
+    """Return who asked: a person's name, or the command that somebody ran."""
+    return str(held.requested_by or held.requested_by_ref.removeprefix("command:"))
+
+
+def _because(held: HeldChange) -> str:
+    if held.evidence:
+        return f"{requester(held)} says it was rotated on {held.evidence.rotated_on:%-d %B %Y}"
+    facts = _listed([label_of(name) for name in held.changes])
+    if held.kind == HeldKind.IMPORT:
+        return f"a file that {requester(held)} imported says something else of: {facts}"
+    return f"{requester(held)} wants to change: {facts}"
+
+
+def _listed(words: Sequence[str]) -> str:
+    return " and ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else "".join(words)
+
+
+def _date(instant: datetime | None) -> str:
+    return f"{instant:%-d %B %Y}" if instant else ""
 
 
 def _field(name: str) -> Field | None:

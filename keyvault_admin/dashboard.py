@@ -55,7 +55,7 @@ class Step:
 
 
 def posture_context(request: HttpRequest) -> dict[str, Any]:
-    """Return what the first page shows this person, by what they may see. Queries: 8 at most."""
+    """Return what the first page shows this person, by what they may see. Queries: 9 at most."""
     if not request.user.has_perm("inventory.view_key"):
         return {}
     now = timezone.now()
@@ -79,8 +79,10 @@ def posture_context(request: HttpRequest) -> dict[str, Any]:
 
 
 def nav_counts(request: HttpRequest) -> dict[str, str | int]:
-    """Return what waits behind an entry of the navigation, by what this person may see. Queries: 2 at most."""
+    """Return what waits behind an entry of the navigation, by what this person may see. Queries: 3 at most."""
     counts: dict[str, str | int] = {}
+    if request.user.has_perm("inventory.confirm_heldchange"):
+        counts["held"] = inventory.count_to_confirm(request.user.pk)
     if request.user.has_perm("inventory.view_key"):
         late = inventory.count_overdue(timezone.now())
         counts["late"] = shown(late) if late > COUNTED else late
@@ -162,10 +164,10 @@ def _bars(weeks: list[inventory.Week]) -> list[Bar]:
 
 
 def _steps(request: HttpRequest, counted: inventory.Posture, now: datetime) -> list[Step]:
-    """Say what this person could do next with keys, the most pressing first. Queries: 2 at most."""
+    """Say what this person could do next, the most pressing first. Queries: 3 at most."""
     keys = reverse("admin:inventory_key_changelist")
     may = request.user.has_perm
-    steps = _own_steps(request, now, keys)
+    steps = [*_confirm_steps(request), *_own_steps(request, now, keys)]
     if counted.compromised and may("inventory.change_key"):
         few = f"{shown(counted.compromised)} key{pluralize(counted.compromised)}"
         steps.append(
@@ -194,6 +196,19 @@ def _log_steps(log: list[Tile]) -> list[Step]:
     if log[0].look == "late":
         return [Step("Find out who altered the audit log", "verify_audit names the first bad event", log[0].url)]
     return [Step("Verify the audit log", "on the server: manage.py verify_audit", log[0].url)]
+
+
+def _confirm_steps(request: HttpRequest) -> list[Step]:
+    """Lead somebody of DevOps to what waits for them: others cannot go on before they have decided."""
+    if not request.user.has_perm("inventory.confirm_heldchange"):
+        return []
+    waiting = inventory.count_to_confirm(request.user.pk)
+    if not waiting:
+        return []
+    title = f"Confirm or reject {waiting:,} change{pluralize(waiting)}"
+    return [
+        Step(title, "rotations and edits that give a key more time", reverse("admin:inventory_heldchange_changelist"))
+    ]
 
 
 def _own_steps(request: HttpRequest, now: datetime, keys: str) -> list[Step]:

@@ -3,6 +3,7 @@ from inventory.models.clause import PolicyClause
 from inventory.models.consumer import KeyConsumer
 from inventory.models.draft import ImportDraft
 from inventory.models.header import HeaderMapping
+from inventory.models.held import HeldChange, RotationEvidence
 from inventory.models.key import Key, KeyVersion
 from inventory.models.owner import Owner
 from inventory.models.parent import KeyParent
@@ -13,6 +14,7 @@ from inventory.models.vendor import Vendor
 __all__ = [
     "Algorithm",
     "HeaderMapping",
+    "HeldChange",
     "ImportDraft",
     "Integration",
     "Key",
@@ -21,6 +23,7 @@ __all__ = [
     "KeyVersion",
     "Owner",
     "PolicyClause",
+    "RotationEvidence",
     "Service",
     "Tenant",
     "Threat",

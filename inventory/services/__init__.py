@@ -3,6 +3,7 @@ from inventory.services.clauses import edit_clause, register_clause, retire_clau
 from inventory.services.digests import find_token, register_material_digest
 from inventory.services.exports import export_keys
 from inventory.services.headers import begin_import
+from inventory.services.held import confirm_held, hold_edit, reject_held, report_rotation, withdraw_held
 from inventory.services.imports import Plan, apply_import, plan_import
 from inventory.services.keys import activate_key, edit_key, register_key, suspend_key
 from inventory.services.owners import edit_owner, edit_service, register_owner, register_service
@@ -19,6 +20,7 @@ __all__ = [
     "apply_import",
     "begin_import",
     "checked",
+    "confirm_held",
     "edit_clause",
     "edit_key",
     "edit_owner",
@@ -26,6 +28,7 @@ __all__ = [
     "edit_vendor",
     "export_keys",
     "find_token",
+    "hold_edit",
     "plan_import",
     "register_clause",
     "register_key",
@@ -33,7 +36,10 @@ __all__ = [
     "register_owner",
     "register_service",
     "register_vendor",
+    "reject_held",
+    "report_rotation",
     "retire_clause",
     "set_threat_level",
     "suspend_key",
+    "withdraw_held",
 ]

@@ -1,7 +1,7 @@
 """Bringing a file's rows into the inventory: first a plan to look at, then the same plan in one transaction."""
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -14,17 +14,20 @@ from audit.batches import batches
 from audit.canonical import JSON
 from audit.services import Subject, record
 from inventory import lifecycle
-from inventory.errors import ImportRunningError, LessLateError, PlanChangedError, StaleError
+from inventory.errors import ChangeWaitsError, ImportRunningError, LessLateError, PlanChangedError, StaleError
 from inventory.findings import findings
-from inventory.models import Key, KeyVersion, Owner, Service
+from inventory.models import HeldChange, Key, KeyVersion, Owner, Service
+from inventory.models.held import HeldState
 from inventory.policy import Rule
 from inventory.reading import KeyFacts, PersonRef, ReadRow, Refusal
 from inventory.selectors import rules
 from inventory.services.brought import AS_IT_IS, Brought, ImportOptions, read_brought
 from inventory.services.headers import remember
+from inventory.services.held import Proposal, hold_rows
 from inventory.services.identity import REUSE, identity_of, known_keys
 from inventory.services.keys import (
     DERIVED,
+    REFERENCES,
     change_facts,
     derive,
     differing,
@@ -45,7 +48,7 @@ _PLAIN_FACTS = (
 )  # fmt: skip
 _ROWS_AT_ONCE = 1_000
 Tell = Callable[[str, int, int], None]  # what is being done, how many rows of it, of how many
-_LESS_LATE_MEND = "Leave the record as it is until a second person can confirm it."
+_WAITS_MEND = "Import the file again when that one is decided."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +60,18 @@ class Change:
     before: Mapping[str, JSON]  # a snapshot
     fields: tuple[str, ...]
 
+    @property
+    def proposal(self) -> Proposal:
+        """Return the row as a question to DevOps."""
+        return Proposal(key=self.key, before=self.before, revision=self.key.revision, fields=self.fields)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Held(Change):
+    """A row that would give its key more time: it is asked of DevOps, unless it waits for them already."""
+
+    is_waiting: bool
+
 
 @dataclass(kw_only=True)
 class Plan:
@@ -64,6 +79,7 @@ class Plan:
 
     new: list[tuple[int, Key]] = field(default_factory=list)
     changed: list[Change] = field(default_factory=list)
+    held: list[Held] = field(default_factory=list)
     unchanged: int = 0
     refused: list[Refusal] = field(default_factory=list)
     owners: list[Owner] = field(default_factory=list)  # to be registered with it
@@ -108,16 +124,24 @@ class Plan:
         return sum(len(findings(key)) for key in keys)
 
     @property
+    def to_be_held(self) -> list[Held]:
+        """Return the rows that become questions to DevOps by this import."""
+        return [held for held in self.held if not held.is_waiting]
+
+    @property
     def summary(self) -> str:
-        return (
-            f"{len(self.new)} new, {len(self.changed)} changed, {self.unchanged} unchanged, {self.refused_rows} refused"
-        )
+        counted = f"{len(self.new)} new, {len(self.changed)} changed, {self.unchanged} unchanged"
+        held = f", {len(self.held)} held" if self.held else ""
+        return f"{counted}, {self.refused_rows} refused{held}"
 
     @property
     def digest(self) -> str:
         """Return a SHA-256 over what would be written, by which a confirmation tells that the plan is the one shown."""
         written: list[object] = [(row, key.name, key.rotate_by) for row, key in self.new]
         written += [(change.row, change.key.revision, change.key.rotate_by, _values(change)) for change in self.changed]
+        written += [
+            (held.row, held.key.revision, held.key.rotate_by, held.is_waiting, _values(held)) for held in self.held
+        ]
         written += self.refused
         written += [(owner.handle, owner.mail) for owner in self.owners + self.owners_with_mail]
         written += [service.name for service in self.services]
@@ -132,10 +156,11 @@ def quietly(_doing: str, _rows: int, _of: int) -> None:
 def plan_import(
     *, content: bytes, now: datetime, options: ImportOptions = AS_IT_IS, lock: bool = False, tell: Tell = quietly
 ) -> Plan:
-    """Compare a file with the inventory. Nothing is written. Queries: 6, or 7.
+    """Compare a file with the inventory. Nothing is written. Queries: 7, or 8.
 
     With `lock` the keys that it speaks of are locked until the end of the transaction, the clauses held still, and weak
-    material is not looked for. Raises: TableError when the file is no table, ColumnsError when its columns are not clear, MaterialError,
+    material is not looked for.
+    Raises: TableError when the file is no table, ColumnsError when its columns are not clear, MaterialError,
     PrivateKeyError.
     """
     brought = read_brought(content, today=now.date(), options=options, judging=not lock)
@@ -148,6 +173,7 @@ def plan_import(
     plan.digests = {name: found for name, one in brought.digests.items() if (found := identity_of(one))}
     clauses = rules(hold=lock)
     known = known_keys(brought, lock=lock)
+    waiting = _waiting(known.values())
     for done, read in enumerate(brought.rows):
         if done % _ROWS_AT_ONCE == 0:
             tell("compared", done, len(brought.rows))
@@ -160,16 +186,30 @@ def plan_import(
         else:
             if read.facts.name in brought.digests and key.notes:
                 said.pop("notes", None)  # what a person wrote of a certificate is worth more than what stands in it
-            _plan_change(plan, read.row, key, said, clauses)
+            _plan_change(plan, read.row, key, said, clauses, waiting.get(key.pk))
     plan.refused.sort(key=lambda refusal: (refusal.row, refusal.field))
     return plan
+
+
+def _waiting(keys: Iterable[Key]) -> dict[int, HeldChange]:
+    """Return the open question of each key that has one which still holds."""
+    revisions = {key.pk: key.revision for key in keys}
+    pending = HeldChange.objects.filter(key__in=revisions, state=HeldState.PENDING)
+    return {held.key_id: held for held in pending if held.expected_revision == revisions[held.key_id]}
 
 
 def _people_of(rows: Sequence[ReadRow]) -> set[PersonRef]:
     return {ref for read in rows for ref in (read.facts.creator, read.facts.owner) if ref}
 
 
-def _plan_change(plan: Plan, row: int, key: Key, said: Mapping[str, Any], clauses: Sequence[Rule]) -> None:
+def _plan_change(
+    plan: Plan,
+    row: int,
+    key: Key,
+    said: Mapping[str, Any],
+    clauses: Sequence[Rule],
+    waiting: HeldChange | None,
+) -> None:
     changes = differing(key, said)
     if not changes:
         plan.unchanged += 1
@@ -182,8 +222,13 @@ def _plan_change(plan: Plan, row: int, key: Key, said: Mapping[str, Any], clause
     before = snapshot(key)
     try:
         change_facts(key, changes, clauses)
-    except LessLateError as error:
-        plan.refused.append(Refusal(row=row, field=", ".join(changes), problem=str(error), mend=_LESS_LATE_MEND))
+    except LessLateError:
+        held = Held(row=row, key=key, before=before, fields=tuple(changes), is_waiting=waiting is not None)
+        if waiting is None or waiting.changes == held.proposal.changes:
+            plan.held.append(held)
+        else:
+            waits = str(ChangeWaitsError(key.name))
+            plan.refused.append(Refusal(row=row, field=", ".join(changes), problem=waits, mend=_WAITS_MEND))
     else:
         plan.changed.append(Change(row=row, key=key, before=before, fields=tuple(changes)))
 
@@ -234,8 +279,8 @@ def apply_import(
 
     One import at a time; the keys that change are locked. `expected_digest` is that of the plan which somebody saw and
     confirmed. What a person said of headers is remembered. Events: owner.registered, owner.edited, service.registered,
-    key.imported, key.edited, each for up to 1,000 records, and one inventory.imported. A file that brings nothing
-    leaves only the last.
+    key.imported, key.edited, key.change_held, each for up to 1,000 records, and one inventory.imported. A file that
+    brings nothing leaves only the last.
     Raises: TableError, ColumnsError, MaterialError, PrivateKeyError, ImportRunningError, PlanChangedError; StaleError
     when somebody registers the same meanwhile.
     """
@@ -257,6 +302,8 @@ def apply_import(
         "unchanged": plan.unchanged,
         "refused": plan.refused_rows,
     }
+    if plan.held:
+        facts["held"] = len(plan.held)
     record(Action.INVENTORY_IMPORTED, actor=actor, now=now, reason=reason, facts=facts | options.said)
     return plan
 
@@ -274,6 +321,7 @@ def _write(plan: Plan, actor: Actor, reason: str, now: datetime, tell: Tell) -> 
     _write_services(plan, actor, now)
     _write_new(plan, actor, reason, now, tell)
     _write_changed(plan, actor, reason, now, tell)
+    _write_held(plan, actor, reason, now)
 
 
 def _write_owners(plan: Plan, actor: Actor, now: datetime) -> None:
@@ -328,3 +376,10 @@ def _write_changed(plan: Plan, actor: Actor, reason: str, now: datetime, tell: T
         change.key.save(update_fields=[*change.fields, *DERIVED])
     for subjects in batches(edited(change.key, change.before) for change in plan.changed):
         record(Action.KEY_EDITED, actor=actor, now=now, reason=reason, subjects=subjects)
+
+
+def _write_held(plan: Plan, actor: Actor, reason: str, now: datetime) -> None:
+    for held in plan.to_be_held:
+        for name in REFERENCES.keys() & set(held.fields):
+            setattr(held.key, name, getattr(held.key, name))  # a record of this file has a number only now
+    hold_rows([held.proposal for held in plan.to_be_held], actor=actor, reason=reason, now=now)

@@ -7,7 +7,7 @@ from typing import Any, cast
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
-from django.db.models import F, Q
+from django.db.models import F, Model, Q
 
 from audit.actions import Action
 from audit.actor import Actor
@@ -62,12 +62,12 @@ def register_key(
     Raises: KeyMaterialError, IllegalTransitionError, ValidationError.
     """
     require(reason)
-    _check_entered({name: fact for name, fact in facts.items() if name not in PERIOD}, now)
+    check_entered({name: fact for name, fact in facts.items() if name not in PERIOD}, now)
     if facts.get("activates_at") and state != State.PRE_ACTIVATION:
         raise ValidationError({"activates_at": "It is in use already, so there is nothing to wait for."})
     key = Key(**facts)
     derive(key, rules(hold=True))
-    _store(key)
+    store(key)
     relations = relations or Relations()
     write_relations(key, before=Relations(), after=relations)
     version = first_version(key, state=state, now=now)
@@ -102,7 +102,7 @@ def edit_key(
     Raises: StaleError, LessLateError, KeyMaterialError, CycleError, ValidationError.
     """
     require(reason)
-    _check_entered(changes, now)
+    check_entered(changes, now)
     clauses = rules(hold=True)
     # No key update: whoever makes this key a parent of theirs meanwhile only needs it to exist, and would dead-lock.
     key = Key.objects.select_for_update(of=("self",), no_key=True).get(pk=pk)
@@ -115,7 +115,7 @@ def edit_key(
         return key
     before = snapshot(key)
     change_facts(key, different, clauses)
-    _store(key, update_fields=[*different, *DERIVED])
+    store(key, update_fields=[*different, *DERIVED])
     write_relations(key, before=related, after=relating)
     subject = with_relations(edited(key, before), related, relating)
     record(Action.KEY_EDITED, actor=actor, now=now, reason=reason, subjects=[subject])
@@ -127,10 +127,13 @@ def differing(key: Key, said: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in said.items() if getattr(key, name) != value}
 
 
-def change_facts(key: Key, changes: Mapping[str, Any], clauses: Sequence[Rule]) -> None:
+def change_facts(
+    key: Key, changes: Mapping[str, Any], clauses: Sequence[Rule], *, may_be_less_late: bool = False
+) -> None:
     """Set facts on a key and derive the rest; nothing is saved. Raises: LessLateError when it would get more time.
 
-    A new owner is told what the one before was told.
+    Only what a second person has confirmed, or is to confirm, may do that. A new owner is told what the one before was
+    told.
     """
     due_before = key.rotate_by
     for name, value in changes.items():
@@ -138,7 +141,7 @@ def change_facts(key: Key, changes: Mapping[str, Any], clauses: Sequence[Rule]) 
     derive(key, clauses)
     if "owner" in changes:
         key.next_notice_at = _first_notice_at(key.rotate_by)
-    if makes_less_late(due_before, key.rotate_by):
+    if makes_less_late(due_before, key.rotate_by) and not may_be_less_late:
         raise LessLateError(key.name, _day(due_before), _day(key.rotate_by))
     key.revision += 1
 
@@ -186,7 +189,7 @@ def _transition(pk: int, to: State, action: Action, *, actor: Actor, reason: str
     return key
 
 
-def _check_entered(facts: Mapping[str, Any], now: datetime) -> None:
+def check_entered(facts: Mapping[str, Any], now: datetime) -> None:
     """Raise for what nobody may enter, before anything is worked out from it."""
     if unknown := facts.keys() - set(FACTS):
         raise ValueError(f"no facts of a key: {', '.join(sorted(unknown))}")
@@ -198,9 +201,14 @@ def _check_entered(facts: Mapping[str, Any], now: datetime) -> None:
         raise ValidationError(dict.fromkeys(ahead, f"This lies after today, {today} (UTC)."))
 
 
-def _store(key: Key, *, update_fields: Sequence[str] | None = None) -> None:
-    """Validate and save. Raises: ValidationError; StaleError when somebody else was faster."""
+def check_record(key: Key) -> None:
+    """Raise ValidationError for a record that cannot be stored so, such as one of a name that is taken."""
     key.full_clean(exclude=["state"])
+
+
+def store(key: Key, *, update_fields: Sequence[str] | None = None) -> None:
+    """Validate and save. Raises: ValidationError; StaleError when somebody else was faster."""
+    check_record(key)
     try:
         key.save(update_fields=update_fields)
     except IntegrityError as error:
@@ -268,15 +276,24 @@ def registered(key: Key) -> Subject:
 
 def snapshot(key: Key) -> dict[str, JSON]:
     """Return a saved key's facts and date of rotation as the log writes them, records by reference. No queries."""
-    return {name: _plain(key, name) for name in (*FACTS, *PERIOD, "rotate_by", "winning_clause")}
+    return {name: plain(key, name) for name in (*FACTS, *PERIOD, "rotate_by", "winning_clause")}
 
 
-def _plain(key: Key, name: str) -> JSON:
+def plain(key: Key, name: str) -> JSON:
+    """Return one fact as the log writes it: a record by reference, a date as text."""
     if name in REFERENCES:
         pk = getattr(key, f"{name}_id")
         return f"{REFERENCES[name]}:{pk}" if pk else None
     value = getattr(key, name)
     return value.isoformat() if isinstance(value, date) else cast("JSON", value)
+
+
+def revived(name: str, said: JSON) -> Any:  # noqa: ANN401 - whatever the fact is
+    """Return a fact as Key has it, out of what plain() made of it. Queries: 1 for a record, none else."""
+    field = Key._meta.get_field(name)
+    if name not in REFERENCES or said is None:
+        return field.to_python(said)  # type: ignore[union-attr]
+    return cast("type[Model]", field.related_model)._default_manager.get(pk=int(str(said).partition(":")[2]))
 
 
 def require(reason: str) -> None:

@@ -25,6 +25,9 @@ PERMISSIONS = {
     "inventory.find_token": "Can look up the record of a token that was found",
     "inventory.export_keys": "Can export the inventory",
     "inventory.view_keyversion": "Can view key version",
+    "inventory.report_rotation": "Can report a rotation done elsewhere",
+    "inventory.view_heldchange": "Can view held change",
+    "inventory.confirm_heldchange": "Can confirm a change that makes a key less late",
     "inventory.view_owner": "Can view owner",
     "inventory.add_owner": "Can add owner",
     "inventory.change_owner": "Can change owner",
@@ -46,16 +49,19 @@ MODEL_OF_CUSTOM = {
     "inventory.import_keys": "key",
     "inventory.find_token": "key",
     "inventory.export_keys": "key",
+    "inventory.report_rotation": "rotationevidence",
 }
 
 _READ = frozenset(code for code in PERMISSIONS if ".view_" in code)
-_KEYS = frozenset({"inventory.view_key", "inventory.view_keyversion", "inventory.view_policyclause"})
+_KEYS = frozenset(f"inventory.view_{model}" for model in ("key", "keyversion", "heldchange", "policyclause"))
 _REFERENCE = frozenset({"inventory.view_owner", "inventory.view_service", "inventory.view_vendor"})
 
 MATRIX: dict[Role, frozenset[str]] = {
-    Role.SECURITY: frozenset(PERMISSIONS),
+    Role.SECURITY: frozenset(PERMISSIONS) - {"inventory.confirm_heldchange"},
     Role.DEVOPS: frozenset(PERMISSIONS) - {"access.view_user", "inventory.change_policyclause"},
-    Role.ENGINEERING: _KEYS | _REFERENCE | {"inventory.add_key", "inventory.change_own_key"},
+    Role.ENGINEERING: _KEYS
+    | _REFERENCE
+    | {"inventory.add_key", "inventory.change_own_key", "inventory.report_rotation"},
     Role.MANAGEMENT: _KEYS | _REFERENCE | {"rotation.view_digest"},
     Role.AUDITOR: _READ | {"inventory.export_keys"},
 }

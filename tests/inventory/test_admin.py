@@ -175,7 +175,8 @@ def test_a_form_sent_back_as_it_came_changes_nothing(client, alice):
     key = make_key(notes="two\nlines", purpose="a\n\nb")
     sign_in(client, alice)
     form = client.get(f"{LIST}{key.pk}/edit/").context["form"]
-    sent = {name: str(form[name].value() if form[name].value() is not None else "") for name in form.fields}
+    shown = {name: form[name].value() for name in form.fields}
+    sent = {name: said if isinstance(said, list) else str(said) for name, said in shown.items() if said is not None}
     sent |= {"notes": "two\r\nlines", "purpose": "a\r\n\r\nb", "never_rotated": "", "reason": "x"}
     assert client.post(f"{LIST}{key.pk}/edit/", {name: text for name, text in sent.items() if text}).status_code == 302
     seal()
@@ -186,7 +187,6 @@ def test_a_form_sent_back_as_it_came_changes_nothing(client, alice):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"environment": "test"}, "would move the date by which billing/stripe must be rotated"),
         ({"name": "taken"}, "A key of this name is registered already."),
         ({"last_rotated_on": "2026-12-24"}, "This lies after today, 2026-11-21 (UTC)."),
         ({"created_on": "9999-12-31", "last_rotated_on": ""}, "This lies after today"),

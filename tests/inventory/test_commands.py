@@ -61,7 +61,7 @@ def test_a_dry_run_says_the_same_and_writes_nothing(command):
     assert not Event.objects.exists()
 
 
-def test_refused_rows_are_named_with_field_and_mend(tmp_path):
+def test_refused_and_held_rows_are_named_with_their_fields(tmp_path):
     make_key(name="late")
     content = (
         file_of(
@@ -74,18 +74,21 @@ def test_refused_rows_are_named_with_field_and_mend(tmp_path):
     )
     code, lines = run(write(tmp_path, content))
     assert code == 2
-    assert lines[-1] == "1 new, 0 changed, 0 unchanged, 4 refused"
+    assert lines[-1] == "1 new, 0 changed, 0 unchanged, 3 refused, 1 held"
     refusals = [line for line in lines if line.startswith("row ")]
     assert [line.partition(":")[0] for line in refusals] == [
-        "row 2, last_rotated_on",
         "row 3, created_on",
         "row 5, kind",
         "row 6",
+        "row 2, last_rotated_on",
     ]
+    assert "would give late more time; it waits from now on for somebody of DevOps" in refusals[-1]
     for line in refusals:
         assert line.endswith(".")
         assert ".." not in line
-    assert run(write(tmp_path, content), "--dry-run")[0] == 2
+    code, lines = run(write(tmp_path, content), "--dry-run")
+    assert (code, lines[-1]) == (2, "0 new, 0 changed, 1 unchanged, 3 refused, 1 held")
+    assert run(write(tmp_path, file_of(row("late", Last_rotated="2026-11-01"))))[0] == 0
 
 
 def test_the_reason_is_kept(command, tmp_path):

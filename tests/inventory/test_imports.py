@@ -255,26 +255,6 @@ def test_a_changed_row_changes_what_it_says_and_erases_nothing():
 
 
 @db
-def test_a_row_that_gives_its_key_more_time_is_refused_and_the_rest_goes_in():
-    bring(file_of(row("a", Created="2026-01-01", Environment="production"), row("b", Created="2026-01-01")))
-    content = file_of(
-        row("a", Created="2026-01-01", Last_rotated="2026-11-01", Environment="production", Notes="rotated"),
-        row("b", Created="2026-01-01", Environment="production"),
-        row("c"),
-    )
-    done = bring(content)
-    assert done.summary == "1 new, 1 changed, 0 unchanged, 1 refused"
-    (refusal,) = done.refused
-    assert (refusal.row, refusal.field) == (2, "last_rotated_on, notes")
-    assert "from 1 April 2026 to 30 January 2027" in refusal.problem
-    assert "needs a second person" in refusal.problem
-    key = Key.objects.get(name="a")
-    assert (key.last_rotated_on, key.notes, key.revision) == (None, "", 1)
-    assert Key.objects.get(name="b").rotate_by == datetime(2026, 4, 1, tzinfo=UTC)
-    assert bring(content).summary == "0 new, 0 changed, 2 unchanged, 1 refused"
-
-
-@db
 def test_never_and_a_date_contradict_the_record():
     bring(file_of(row("a", Created="2026-01-01", Last_rotated="2026-02-01"), row("b", Created="2026-03-01")))
     done = bring(file_of(row("a", Last_rotated="never"), row("b", Last_rotated="2026-02-01")))

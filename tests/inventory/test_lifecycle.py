@@ -55,6 +55,16 @@ def test_a_transition_leaves_its_dates(source, target, reason, left):
 
 
 @pytest.mark.django_db
+@pytest.mark.parametrize("state", [state for state in State if (state, State.DEACTIVATED) not in BY_PAIR])
+def test_supersede_passes_only_where_the_version_before_can_be_deactivated(state):
+    key = key_in(state)
+    event = event_for(key, Action.KEY_ROTATED)
+    with pytest.raises(IllegalTransitionError):
+        lifecycle.supersede(key, rotated_on=NOW.date(), event=event)
+    assert key.versions.count() == 1
+
+
+@pytest.mark.django_db
 def test_enter_takes_only_states_that_a_key_can_have_elsewhere():
     key = make_key(state=State.PRE_ACTIVATION)
     event = event_for(key, Action.KEY_REGISTERED)

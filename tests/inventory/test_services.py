@@ -272,7 +272,7 @@ def test_an_edit_that_gives_the_key_more_time_is_refused(before, changes, after)
     said = unchanged_by(lambda: edit(key, **changes), LessLateError)
     assert said == (
         f"This would move the date by which billing/stripe must be rotated from 11 October 2026 to {after}. "
-        "A change that makes a key less late needs a second person, and confirming it is not possible yet."
+        "A change that makes a key less late waits until somebody of DevOps confirms it."
     )
 
 

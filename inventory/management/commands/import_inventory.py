@@ -27,8 +27,9 @@ class Command(BaseCommand):
         "Import an inventory from a CSV file, an Excel workbook or JSON, or certificates and public keys from PEM, "
         "DER, PKCS#7, SSH lines or a set of JSON web keys; what a file is, is told by its content. Keys are recognised "
         "by their exact name; the same file twice changes nothing. Rows that cannot be understood are refused one by "
-        "one, with what to mend, and the rest goes in. A file with a private key in it is refused as a whole. "
-        "Exit code: 0 when every row went in, 2 when some were refused or wait for --dates, 1 when nothing was read."
+        "one, with what to mend; rows that would give a key more time wait until somebody of DevOps confirms them; the "
+        "rest goes in. A file with a private key in it is refused as a whole. "
+        "Exit code: 0 when no row was refused, 2 when some were refused or wait for --dates, 1 when nothing was read."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -99,6 +100,14 @@ class Command(BaseCommand):
             raise FileTooLargeError(_name(path), max(size, len(content)), most)
         return content
 
+    def _tell_of_held(self, plan: Plan) -> None:
+        for held in plan.held:
+            since = "waits already" if held.is_waiting else "waits from now on"
+            self.stdout.write(
+                f"row {held.row}, {', '.join(held.fields)}: would give {held.key.name} more time; it {since} "
+                "for somebody of DevOps to confirm, under Changes to confirm."
+            )
+
     def _report(self, plan: Plan, *, dry_run: bool) -> None:
         place = plan.brought.place
         for refusal in plan.to_mend:
@@ -108,6 +117,7 @@ class Command(BaseCommand):
             self._ask(question, plan)
         for warning in plan.brought.warnings:
             self.stdout.write(f"warning, {place} {warning.row}, {warning.name}: {warning.sentence}")
+        self._tell_of_held(plan)
         if plan.ignored:
             self.stdout.write(f"columns not understood and left out: {', '.join(plan.ignored)}")
         if plan.owners or plan.services:
