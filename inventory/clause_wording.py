@@ -7,7 +7,6 @@ from typing import Any
 from django.db.models import TextChoices
 
 from audit import sentences
-from audit.body import Subject
 from audit.selectors import ReadEvent
 from inventory.effects import Effect
 from inventory.models import PolicyClause
@@ -112,15 +111,10 @@ def _entry(event: ReadEvent, ref: str) -> Entry:
     own = next((subject for subject in said.subjects if subject.ref == ref), None) if said else None
     if said is None or own is None:
         return Entry(event=event, did=event.sentence.removeprefix(event.who).strip(), lines=(), is_first=False)
-    alone = replace(said, subjects=(_unnamed(own),))
-    did = sentences.sentence(alone, event.who).removeprefix(event.who).strip()
+    did = sentences.sentence(replace(said, subjects=(own,)), event.who).removeprefix(event.who).strip()
     told = consequence_of(said.facts)
     lines = [line for line in changed_lines(own.before, own.after) if line.before or line.after]
     return Entry(event=event, did=f"{did}; {told}" if told else did, lines=lines, is_first=not own.before)
-
-
-def _unnamed(subject: Subject) -> Subject:
-    return replace(subject, label="it") if subject.ref.startswith("clause:") else subject
 
 
 def consequence_of(facts: Mapping[str, Any]) -> str:

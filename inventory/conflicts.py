@@ -156,12 +156,16 @@ def _sayings(
         said.setdefault(source, []).append((text, requirement, False))
     return {
         source: Saying(
-            ". ".join(phrase[:1].upper() + phrase[1:] for phrase, _, _ in parts),
+            ". ".join(_sentence(phrase) for phrase, _, _ in parts),
             ", ".join(dict.fromkeys(number for _, number, _ in parts if number)),
             any(strictest for _, _, strictest in parts),
         )
         for source, parts in said.items()
     }
+
+
+def _sentence(phrase: str) -> str:
+    return phrase if phrase.startswith("bcrypt") else phrase[:1].upper() + phrase[1:]
 
 
 def _whom(clause: Clause) -> str:
@@ -248,6 +252,7 @@ _STATED: Mapping[str, tuple[Mapping[str, tuple[str, str]], str, frozenset[str]]]
 def _stated(name: str, sources: Iterable[str]) -> Topic:
     says, holds, strictest = _STATED[name]
     sayings = [
-        Saying(*says[source], is_strictest=source in strictest) if source in says else Saying() for source in sources
+        Saying(_sentence(says[source][0]), says[source][1], source in strictest) if source in says else Saying()
+        for source in sources
     ]
     return Topic(name, sayings, holds, is_computed=False)

@@ -172,3 +172,10 @@ class NotActiveError(InventoryError):
             f"{name} is {_word(state)}, and only the rotation of an active key can be reported. "
             "Register what replaces it as a key of its own."
         )
+
+
+class ClausesHeldError(InventoryError):
+    """Somebody changes the clauses, or derives dates from them, and takes longer than anybody else may wait."""
+
+    def __init__(self) -> None:
+        super().__init__("The clauses are being changed, or keys by them, at this moment. Try again in a minute.")

@@ -5,11 +5,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from django.db import connection
+from django.db import OperationalError, connection
 from django.db.models import Count, Exists, F, OuterRef, Q
+from psycopg.errors import LockNotAvailable
 
 from inventory.algorithms import AlgorithmRow, InUse
 from inventory.algorithms import Facts as AlgorithmFacts
+from inventory.errors import ClausesHeldError
 from inventory.models import (
     Algorithm,
     HeldChange,
@@ -40,7 +42,7 @@ def rules(*, hold: bool = False) -> list[Rule]:
     """Return the clauses in force that demand a longest age, by code, at today's threat level. Queries: 2.
 
     With `hold`, for whoever writes what follows from them (1 query more): until the end of the transaction nobody
-    changes a clause or the threat level. Call it before any key is locked.
+    changes a clause or the threat level. Call it before any key is locked. Raises: ClausesHeldError.
     """
     if hold:
         _lock(_HOLD)
@@ -62,13 +64,21 @@ def rules_if(*, clause: PolicyClause | None = None, threat: ThreatLevel | None =
 
 
 def hold_clauses() -> None:
-    """Wait until nobody derives dates from the clauses, and let nobody begin until the end of the transaction."""
+    """Wait until nobody derives dates from the clauses, and let nobody begin until the end of the transaction.
+
+    Raises: ClausesHeldError.
+    """
     _lock(_HOLD_ALONE)
 
 
 def _lock(statement: str) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute(statement)
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(statement)
+    except OperationalError as error:
+        if isinstance(error.__cause__, LockNotAvailable):
+            raise ClausesHeldError from error
+        raise
 
 
 def threat_level() -> ThreatLevel:

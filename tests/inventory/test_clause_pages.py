@@ -70,7 +70,10 @@ def test_the_effect_is_shown_before_anything_is_saved_and_the_button_names_it(db
     assert Key.objects.overdue(timezone.now()).count() == 3
     seal()
     said = text_of(client.get(answer.redirect_chain[-1][0]))
-    assert "edited it; 3 keys became overdue, 3 keys got another date or clause: “the board decided”" in said
+    assert (
+        "edited the clause S4 Key Management; 3 keys became overdue, 3 keys got another date or clause: “the board decided”"
+        in said
+    )
     (event,) = events_of("clause.edited")
     assert (event.said.actor_id, event.said.reason) == (alice.ref, "the board decided")
 
@@ -166,7 +169,9 @@ def test_the_threat_level_is_set_and_a_key_says_what_it_makes_of_its_days(db, cl
     assert "normal elevated" in text_of(answer)
     client.post(page, hidden(answer))
     assert threat_level().level == "elevated"
-    assert "the threat level is elevated : 90 days become 67" in text_of(client.get(f"/inventory/key/{key.pk}/change/"))
+    assert "demands 90 days, and the threat level is elevated: 90 days become 67, counted from" in text_of(
+        client.get(f"/inventory/key/{key.pk}/change/")
+    )
     assert "75 % of every longest age is left" in text_of(client.get(LIST))
     seal()
     assert "a wave of thefts" in text_of(client.get(page))

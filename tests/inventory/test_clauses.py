@@ -10,7 +10,14 @@ from django.db import connection, transaction
 
 from inventory import selectors, services
 from inventory.effects import simulate
-from inventory.errors import EffectChangedError, KeyMaterialError, ReasonMissingError, RetiredClauseError, StaleError
+from inventory.errors import (
+    ClausesHeldError,
+    EffectChangedError,
+    KeyMaterialError,
+    ReasonMissingError,
+    RetiredClauseError,
+    StaleError,
+)
 from inventory.models import Key, PolicyClause, ThreatLevel
 from tests.inventory.world import ACTOR, NOW, actions_since, events_of, last_number, make_key, make_owner, seal
 
@@ -234,6 +241,26 @@ def test_reaches_counts_covered_and_won_in_one_query(django_assert_num_queries):
     assert by_code["s4-production-90"] == (1, 1)
     assert by_code["s1-6-3-kek"] == (1, 0)
     assert by_code["s1-5-dek-strength"] == (0, 0)
+
+
+def test_who_waits_too_long_for_the_clauses_is_told_to_come_back(committed_db):
+    said = []
+
+    def register():
+        try:
+            make_key()
+        except ClausesHeldError as error:
+            said.append(str(error))
+        finally:
+            connection.close()
+
+    other = threading.Thread(target=register)
+    with transaction.atomic():
+        edit(longest_age_days=60)
+        other.start()
+        other.join(10)
+    assert said == ["The clauses are being changed, or keys by them, at this moment. Try again in a minute."]
+    assert not Key.objects.exists()
 
 
 def test_a_key_registered_while_a_clause_changes_gets_the_date_of_the_new_clause(committed_db):
