@@ -22,7 +22,8 @@ def main(argv: list[str]) -> int | str:
 def _manage(argv: list[str]) -> int | str:
     from django.core.exceptions import ImproperlyConfigured
     from django.core.management import execute_from_command_line
-    from django.db import OperationalError
+    from django.db import OperationalError, ProgrammingError
+    from psycopg.errors import UndefinedColumn, UndefinedTable
 
     try:
         execute_from_command_line(argv)
@@ -32,6 +33,10 @@ def _manage(argv: list[str]) -> int | str:
         if "onnection refused" not in str(error):
             raise
         return _unreachable()
+    except ProgrammingError as error:
+        if not isinstance(error.__cause__, UndefinedColumn | UndefinedTable):
+            raise
+        return "The database lacks tables or columns of this version. Bring it up to date with: manage.py migrate"
     return 0
 
 

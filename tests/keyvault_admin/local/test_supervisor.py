@@ -63,6 +63,9 @@ def test_up_stops_in_order_on_interrupt(var: Path, terminals: list[Terminal]) ->
     terminal.shows("The engines run until Ctrl-C")
     everything = terminal.children()
     assert manage(var, "showmigrations", "--plan", "audit").returncode == 0
+    early = manage(var, "flag_overdue")  # nobody has migrated yet
+    assert early.returncode == 1
+    assert early.stderr.startswith("The database lacks tables or columns of this version.")
     asked = time.monotonic()
     terminal.process.send_signal(signal.SIGINT)
     terminal.process.send_signal(signal.SIGINT)
