@@ -24,27 +24,24 @@ LISTED_OWNERS = 20
 SAMPLE_KEYS = 20
 _COMBINATIONS = (KeyKind.values, ["", *Environment.values], ["", *Classification.values], ["", *Access.values])
 
-# The verdict on each combination; `days` is null where no clause decides.
+# The verdict on each combination; `days` is null where no clause decides. The four facts are one text, so that the
+# planner sees one column with few values and hashes the verdicts instead of sorting the keys.
 VERDICTS = """
-SELECT * FROM unnest(%(kinds)s::text[], %(environments)s::text[], %(classifications)s::text[], %(access)s::text[],
-                     %(days)s::int[], %(codes)s::text[], %(clause_ids)s::bigint[])
-    AS v(kind, environment, classification, access, days, code, clause_id)
+SELECT * FROM unnest(%(words)s::text[], %(days)s::int[], %(codes)s::text[], %(clause_ids)s::bigint[])
+    AS v(words, days, code, clause_id)
 """
+SAME_COMBINATION = "v.words = k.kind || '|' || k.environment || '|' || k.classification || '|' || k.access"
 # 00:00 UTC of the day on which the limit is reached, as policy.judge() has it; null when the age is unknown.
 DUE = "(COALESCE(k.last_rotated_on, k.created_on) + v.days)::timestamp AT TIME ZONE 'UTC'"
 DECIDED_BY = "CASE WHEN COALESCE(k.last_rotated_on, k.created_on) IS NOT NULL THEN v.{} END"
-SAME_COMBINATION = (
-    "(k.kind, k.environment, k.classification, k.access) = (v.kind, v.environment, v.classification, v.access)"
-)
 
 _EFFECT = f"""
 WITH verdict AS ({VERDICTS}), judged AS (
     SELECT k.id, k.name, k.owner_id, k.state = ANY(%(states)s) AS can_be_late,
-           k.rotate_by AS due_before, c.code AS clause_before, {DUE} AS due_after,
-           {DECIDED_BY.format("code")} AS clause_after
+           k.rotate_by AS due_before, k.winning_clause_id AS clause_before, {DUE} AS due_after,
+           {DECIDED_BY.format("clause_id")} AS clause_after, {DECIDED_BY.format("code")} AS code_after
       FROM inventory_key k
       JOIN verdict v ON {SAME_COMBINATION}
-      LEFT JOIN inventory_policyclause c ON c.id = k.winning_clause_id
 ), changed AS MATERIALIZED (
     SELECT *,
            can_be_late AND due_after <= %(now)s AND (due_before <= %(now)s) IS NOT TRUE AS becomes_late,
@@ -79,13 +76,14 @@ WITH verdict AS ({VERDICTS}), judged AS (
     UNION ALL
     (SELECT 'become_due_soon', changed.* FROM changed WHERE becomes_due_soon ORDER BY due_after, id LIMIT {SAMPLE_KEYS})
 ), digested AS (
-    SELECT id / 10000 AS part,
+    SELECT k.id / 10000 AS part,
            sha256(convert_to(string_agg(
-               concat_ws('|', 'key:' || id,
-                         COALESCE(to_char(due_before, 'YYYY-MM-DD'), '-'), COALESCE(clause_before, '-'),
-                         COALESCE(to_char(due_after, 'YYYY-MM-DD'), '-'), COALESCE(clause_after, '-')),
-               E'\\n' ORDER BY id), 'UTF8')) AS digest
-      FROM changed GROUP BY id / 10000
+               concat_ws('|', 'key:' || k.id,
+                         COALESCE(to_char(due_before, 'YYYY-MM-DD'), '-'), COALESCE(c.code, '-'),
+                         COALESCE(to_char(due_after, 'YYYY-MM-DD'), '-'), COALESCE(code_after, '-')),
+               E'\\n' ORDER BY k.id), 'UTF8')) AS digest
+      FROM changed k LEFT JOIN inventory_policyclause c ON c.id = k.clause_before
+     GROUP BY k.id / 10000
 )
 SELECT (SELECT row_to_json(counted) FROM counted),
        (SELECT json_agg(json_build_array(COALESCE(o.handle, ''), w.owner_id, become_late, late_no_more, become_due_soon)
@@ -192,14 +190,12 @@ def be_patient(cursor: Any) -> None:  # noqa: ANN401 - a cursor of Django's or t
 
 def verdicts(rules: Sequence[Rule]) -> dict[str, Any]:
     """Return the parameters of VERDICTS: what these rules decide for every combination of facts that a key can have."""
-    columns: dict[str, list[Any]] = {
-        name: [] for name in ("kinds", "environments", "classifications", "access", "days", "codes", "clause_ids")
-    }
+    columns: dict[str, list[Any]] = {name: [] for name in ("words", "days", "codes", "clause_ids")}
     for words in product(*_COMBINATIONS):
         winning = judge(_facts(*words), rules).winning
         decided = (winning.limit.days, winning.code, winning.clause_id) if winning else (None, None, None)
-        for column, word in zip(columns.values(), (*words, *decided), strict=True):
-            column.append(word)
+        for column, said in zip(columns.values(), ("|".join(words), *decided), strict=True):
+            column.append(said)
     return columns
 
 
