@@ -22,6 +22,7 @@ class Migration(migrations.Migration):
                     ("change_own_key", "Can change and suspend keys that one owns"),
                     ("suspend_key", "Can suspend a key at once"),
                     ("import_keys", "Can import an inventory"),
+                    ("find_token", "Can look up the record of a token that was found"),
                     ("export_keys", "Can export the inventory"),
                 ],
             },
