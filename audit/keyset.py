@@ -203,7 +203,7 @@ class KeysetChangeList(ChangeList):
 
     def get_results(self, request: HttpRequest) -> None:
         self.page = page(self.queryset, self.order, size=self.list_per_page, after=self.after, before=self.before)
-        self.result_list = self.page.rows  # type: ignore[assignment]
+        self.result_list = self.page.rows
         self.result_count, self.count_words = self._counted()
         self.full_result_count = None
         self.show_full_result_count = self.can_show_all = self.multi_page = False

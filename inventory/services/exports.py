@@ -15,6 +15,7 @@ from audit.services import record
 from inventory.errors import ExportTooLongError
 from inventory.exporting import MOST_XLSX_ROWS, csv_stream, json_stream, xlsx_stream
 from inventory.models import Key
+from inventory.terms import Relation
 
 STREAMS: Mapping[str, Callable[[Iterable[list[str]]], Iterator[bytes]]] = {
     "csv": csv_stream,
@@ -22,7 +23,14 @@ STREAMS: Mapping[str, Callable[[Iterable[list[str]]], Iterator[bytes]]] = {
     "xlsx": xlsx_stream,
 }
 PAGE_ROWS = 1_000
-_RELATED = ("creator", "owner", "service", "tenant", "integration", "parent", "winning_clause")
+_RELATED = ("creator", "owner", "service", "vendor", "tenant", "integration", "winning_clause")
+
+
+def _above(key: Key, relation: Relation) -> str:
+    """Return the names of the keys that stand so above a key; its links are read along with the page."""
+    return ", ".join(link.parent.name for link in key.parent_links.all() if link.relation == relation)
+
+
 # Headers as an import reads them; the rest is for people and is left out by an import.
 COLUMNS: Mapping[str, Callable[[Key], object]] = {
     "Name": lambda key: key.name,
@@ -30,6 +38,7 @@ COLUMNS: Mapping[str, Callable[[Key], object]] = {
     "Created by": lambda key: key.creator,
     "Owner": lambda key: key.owner,
     "Service": lambda key: key.service,
+    "Vendor": lambda key: key.vendor,
     "Purpose": lambda key: key.purpose,
     "Creation date": lambda key: key.created_on,
     "Last rotated": lambda key: "never" if key.never_rotated else key.last_rotated_on,
@@ -46,7 +55,8 @@ COLUMNS: Mapping[str, Callable[[Key], object]] = {
     "Tenant": lambda key: key.tenant,
     "Integration": lambda key: key.integration,
     "Name of the secret": lambda key: key.secret_name,
-    "Wrapped by": lambda key: key.parent,
+    "Wrapped by": lambda key: _above(key, Relation.WRAPPED_BY),
+    "Derived from": lambda key: _above(key, Relation.DERIVED_FROM),
     "Runbook": lambda key: key.runbook_url,
     "Notes": lambda key: key.notes,
     "State": lambda key: key.state,
@@ -113,7 +123,10 @@ def _rows(keys: QuerySet[Key]) -> Iterator[list[str]]:
 
 def in_pages(keys: QuerySet[Key]) -> Iterator[Key]:
     """Yield the keys by primary key, PAGE_ROWS a statement: a key that exists all the while comes exactly once."""
-    ordered, last = keys.select_related(None).select_related(*_RELATED).order_by("pk"), 0
+    ordered, last = (
+        keys.select_related(None).select_related(*_RELATED).prefetch_related("parent_links__parent").order_by("pk"),
+        0,
+    )
     while found := list(ordered.filter(pk__gt=last)[:PAGE_ROWS]):
         yield from found
         last = found[-1].pk
