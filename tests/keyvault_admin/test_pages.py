@@ -14,7 +14,7 @@ from django.urls import reverse
 from audit.actions import Action, Outcome
 from audit.services import record
 from inventory import services
-from inventory.models import ImportDraft, Key
+from inventory.models import ImportDraft, Key, KeyParent
 from inventory.states import State
 from keyvault_admin.access.models import User
 from tests.inventory.world import ACTOR, NOW, make_key, make_owner, seal
@@ -211,7 +211,7 @@ def test_dossier_shows_what_is_missing_and_where_to_mend_it(client: Client, alic
     ("state", "acts"),
     [
         (State.PRE_ACTIVATION, {"Activate", "Edit"}),
-        (State.ACTIVE, {"Edit", "Suspend now"}),
+        (State.ACTIVE, {"Edit", "Report a rotation", "Suspend now"}),
         (State.SUSPENDED, {"Edit"}),
     ],
 )
@@ -288,7 +288,8 @@ def test_dossier_costs_the_same_however_much_happened(client: Client, alice: Use
             reason="passed on",
             now=NOW,
         )
-        make_key(name=f"wrapped-{number}", kind="dek", secret_name=f"secret-{number}", parent=key)
+        below = make_key(name=f"wrapped-{number}", kind="dek", secret_name=f"secret-{number}")
+        KeyParent.objects.create(child=below, parent=key, relation="wrapped_by")
     seal()
     assert cost() == before
 
@@ -313,13 +314,24 @@ def test_decision_says_what_will_happen_before_it_asks(client: Client, alice: Us
     assert page.index("version 1, becomes Suspended") < page.index("Why") < page.index("Suspend it now")
 
 
+def test_edit_that_gives_more_time_waits(client: Client, alice: User) -> None:
+    sign_in(client, alice)
+    key = make_key()
+    entered = {"name": key.name, "kind": key.kind, "environment": "staging", "created_on": "2026-01-10"}
+    entered |= {"last_rotated_on": "2026-11-20", "revision": "1", "reason": "moved"}
+    page = client.post(f"{LIST}{key.pk}/edit/", entered, follow=True)
+    assert "waits until somebody of DevOps confirms it" in words(page)
+    key.refresh_from_db()
+    assert key.environment == "production"
+
+
 def test_refused_edit_says_why_and_keeps_what_was_entered(client: Client, alice: User) -> None:
     sign_in(client, alice)
     key = make_key()
     entered = {"name": key.name, "kind": key.kind, "environment": "staging", "created_on": "2026-01-10"}
-    entered |= {"last_rotated_on": "2026-11-20", "revision": "1", "reason": "moved", "purpose": "kept words"}
+    entered |= {"last_rotated_on": "2026-11-20", "revision": "7", "reason": "moved", "purpose": "kept words"}
     page = client.post(f"{LIST}{key.pk}/edit/", entered)
-    assert "A change that makes a key less late needs a second person" in words(page)
+    assert "was changed by somebody else in the meantime" in words(page)
     assert "kept words" in page.content.decode()
     key.refresh_from_db()
     assert key.environment == "production"

@@ -1,0 +1,15 @@
+"""The inventory's pages in the admin site."""
+
+from inventory.admin.keys import HeldChangeAdmin, KeyAdmin
+from inventory.admin.policy import AlgorithmAdmin, PolicyClauseAdmin
+from inventory.admin.records import OwnerAdmin, ServiceAdmin, VendorAdmin
+
+__all__ = [
+    "AlgorithmAdmin",
+    "HeldChangeAdmin",
+    "KeyAdmin",
+    "OwnerAdmin",
+    "PolicyClauseAdmin",
+    "ServiceAdmin",
+    "VendorAdmin",
+]

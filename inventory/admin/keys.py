@@ -1,0 +1,162 @@
+"""Keys, and the changes of them that wait: lists here, the pages of one key in `views`."""
+
+from datetime import datetime
+from functools import partial
+from typing import Any, ClassVar
+
+from django.contrib import admin
+from django.db.models import CharField, DateField, DateTimeField, F, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.urls import URLPattern, path
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from audit.admin_base import ReadOnlyAdmin
+from audit.keyset import KeysetAdmin, Order
+from inventory import export_views, held_views, import_views, records_views, views
+from inventory.admin.common import chip, page_of
+from inventory.chips import Chip, due_chip, state_chip
+from inventory.filters import (
+    AlgorithmFilter,
+    ClauseFilter,
+    LatenessFilter,
+    MissingFilter,
+    OpenFilter,
+    OwnerFilter,
+    ServiceFilter,
+    SizeFilter,
+)
+from inventory.models import HeldChange, Key
+from inventory.selectors import SINCE, search
+from inventory.wording import held_chip, held_sentence, requester
+
+
+@admin.register(Key)
+class KeyAdmin(KeysetAdmin):
+    list_title = "Inventory"
+    list_display = ("key", "state_now", "environment", "algorithm_name", "owner", "age", "due")
+    list_display_links = ("key",)
+    list_filter = (
+        LatenessFilter,
+        "environment",
+        "kind",
+        "state",
+        MissingFilter,
+        OwnerFilter,
+        ServiceFilter,
+        ClauseFilter,
+        AlgorithmFilter,
+        SizeFilter,
+    )
+    list_select_related = ("owner", "service", "winning_clause")
+    search_fields = ("search_text",)
+    search_help_text = "Name, service, person, algorithm, place"
+    sortable_by = ("key", "age", "due")
+    keyset_orders: ClassVar[dict[str, Order]] = {
+        "due": Order("due", F("rotate_by"), DateTimeField(), is_nullable=True),
+        "key": Order("key", F("name"), CharField(), is_unique=True),
+        "age": Order("age", SINCE, DateField(), is_nullable=True),
+    }
+
+    def get_urls(self) -> list[URLPattern]:
+        page = partial(page_of, self)
+        return [
+            path("token/", page(records_views.find_token), name="inventory_key_find_token"),
+            path("<int:pk>/digest/", page(records_views.register_digest), name="inventory_key_digest"),
+            path("export/", page(export_views.export), name="inventory_key_export"),
+            path("import/", page(import_views.upload), name="inventory_key_import"),
+            path("import/<int:pk>/", page(import_views.preview), name="inventory_key_import_preview"),
+            path("<int:pk>/edit/", page(views.edit), name="inventory_key_edit"),
+            path("<int:pk>/suspend/", page(views.suspend), name="inventory_key_suspend"),
+            path("<int:pk>/activate/", page(views.activate), name="inventory_key_activate"),
+            path("<int:pk>/report-rotation/", page(held_views.report), name="inventory_key_report_rotation"),
+            *super().get_urls(),
+        ]
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Key], search_term: str
+    ) -> tuple[QuerySet[Key], bool]:
+        return search(queryset, search_term), False
+
+    def add_view(self, request: HttpRequest, form_url: str = "", extra_context: object = None) -> HttpResponse:
+        return views.register(self, request)
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: object = None
+    ) -> HttpResponse:
+        return views.dossier(self, request, object_id)
+
+    def has_change_permission(self, request: HttpRequest, obj: Key | None = None) -> bool:
+        return False  # no form of the stock admin writes a key
+
+    @admin.display(description="Key", ordering="name")
+    def key(self, key: Key) -> SafeString:
+        service = f" · {key.service}" if key.service else ""
+        return format_html('{}<span class="sub">{}{}</span>', key.name, key.get_kind_display(), service)
+
+    @admin.display(description="State", ordering="state")
+    def state_now(self, key: Key) -> SafeString:
+        return chip(state_chip(key.state))
+
+    @admin.display(description="Algorithm", ordering="algorithm")
+    def algorithm_name(self, key: Key) -> SafeString | None:
+        return format_html('<span class="mono">{}</span>', key.algorithm) if key.algorithm else None
+
+    @admin.display(description="Age", ordering=SINCE)
+    def age(self, key: Key) -> SafeString | str:
+        since = key.last_rotated_on or key.created_on
+        return f"{(timezone.now().date() - since).days:,} d" if since else chip(Chip("soon", "unknown"))
+
+    @admin.display(description="Due", ordering="rotate_by")
+    def due(self, key: Key) -> SafeString:
+        shown = chip(due_chip(key.rotate_by, key.state, timezone.now()))
+        return format_html('{}<span class="sub">{}</span>', shown, key.winning_clause) if key.winning_clause else shown
+
+
+@admin.register(HeldChange)
+class HeldChangeAdmin(ReadOnlyAdmin):
+    list_title = "Changes to confirm"
+    list_display = ("key_name", "what", "who", "asked", "state_now")
+    list_display_links = ("key_name",)
+    list_filter = (OpenFilter, "kind")
+    list_select_related = ("key", "requested_by", "evidence")
+    search_fields = ("key__name",)
+    search_help_text = "Key"
+    sortable_by = ("asked",)
+
+    def get_urls(self) -> list[URLPattern]:
+        def page(view: Any) -> Any:  # noqa: ANN401 - views of differing arguments
+            return self.admin_site.admin_view(lambda request, *args, **kwargs: view(self, request, *args, **kwargs))
+
+        return [
+            path("<int:pk>/confirm/", page(held_views.confirm), name="inventory_heldchange_confirm"),
+            path("<int:pk>/reject/", page(held_views.reject), name="inventory_heldchange_reject"),
+            path("<int:pk>/withdraw/", page(held_views.withdraw), name="inventory_heldchange_withdraw"),
+            *super().get_urls(),
+        ]
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: object = None
+    ) -> HttpResponse:
+        return held_views.decision(self, request, object_id)
+
+    @admin.display(description="Key")
+    def key_name(self, held: HeldChange) -> SafeString:
+        return format_html('{}<span class="sub">{}</span>', held.key.name, held.get_kind_display())
+
+    @admin.display(description="What would happen")
+    def what(self, held: HeldChange) -> str:
+        return held_sentence(held)
+
+    @admin.display(description="Asked by")
+    def who(self, held: HeldChange) -> str:
+        return requester(held)
+
+    @admin.display(description="Asked", ordering="requested_at")
+    def asked(self, held: HeldChange) -> datetime:
+        return held.requested_at
+
+    @admin.display(description="State")
+    def state_now(self, held: HeldChange) -> SafeString:
+        return chip(held_chip(held.state))

@@ -1,0 +1,142 @@
+"""What keys belong to: owners, services, vendors."""
+
+from django.contrib import admin
+from django.db.models import Count, QuerySet
+from django.forms import ModelForm
+from django.http import HttpRequest
+from django.urls import URLPattern, path
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from audit.actor import actor_of
+from inventory import records_views, services
+from inventory.admin.common import EditedWithReason, changes_of, late_keys, list_link, page_of
+from inventory.forms import EditOwnerForm, EditServiceForm, EditVendorForm, OwnerForm, ServiceForm, VendorForm
+from inventory.models import Owner, Service, Vendor
+
+
+@admin.register(Owner)
+class OwnerAdmin(EditedWithReason):
+    form, edit_form = OwnerForm, EditOwnerForm
+    list_display = ("handle", "kind", "mail", "key_count", "late_count", "active")
+    list_filter = ("kind", "is_active")
+    search_fields = ("handle", "mail")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Owner]:
+        found: QuerySet[Owner] = super().get_queryset(request)
+        return found.annotate(keys_held=Count("keys"), keys_late=late_keys(timezone.now()))
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Owner | None = None) -> tuple[str, ...]:
+        return ("key_count", "late_count") if obj else ()
+
+    @admin.display(description="Active", boolean=True, ordering="is_active")
+    def active(self, owner: Owner) -> bool:
+        return owner.is_active
+
+    @admin.display(description="Keys", ordering="keys_held")
+    def key_count(self, owner: Owner) -> SafeString:
+        return list_link(owner.keys_held, owner=owner.pk)  # type: ignore[attr-defined]
+
+    @admin.display(description="Overdue", ordering="keys_late")
+    def late_count(self, owner: Owner) -> SafeString:
+        return list_link(owner.keys_late, owner=owner.pk, due="overdue")  # type: ignore[attr-defined]
+
+    def save_model(self, request: HttpRequest, obj: Owner, form: ModelForm, change: bool) -> None:  # noqa: FBT001
+        who, now = actor_of(request), timezone.now()
+        if change:
+            changes = changes_of(form)
+            if "user" in changes:
+                changes["user_id"] = changes.pop("user") and form.cleaned_data["user"].pk
+            services.edit_owner(pk=obj.pk, changes=changes, actor=who, reason=form.cleaned_data["reason"], now=now)
+            return
+        saved = services.register_owner(handle=obj.handle, mail=obj.mail, kind=obj.kind, actor=who, now=now)
+        obj.pk = saved.pk
+
+
+@admin.register(Service)
+class ServiceAdmin(EditedWithReason):
+    form, edit_form = ServiceForm, EditServiceForm
+    list_display = ("service", "tier_number", "team", "data", "key_count", "late_count")
+    list_display_links = ("service",)
+    list_filter = ("tier",)
+    list_select_related = ("team", "vendor")
+    search_fields = ("name",)
+
+    def get_urls(self) -> list[URLPattern]:
+        uncovered = path("uncovered/", page_of(self, records_views.uncovered), name="inventory_service_uncovered")
+        return [uncovered, *super().get_urls()]
+
+    @admin.display(description="Service", ordering="name")
+    def service(self, service: Service) -> SafeString:
+        return format_html('{}<span class="sub">{}</span>', service.name, service.description)
+
+    @admin.display(description="Tier", ordering="tier")
+    def tier_number(self, service: Service) -> int | None:
+        return service.tier
+
+    @admin.display(description="Data")
+    def data(self, service: Service) -> str:
+        return ", ".join(service.data_classes)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Service]:
+        found: QuerySet[Service] = super().get_queryset(request)
+        return found.annotate(keys_held=Count("keys"), keys_late=late_keys(timezone.now()))
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Service | None = None) -> tuple[str, ...]:
+        return ("key_count", "late_count") if obj else ()
+
+    @admin.display(description="Keys", ordering="keys_held")
+    def key_count(self, service: Service) -> SafeString:
+        return list_link(service.keys_held, service=service.pk)  # type: ignore[attr-defined]
+
+    @admin.display(description="Overdue", ordering="keys_late")
+    def late_count(self, service: Service) -> SafeString:
+        return list_link(service.keys_late, service=service.pk, due="overdue")  # type: ignore[attr-defined]
+
+    def save_model(self, request: HttpRequest, obj: Service, form: ModelForm, change: bool) -> None:  # noqa: FBT001
+        who, now = actor_of(request), timezone.now()
+        if change:
+            services.edit_service(
+                pk=obj.pk, changes=changes_of(form), actor=who, reason=form.cleaned_data["reason"], now=now
+            )
+            return
+        saved = services.register_service(
+            name=obj.name,
+            description=obj.description,
+            team=obj.team,
+            tier=obj.tier,
+            data_classes=obj.data_classes,
+            vendor=obj.vendor,
+            actor=who,
+            now=now,
+        )
+        obj.pk = saved.pk
+
+
+@admin.register(Vendor)
+class VendorAdmin(EditedWithReason):
+    form, edit_form = VendorForm, EditVendorForm
+    list_display = ("name", "notes", "key_count", "service_count")
+    search_fields = ("name",)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Vendor]:
+        found: QuerySet[Vendor] = super().get_queryset(request)
+        return found.annotate(keys_held=Count("keys", distinct=True), services_run=Count("services", distinct=True))
+
+    @admin.display(description="Keys", ordering="keys_held")
+    def key_count(self, vendor: Vendor) -> int:
+        return int(vendor.keys_held)  # type: ignore[attr-defined]
+
+    @admin.display(description="Services", ordering="services_run")
+    def service_count(self, vendor: Vendor) -> int:
+        return int(vendor.services_run)  # type: ignore[attr-defined]
+
+    def save_model(self, request: HttpRequest, obj: Vendor, form: ModelForm, change: bool) -> None:  # noqa: FBT001
+        who, now = actor_of(request), timezone.now()
+        if change:
+            services.edit_vendor(
+                pk=obj.pk, changes=changes_of(form), actor=who, reason=form.cleaned_data["reason"], now=now
+            )
+            return
+        obj.pk = services.register_vendor(name=obj.name, notes=obj.notes, actor=who, now=now).pk
