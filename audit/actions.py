@@ -27,6 +27,8 @@ class Action(StrEnum):
     KEY_DESTROYED = "key.destroyed"
     KEY_ROTATED = "key.rotated"
     KEY_FLAGGED_OVERDUE = "key.flagged_overdue"
+    FINDING_OPENED = "finding.opened"  # the subjects are the keys; before and after are the codes that are open
+    FINDING_CLOSED = "finding.closed"
 
     # What keys belong to, and the rules over them
     OWNER_REGISTERED = "owner.registered"

@@ -32,6 +32,8 @@ PHRASES: dict[str, Phrase] = {
     Action.KEY_DESTROYED: Phrase("destroyed {subjects}", "destroy {subjects}"),
     Action.KEY_ROTATED: Phrase("rotated {subjects}", "rotate {subjects}"),
     Action.KEY_FLAGGED_OVERDUE: Phrase("flagged {subjects} as overdue", "flag {subjects} as overdue"),
+    Action.FINDING_OPENED: Phrase("opened findings on {subjects}", "open findings on {subjects}"),
+    Action.FINDING_CLOSED: Phrase("closed findings on {subjects}", "close findings on {subjects}"),
     Action.OWNER_REGISTERED: Phrase("registered the owner {subjects}", "register the owner {subjects}"),
     Action.OWNER_EDITED: Phrase("edited the owner {subjects}", "edit the owner {subjects}"),
     Action.SERVICE_REGISTERED: Phrase("registered the service {subjects}", "register the service {subjects}"),

@@ -7,10 +7,13 @@ from urllib.parse import urlencode
 from django.contrib import admin
 from django.db.models import Count, Q, QuerySet
 from django.db.models.functions import Coalesce
+from django.core.exceptions import PermissionDenied
 from django.forms import ModelForm
 from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
+from django.utils.formats import date_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
@@ -18,18 +21,21 @@ from audit.actor import actor_of
 from audit.admin_base import AuditedAdmin, ReadOnlyAdmin
 from inventory import services, views
 from inventory.algorithms import Judgement, judge_rows
-from inventory.chips import Chip, algorithm_chip, due_chip, state_chip, status_chip
+from inventory.chips import Chip, algorithm_chip, due_chip, severity_chip, state_chip, status_chip
 from inventory.filters import (
     AlgorithmFilter,
     ClauseFilter,
+    CodeFilter,
+    FindingFilter,
     LatenessFilter,
     MissingFilter,
+    OpenFilter,
     OwnerFilter,
     ServiceFilter,
     SizeFilter,
 )
 from inventory.forms import OwnerForm, ServiceForm
-from inventory.models import Algorithm, Key, Owner, PolicyClause, Service
+from inventory.models import Algorithm, Finding, Key, Owner, PolicyClause, Service
 from inventory.states import CAN_BE_OVERDUE
 from inventory.terms import Access, KeyKind
 
@@ -61,6 +67,7 @@ class KeyAdmin(AuditedAdmin):
         "kind",
         "state",
         MissingFilter,
+        FindingFilter,
         OwnerFilter,
         ServiceFilter,
         ClauseFilter,
@@ -118,6 +125,60 @@ class KeyAdmin(AuditedAdmin):
     def due(self, key: Key) -> SafeString:
         shown = chip(due_chip(key.rotate_by, key.state, timezone.now()))
         return format_html('{}<span class="sub">{}</span>', shown, key.winning_clause) if key.winning_clause else shown
+
+
+@admin.register(Finding)
+class FindingAdmin(ReadOnlyAdmin):
+    """What is wrong with keys; each leads to the page of its key, where it stands with everything else."""
+
+    list_title = "Findings"
+    list_display = ("key_found", "wrong", "mend", "clause", "since")
+    list_display_links = None
+    list_filter = (CodeFilter, "severity", OpenFilter, "key__environment")
+    list_select_related = ("key__owner",)
+    sortable_by = ("since",)
+
+    def has_view_permission(self, request: HttpRequest, obj: Finding | None = None) -> bool:
+        """What is wrong with a key is part of what is known of it."""
+        return request.user.has_perm("inventory.view_key")
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: object = None
+    ) -> HttpResponse:
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        finding = get_object_or_404(Finding, pk=object_id if object_id.isdecimal() else None)
+        return redirect("admin:inventory_key_change", finding.key_id)
+
+    @admin.display(description="Key")
+    def key_found(self, finding: Finding) -> SafeString:
+        key = finding.key
+        return format_html(
+            '<a href="{}">{}</a><span class="sub">{} · {}</span>',
+            reverse("admin:inventory_key_change", args=[key.pk]),
+            key.name,
+            key.owner or "no owner",
+            key.environment or "no environment",
+        )
+
+    @admin.display(description="What is wrong")
+    def wrong(self, finding: Finding) -> SafeString:
+        return format_html(
+            '{} {}<span class="sub">{}</span>', chip(severity_chip(finding.severity)), finding.title, finding.sentence
+        )
+
+    @admin.display(description="What to do")
+    def mend(self, finding: Finding) -> str:
+        return finding.mend
+
+    @admin.display(description="Since", ordering="pk")
+    def since(self, finding: Finding) -> SafeString:
+        closed = (
+            format_html('<span class="sub">closed {}</span>', date_format(finding.closed_at, "j M Y"))
+            if finding.closed_at
+            else ""
+        )
+        return format_html("{}{}", date_format(finding.opened_at, "j M Y"), closed)
 
 
 @admin.register(Owner)

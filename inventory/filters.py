@@ -1,14 +1,16 @@
 """The filters above the list of keys."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import Model, Q, QuerySet
+from django.db.models import Exists, Model, OuterRef, Q, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
-from inventory.models import Key, Owner, PolicyClause, Service
+from inventory.findings import CATALOGUE, Severity
+from inventory.models import Finding, Key, Owner, PolicyClause, Service
 from inventory.selectors import DESTROYED_STATES, SOON, due_in_week
 from inventory.states import CAN_BE_OVERDUE
 
@@ -135,3 +137,53 @@ class SizeFilter(ConditionFilter):
             return {chosen: Q(size_bits__isnull=True)}
         is_size = chosen.isascii() and chosen.isdecimal() and len(chosen) < _DIGITS_OF_SIZE
         return {chosen: Q(size_bits=int(chosen))} if is_size else {}
+
+
+class FindingFilter(ConditionFilter):
+    """Keys on which a finding of a code stands open, or any at all, or a critical one."""
+
+    title = parameter_name = "finding"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:  # noqa: ANN401 - Django's signature
+        codes = sorted((definition.title, code) for code, definition in CATALOGUE.items())
+        return [("any", "any"), ("critical", "critical ones"), *((code, title) for title, code in codes)]
+
+    def conditions(self) -> dict[str, Q]:
+        stands = Finding.objects.filter(key=OuterRef("pk"), closed_at__isnull=True)
+        by_code = {code: Q(Exists(stands.filter(code=code))) for code in CATALOGUE}
+        return by_code | {
+            "any": Q(Exists(stands)),
+            "critical": Q(Exists(stands.filter(severity=Severity.CRITICAL))),
+        }
+
+
+class OpenFilter(ConditionFilter):
+    """Findings that stand open unless somebody asks for others."""
+
+    title = "state"
+    parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:  # noqa: ANN401 - Django's signature
+        return [("closed", "closed"), ("all", "open and closed")]
+
+    def choices(self, changelist: Any) -> Iterator[Any]:  # noqa: ANN401 - Django's signature
+        first, *others = super().choices(changelist)
+        yield {**first, "display": "open"}
+        yield from others
+
+    def conditions(self) -> dict[str, Q]:
+        chosen = self.value() or ""
+        known = {"closed": Q(closed_at__isnull=False), "all": Q()}
+        return {chosen: known.get(chosen, Q(closed_at__isnull=True))}
+
+
+class CodeFilter(ConditionFilter):
+    title = "what is wrong"
+    parameter_name = "code"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:  # noqa: ANN401 - Django's signature
+        codes = sorted((definition.title, code) for code, definition in CATALOGUE.items())
+        return [(code, title) for title, code in codes]
+
+    def conditions(self) -> dict[str, Q]:
+        return {code: Q(code=code) for code in CATALOGUE}

@@ -9,7 +9,8 @@ from django.db.models import Count, Q
 
 from inventory.algorithms import AlgorithmRow, InUse
 from inventory.algorithms import Facts as AlgorithmFacts
-from inventory.models import Algorithm, Key, Owner, PolicyClause
+from inventory.findings import Severity, rank
+from inventory.models import Algorithm, Finding, Key, Owner, PolicyClause
 from inventory.policy import Rule, Verdict, covers, judge
 from inventory.states import CAN_BE_OVERDUE, State
 from inventory.terms import Classification
@@ -142,3 +143,16 @@ def algorithms_in_use() -> list[InUse]:
         )
         for (algorithm, size_bits, kind), counts in owners.items()
     ]
+
+
+def findings_of(key: Key) -> Sequence[Finding]:
+    """Return what stands open on a key, the worst first, then the oldest. Queries: 1."""
+    found = Finding.objects.filter(key=key, closed_at__isnull=True)
+    return sorted(found, key=lambda finding: (rank(finding.severity), finding.opened_at, finding.pk))
+
+
+def count_findings() -> tuple[int, int]:
+    """Return how many findings are open, and how many of them are critical. Queries: 1, over a partial index."""
+    critical = Count("pk", filter=Q(severity=Severity.CRITICAL))
+    counted = Finding.objects.filter(closed_at__isnull=True).aggregate(all=Count("pk"), critical=critical)
+    return counted["all"], counted["critical"]

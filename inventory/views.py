@@ -23,11 +23,10 @@ from inventory import services
 from inventory.algorithms import Facts, InUse, falls, judge
 from inventory.chips import Chip, algorithm_chip, due_chip, state_chip, status_chip
 from inventory.errors import InventoryError
-from inventory.findings import findings
 from inventory.forms import DayForm, KeyForm, ReasonForm, RegisterKeyForm, UploadForm
 from inventory.models import ImportDraft, Key
 from inventory.reading import TableError
-from inventory.selectors import algorithm_rows, algorithms_in_use, events_that_rotate, verdict
+from inventory.selectors import algorithm_rows, algorithms_in_use, events_that_rotate, findings_of, verdict
 from inventory.states import CAN_BE_OVERDUE, State, targets
 from inventory.terms import KeyKind
 from inventory.wording import entries, label_of, labels_of, planned
@@ -48,7 +47,7 @@ class Page:
 
 
 def dossier(admin: ModelAdmin, request: HttpRequest, pk: str) -> HttpResponse:
-    """Show everything about a key. Queries: at most 16, however much there is to show."""
+    """Show everything about a key. Queries: at most 17, however much there is to show."""
     if not admin.has_view_permission(request):
         raise PermissionDenied
     keys = Key.objects.select_related("owner", "creator", "service", "tenant", "integration", "parent")
@@ -68,7 +67,7 @@ def dossier(admin: ModelAdmin, request: HttpRequest, pk: str) -> HttpResponse:
         "age_days": (now.date() - since).days if since else None,
         "verdict": verdict(key),
         "on_events": events_that_rotate(key),
-        "findings": findings(key),
+        "findings": findings_of(key),
         "versions": [(version, state_chip(version.state)) for version in key.versions.order_by("-number")],
         "timeline": entries(events[:TIMELINE_LENGTH], key),
         "has_older": len(events) > TIMELINE_LENGTH,

@@ -13,6 +13,7 @@ from audit import sentences
 from audit.body import Body, Subject
 from audit.canonical import JSON
 from audit.selectors import ReadEvent
+from inventory.findings import title_of
 from inventory.models import Integration, Key, Owner, PolicyClause, Service, Tenant
 from inventory.services.imports import Change
 from inventory.services.keys import FACTS, REFERENCES
@@ -29,6 +30,7 @@ _LABELS = {
     "rotate_by": "To be rotated by",
     "winning_clause": "By the clause",
     "last_rotated_on": "Last rotated",
+    "findings": "Findings",
     # what a column of a file is read as, where that is more or less than one fact
     "storage": "Kept in, location",
     "service_description": "Service and purpose",
@@ -72,6 +74,8 @@ def words_of(name: str, value: JSON, names: Mapping[str, str]) -> str:
     """Return a value as the log holds it in words; `names` tells the names of the records it may refer to."""
     if value in (None, "", {}, []):
         return ""
+    if name == "findings" and isinstance(value, Sequence):
+        return ", ".join(title_of(str(code)) for code in value)
     if isinstance(value, bool):
         return "yes" if value else "no"
     field = _field(name)

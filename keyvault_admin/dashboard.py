@@ -54,7 +54,7 @@ class Step:
 
 
 def posture_context(request: HttpRequest) -> dict[str, Any]:
-    """Return what the first page shows this person, by what they may see. Queries: 8 at most."""
+    """Return what the first page shows this person, by what they may see. Queries: 9 at most."""
     if not request.user.has_perm("inventory.view_key"):
         return {}
     now = timezone.now()
@@ -66,7 +66,7 @@ def posture_context(request: HttpRequest) -> dict[str, Any]:
         "now": now,
         "posture": counted,
         "service_count": Service.objects.count(),
-        "tiles": [*_key_tiles(counted), *log],
+        "tiles": [*_key_tiles(counted), _findings_tile(), *log],
         "bars": bars,
         "due_count": sum(bar.count for bar in bars),
         "steps": [*_steps(request, counted, now), *_log_steps(log)],
@@ -116,6 +116,14 @@ def _key_tiles(counted: inventory.Posture) -> list[Tile]:
             f"{keys}?missing=owner",
         ),
     ]
+
+
+def _findings_tile() -> Tile:
+    """Count what is wrong. Queries: 1."""
+    found, critical = inventory.count_findings()
+    look = "late" if critical else "soon" if found else "ok"
+    note = f"{critical:,} critical" if found else "nothing is wrong with any record"
+    return Tile("Open findings", f"{found:,}", look, note, reverse("admin:inventory_finding_changelist"))
 
 
 def _log_tile(request: HttpRequest, now: datetime) -> list[Tile]:

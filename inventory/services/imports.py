@@ -16,11 +16,13 @@ from audit.canonical import JSON
 from audit.services import Subject, record
 from inventory import lifecycle
 from inventory.errors import ImportRunningError, LessLateError, PlanChangedError, StaleError
-from inventory.findings import findings
+from inventory.examining import table
+from inventory.findings import Surroundings, findings
 from inventory.models import Key, KeyVersion, Owner, Service
 from inventory.policy import Rule
 from inventory.reading import KeyFacts, PersonRef, ReadRow, Refusal, read_inventory
 from inventory.selectors import rules
+from inventory.services.findings import refresh_findings
 from inventory.services.keys import (
     DERIVED,
     change_facts,
@@ -59,6 +61,7 @@ class Change:
 class Plan:
     """What an import would do, nothing of it done yet."""
 
+    around: Surroundings  # of a key that is not registered yet, at the time of the plan
     new: list[tuple[int, Key]] = field(default_factory=list)
     changed: list[Change] = field(default_factory=list)
     unchanged: int = 0
@@ -77,7 +80,7 @@ class Plan:
     def findings(self) -> int:
         """Return how many findings the new and changed records will have."""
         keys = [key for _, key in self.new] + [change.key for change in self.changed]
-        return sum(len(findings(key)) for key in keys)
+        return sum(len(findings(key, self.around)) for key in keys)
 
     @property
     def summary(self) -> str:
@@ -97,14 +100,15 @@ class Plan:
 
 
 def plan_import(*, content: bytes, now: datetime, lock: bool = False) -> Plan:
-    """Compare a file with the inventory. Nothing is written. Queries: 5. Raises: TableError when the file is no table.
+    """Compare a file with the inventory. Nothing is written. Queries: 6. Raises: TableError when the file is no table.
 
     With `lock` the keys that it names are locked until the end of the transaction.
     """
     reading = read_inventory(
         content, today=now.date(), max_bytes=settings.IMPORT_MAX_BYTES, max_rows=settings.IMPORT_MAX_ROWS
     )
-    plan = Plan(columns=reading.columns, ignored=reading.ignored, unchanged=len(reading.repeated))
+    around = Surroundings(now=now, table=table())
+    plan = Plan(around=around, columns=reading.columns, ignored=reading.ignored, unchanged=len(reading.repeated))
     plan.refused.extend(reading.refusals)
     people = People(reading.people, _people_of(reading.rows))
     services = Services(read.facts.service for read in reading.rows)
@@ -126,7 +130,7 @@ def plan_import(*, content: bytes, now: datetime, lock: bool = False) -> Plan:
 
 def _known_keys(names: set[str], *, lock: bool) -> dict[str, Key]:
     keys = Key.objects.select_related("owner", "creator", "service").filter(name__in=names).order_by("pk")
-    return {key.name: key for key in (keys.select_for_update(of=("self",)) if lock else keys)}
+    return {key.name: key for key in (keys.select_for_update(of=("self",), no_key=True) if lock else keys)}
 
 
 def _people_of(rows: Sequence[ReadRow]) -> set[PersonRef]:
@@ -190,7 +194,7 @@ def apply_import(
 
     One import at a time; the keys that change are locked. `expected_digest` is that of the plan which somebody saw and
     confirmed. Events: owner.registered, owner.edited, service.registered, key.imported, key.edited, each for up to
-    1,000 records, and one inventory.imported. A file that brings nothing leaves only the last.
+    1,000 records, those of refresh_findings(), and one inventory.imported, all that a file without news leaves.
     Raises: TableError, ImportRunningError, PlanChangedError; StaleError when somebody registers the same meanwhile.
     """
     _one_at_a_time()
@@ -226,6 +230,8 @@ def _write(plan: Plan, actor: Actor, reason: str, now: datetime) -> None:
     _write_services(plan, actor, now)
     _write_new(plan, actor, reason, now)
     _write_changed(plan, actor, reason, now)
+    keys = [key for _, key in plan.new] + [change.key for change in plan.changed]
+    refresh_findings(keys=[key.pk for key in keys], actor=actor, now=now)
 
 
 def _write_owners(plan: Plan, actor: Actor, now: datetime) -> None:

@@ -25,6 +25,7 @@ from inventory.models import Key, KeyVersion, Owner
 from inventory.policy import Rule, judge, makes_less_late
 from inventory.recognise import holds_key_material
 from inventory.selectors import rules
+from inventory.services.findings import refresh_findings
 from inventory.states import RevocationReason, State, legal
 
 # What a person says of a key. Everything else on the record follows from these, or from a transition.
@@ -69,6 +70,7 @@ def register_key(
     version.save()
     lifecycle.enter([version], state=state, event=event)
     key.state = state
+    refresh_findings(keys=[key.pk], actor=actor, now=now)
     return key
 
 
@@ -83,7 +85,7 @@ def edit_key(
     """
     require(reason)
     _check_entered(changes, now)
-    key = Key.objects.select_for_update(of=("self",)).get(pk=pk)
+    key = Key.objects.select_for_update(of=("self",), no_key=True).get(pk=pk)
     if key.revision != expected_revision:
         raise StaleError(key.name)
     different = differing(key, changes)
@@ -93,7 +95,14 @@ def edit_key(
     change_facts(key, different, rules())
     _store(key, update_fields=[*different, *DERIVED])
     record(Action.KEY_EDITED, actor=actor, now=now, reason=reason, subjects=[edited(key, before)])
+    refresh_findings(keys=[key.pk, *_left_behind(before)], actor=actor, now=now)
     return key
+
+
+def _left_behind(before: Mapping[str, JSON]) -> list[int]:
+    """Return the key that was above before an edit: its findings may end with the edit."""
+    parent = before["parent"]
+    return [int(str(parent).removeprefix("key:"))] if parent else []
 
 
 def differing(key: Key, said: Mapping[str, Any]) -> dict[str, Any]:
@@ -144,7 +153,7 @@ def activate_key(*, pk: int, actor: Actor, reason: str, now: datetime) -> Key:
 
     Raises: SecondPersonError when the key is suspended, IllegalTransitionError.
     """
-    key = Key.objects.select_for_update(of=("self",)).get(pk=pk)
+    key = Key.objects.select_for_update(of=("self",), no_key=True).get(pk=pk)
     if key.state == State.SUSPENDED:
         raise SecondPersonError(key.name)  # T10 has a door of its own
     return _transition(pk, State.ACTIVE, Action.KEY_ACTIVATED, actor=actor, reason=reason, now=now)
@@ -152,11 +161,12 @@ def activate_key(*, pk: int, actor: Actor, reason: str, now: datetime) -> Key:
 
 def _transition(pk: int, to: State, action: Action, *, actor: Actor, reason: str, now: datetime) -> Key:
     require(reason)
-    key = Key.objects.select_for_update(of=("self",)).get(pk=pk)
+    key = Key.objects.select_for_update(of=("self",), no_key=True).get(pk=pk)
     legal(State(key.state), to)
     subject = Subject(ref=key.ref, label=key.name, before={"state": key.state}, after={"state": to.value})
     event = record(action, actor=actor, now=now, reason=reason, subjects=[subject])
     lifecycle.transition(key, to=to, event=event, now=now)
+    refresh_findings(keys=[key.pk], actor=actor, now=now)
     return key
 
 

@@ -10,7 +10,7 @@ from audit.errors import AuditError
 from audit.models import Event, EventSubject
 from inventory import services
 from inventory.errors import ImportRunningError, PlanChangedError, StaleError
-from inventory.models import Key, KeyVersion, Owner, Service
+from inventory.models import Finding, Key, KeyVersion, Owner, Service
 from inventory.reading import TableError
 from inventory.states import State
 from tests.inventory.test_services import at_once, kinds
@@ -67,7 +67,8 @@ def test_an_import_leaves_exactly_its_events():
     number = last_number()
     bring(SAMPLE.read_bytes())
     seal()
-    assert actions_since(number) == ["owner.registered", "service.registered", "key.imported", "inventory.imported"]
+    first = ["owner.registered", "service.registered", "key.imported", "finding.opened"]
+    assert actions_since(number) == [*first, "inventory.imported"]
     (event,) = events_of("key.imported")
     assert len(event.said.subjects) == 240
     assert {subject.ref for subject in event.said.subjects} == {
@@ -88,7 +89,7 @@ def test_planning_writes_nothing_and_says_what_applying_does():
     assert everything() == [[], [], [], []]
     assert (len(planned.owners), len(planned.services)) == (15, 15)
     assert planned.summary == bring(SAMPLE.read_bytes()).summary
-    assert planned.findings > 0
+    assert planned.findings == Finding.objects.count() > 0
 
 
 @db
@@ -137,7 +138,7 @@ def test_an_address_that_comes_later_goes_to_the_owner_who_had_none():
     )
     assert names() == {("ann", "ann@example.org")}
     seal()
-    assert actions_since(number) == ["owner.edited", "key.imported", "inventory.imported"]
+    assert actions_since(number) == ["owner.edited", "key.imported", "finding.opened", "inventory.imported"]
     (event,) = events_of("owner.edited")
     assert "example.org" not in event.raw.decode()
     assert Key.objects.get(name="a").owner == Key.objects.get(name="b").owner
@@ -394,7 +395,8 @@ def test_thousands_of_rows_go_in_in_one_transaction_and_several_events():
     seal()
     assert [len(event.said.subjects) for event in events_of("owner.registered")] == [1000, 100]
     assert [len(event.said.subjects) for event in events_of("key.imported")] == [1000, 1000, 200]
-    assert EventSubject.objects.filter(subject__startswith="key:").count() == 2_200
+    assert [len(event.said.subjects) for event in events_of("finding.opened")] == [1000, 1000, 200]
+    assert EventSubject.objects.filter(subject__startswith="key:").count() == 4_400
     assert Key.objects.filter(state=State.ACTIVE).count() == 2_200
     changed = [one | {"Notes": "x"} for one in rows]
     assert bring(file_of(*changed)).summary == "0 new, 2200 changed, 0 unchanged, 0 refused"
