@@ -183,8 +183,8 @@ CATALOGUE: Mapping[str, Definition] = MappingProxyType({
     ),
     "kept-in-environment-variable": Definition(
         severity=Severity.MEDIUM, title="kept in an environment variable", clause=f"{_VAULT}; R208, S4 Key Management",
-        sentence="It is kept in an environment variable. S2 (R139) and S3 (R186) allow that; S0 and S4 ask for a vault, "
-        "and the strictest wins.",
+        sentence="It is kept in an environment variable. S2 (R139) and S3 (R186) allow that; S0 and S4 ask for a vault "
+        "instead, and the strictest wins.",
         mend="Move it into a vault, and let the service fetch it from there.",
     ),
     "kept-in-kubernetes-secret": Definition(
