@@ -111,7 +111,7 @@ def test_register_person_is_undone_when_the_event_cannot_be_written(
     def fail(*_: object, **__: object) -> None:
         raise AuditError("no")
 
-    monkeypatch.setattr(services, "record", fail)
+    monkeypatch.setattr("keyvault_admin.access.services.people.record", fail)
     with pytest.raises(AuditError):
         services.register_person(username="gina", mail="gina@example.org", full_name="", actor=COMMAND, now=now)
     assert not User.objects.filter(username="gina").exists()

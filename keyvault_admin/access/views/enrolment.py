@@ -1,4 +1,4 @@
-"""Pages of sign-in, enrolment and the change of one's own password."""
+"""Pages of an enrolment."""
 
 from dataclasses import replace
 from datetime import datetime
@@ -7,11 +7,9 @@ from typing import Any
 import segno
 from django.conf import settings
 from django.contrib import admin, messages
-from django.contrib.auth import logout, update_session_auth_hash
-from django.contrib.auth.views import LoginView, PasswordChangeView
+from django.contrib.auth import logout
 from django.core.exceptions import ValidationError
-from django.forms import BaseForm
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.utils.decorators import method_decorator
@@ -25,31 +23,6 @@ from keyvault_admin.access.forms import EnrolmentForm, TokenForm
 from keyvault_admin.access.models import EnrolmentLink, TotpDevice, User
 
 LINK_KEY = "enrolment_link"  # session: the link that this visitor has shown
-VERIFIED_KEY = "verified_at"  # session: when a second factor was last checked, ISO 8601
-
-
-class SignInView(LoginView):
-    """Opens a session with a new id, and writes down when the second factor was checked."""
-
-    def form_valid(self, form: BaseForm) -> HttpResponse:
-        if self.request.user.is_authenticated:
-            logout(self.request)
-        self.request.session[VERIFIED_KEY] = timezone.now().isoformat()
-        return super().form_valid(form)  # type: ignore[arg-type]
-
-
-class OwnPasswordView(PasswordChangeView):
-    """Changes one's own password through the service; other sessions of the person end."""
-
-    def form_valid(self, form: Any) -> HttpResponse:  # noqa: ANN401
-        services.change_password(
-            person=form.user,
-            password=form.cleaned_data["new_password1"],
-            actor=actor_of(self.request),
-            now=timezone.now(),
-        )
-        update_session_auth_hash(self.request, form.user)
-        return HttpResponseRedirect(str(self.get_success_url()))
 
 
 @method_decorator(sensitive_post_parameters("token"), name="dispatch")

@@ -1,0 +1,128 @@
+"""People: registered, deactivated, never deleted."""
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+
+from django.contrib.auth.models import AbstractBaseUser, BaseUserManager, PermissionsMixin
+from django.db import models
+from django.utils import timezone
+
+from keyvault_admin.access import names
+from keyvault_admin.access.errors import NameRefusedError, NeverDeletedError
+
+if TYPE_CHECKING:
+    from keyvault_admin.access.models.devices import TotpDevice
+
+
+class PeopleQuerySet(models.QuerySet["User"]):
+    """People; deleting them is refused here and by the database."""
+
+    def delete(self) -> NoReturn:
+        raise NeverDeletedError
+
+
+class UserManager(BaseUserManager["User"]):
+    """Creates and finds people by their normalised name."""
+
+    def get_queryset(self) -> PeopleQuerySet:
+        return PeopleQuerySet(self.model, using=self._db)
+
+    def get_by_natural_key(self, username: str | None) -> "User":
+        """Return the person of that name, however it is typed.
+
+        Raises: User.DoesNotExist, also for what cannot be a name.
+        """
+        try:
+            return self.get(username=names.username_of(username or ""))
+        except NameRefusedError as error:
+            raise User.DoesNotExist from error
+
+    def create_user(
+        self,
+        username: str,
+        email: str,
+        password: str | None = None,
+        *,
+        full_name: str = "",
+        **facts: Any,  # noqa: ANN401
+    ) -> "User":
+        """Insert a person; without a password nobody can sign in as them. Tests and services use this, doors do not.
+
+        Raises: NameRefusedError.
+        """
+        user = self.model(
+            username=names.username_of(username), email=names.mail_of(email), full_name=full_name, **facts
+        )
+        user.set_password(password)
+        user.save(force_insert=True, using=self._db)
+        return user
+
+
+class User(AbstractBaseUser, PermissionsMixin):  # type: ignore[django-manager-missing]
+    """A person. Groups are roles; the log refers to the primary key, so a row is never deleted."""
+
+    username = models.CharField("user name", max_length=64, unique=True)
+    email = models.EmailField("mail address", unique=True)
+    full_name = models.CharField("name", max_length=150, blank=True)
+    is_active = models.BooleanField("active", default=True)
+    date_joined = models.DateTimeField("registered", default=timezone.now)
+
+    objects: ClassVar[UserManager] = UserManager()
+    otp_device: "TotpDevice | None"  # set at sign-in and by django-otp's middleware: what verified this session
+
+    USERNAME_FIELD = "username"
+    EMAIL_FIELD = "email"
+    REQUIRED_FIELDS = ["email"]
+
+    class Meta:
+        verbose_name = "person"
+        verbose_name_plural = "people"
+        default_permissions = ("view",)  # no form adds, changes or deletes people
+        ordering = ["username"]
+        constraints = [
+            models.CheckConstraint(
+                name="access_user_username_normal",
+                condition=models.Q(username__regex=names.USERNAME_PATTERN),
+                violation_error_message="The user name is not in its normal form.",
+            ),
+            models.CheckConstraint(
+                name="access_user_email_normal",
+                condition=models.Q(email__regex=names.MAIL_PATTERN),
+                violation_error_message="The mail address is not in its normal form.",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.full_name or self.username
+
+    def clean(self) -> None:
+        self.username, self.email = names.normalise(self.username), names.normalise(self.email)
+
+    def delete(self, using: str | None = None, keep_parents: bool = False) -> NoReturn:  # noqa: FBT001, FBT002
+        raise NeverDeletedError
+
+    def get_full_name(self) -> str:
+        return str(self)
+
+    def get_short_name(self) -> str:
+        return self.username
+
+    @property
+    def ref(self) -> str:
+        """Return the name the log uses for this person."""
+        return f"user:{self.pk}"
+
+    @property
+    def is_staff(self) -> bool:
+        """The admin's own first question; its site asks for a second factor and a role besides."""
+        return self.is_active
+
+    @cached_property
+    def role_names(self) -> tuple[str, ...]:
+        """Return the person's roles in alphabetical order; one query an object."""
+        return tuple(sorted(group.name for group in self.groups.all()))
+
+    @property
+    def role(self) -> str:
+        """Return the roles as the log writes them: "DevOps+Security"."""
+        return "+".join(self.role_names)

@@ -1,0 +1,111 @@
+"""Enrolment: a one-time link to set up the first second factor."""
+
+import secrets
+from datetime import datetime
+
+from django.conf import settings
+from django.contrib.auth.password_validation import validate_password
+from django.db import transaction
+from django.db.models import Q
+from django.views.decorators.debug import sensitive_variables
+
+from audit.actions import Action
+from audit.actor import Actor
+from audit.canonical import JSON
+from audit.sealing import keyed_digest
+from audit.services import record
+from keyvault_admin.access import selectors
+from keyvault_admin.access.errors import (
+    AlreadyEnrolledError,
+    LinkRefusedError,
+)
+from keyvault_admin.access.models import EnrolmentLink, TotpDevice, User
+from keyvault_admin.access.services.pieces import locked, subject_of, void_links
+from keyvault_admin.access.services.quorum import close_bootstrap_if_complete
+
+TOKEN_BYTES = 32
+DIGEST_LABEL = "enrolment-link"
+
+
+@transaction.atomic
+def issue_enrolment_link(*, person: User, actor: Actor, now: datetime) -> str:
+    """Return the address of a one-time link; it is shown once and only its digest is kept. Older links are void.
+
+    The token stands in the fragment, which browsers do not send: it reaches no log and no Referer header.
+    Locks the person. Event: enrolment.issued.
+
+    Raises: InactiveError, AlreadyEnrolledError.
+    """
+    person = locked(person)
+    if selectors.is_enrolled(person):
+        raise AlreadyEnrolledError("This person has a second factor already; a link is for the first one only.")
+    void_links(person, now)
+    token = secrets.token_urlsafe(TOKEN_BYTES)
+    link = EnrolmentLink.objects.create(
+        token_digest=_digest(token),
+        user=person,
+        issued_by=actor.id,
+        created_at=now,
+        expires_at=now + settings.ENROLMENT_LIFETIME,
+    )
+    facts = {"link": link.ref, "expires_at": link.expires_at.isoformat()}
+    record(Action.ENROLMENT_ISSUED, actor=actor, now=now, subjects=[subject_of(person)], facts=facts)
+    return f"{settings.SITE_URL}/enrol/#{token}"
+
+
+@sensitive_variables("token")
+@transaction.atomic
+def begin_enrolment(*, token: str, now: datetime) -> EnrolmentLink:
+    """Draw the seed of a device that waits for its first code, and return the link. It can be begun again.
+
+    Locks the link. No event: nothing is granted yet.
+
+    Raises: LinkRefusedError.
+    """
+    link = _locked_link(Q(token_digest=_digest(token)), now)
+    device = selectors.pending_device(link.user) or TotpDevice(user=link.user, confirmed=False)
+    device.draw_seed()
+    device.save()
+    return link
+
+
+@sensitive_variables("code", "password")
+@transaction.atomic
+def complete_enrolment(*, link_id: int, code: str, password: str, actor: Actor, now: datetime) -> TotpDevice | None:
+    """Confirm the device by its first code, set the password of a person who has none, and use up the link.
+
+    Return None when the code is wrong, which is counted. Locks link and device. Event: person.enrolled.
+
+    Raises: LinkRefusedError; ValidationError when the password is too weak.
+    """
+    link = _locked_link(Q(pk=link_id), now)
+    person, device = link.user, selectors.pending_device(link.user)
+    if device is None:
+        raise LinkRefusedError
+    if sets_password := not person.has_usable_password():
+        validate_password(password, person)
+    if not device.verify_token(code):
+        return None
+    if sets_password:
+        person.set_password(password)
+        person.save(update_fields=["password"])
+    device.confirmed, link.used_at = True, now
+    device.save(update_fields=["confirmed"])
+    link.save(update_fields=["used_at"])
+    facts: dict[str, JSON] = {"link": link.ref, "device": device.ref, "password_set": sets_password}
+    subject = subject_of(person, before={"enrolled": False}, after={"enrolled": True})
+    record(Action.PERSON_ENROLLED, actor=actor, now=now, subjects=[subject], facts=facts)
+    close_bootstrap_if_complete(actor=actor, now=now)
+    return device
+
+
+def _locked_link(wanted: Q, now: datetime) -> EnrolmentLink:
+    links = EnrolmentLink.objects.select_for_update(of=("self",)).select_related("user")
+    link = links.filter(wanted).first()
+    if link is None or not link.is_open(now) or not link.user.is_active:
+        raise LinkRefusedError
+    return link
+
+
+def _digest(token: str) -> bytes:
+    return keyed_digest(token.encode(), label=DIGEST_LABEL)
