@@ -1,15 +1,13 @@
-"""The chain and the tree over the events, byte for byte. Pure; the database computes the same in `audit_seal()`.
+"""The chain over the events, byte for byte. Pure; the database computes the same in `audit_seal()`.
 
 int64 is eight bytes, big-endian, two's complement. Lengths are in bytes. Digests are SHA-256 (FIPS 180-4), 32 bytes.
 
     label   = "keyvault-admin/audit/event/v1" ‖ 00
     entry   = label ‖ int64 number ‖ int64 len(stamp) ‖ stamp ‖ int64 len(body) ‖ body
     digest  = SHA-256(label ‖ digest of the event before ‖ the rest of the entry, from int64 number on)
-    leaf    = SHA-256(00 ‖ entry)                       RFC 6962 §2.1
-    node    = SHA-256(01 ‖ left ‖ right)                RFC 6962 §2.1
 
-Numbers begin at 1; before the first event stands GENESIS, 32 zero bytes. The first byte tells the three kinds of
-digest apart: "k" begins the chain's, 00 a leaf's, 01 a node's.
+Numbers begin at 1; before the first event stands GENESIS, 32 zero bytes. The leaves of the tree (audit/tree.py) are the
+entries. The first byte tells the three kinds of digest apart: "k" begins the chain's, 00 a leaf's, 01 a node's.
 
     stamp   = "keyvault-admin/audit/stamp/v1" ‖ 00
               ‖ session user ‖ 00 ‖ process id ‖ 00 ‖ transaction id ‖ 00 ‖ time ‖ 00
@@ -18,7 +16,6 @@ The stamp is what the server itself says about the writing: text in UTF-8, numbe
 "2026-11-21T09:30:00.000000Z". PostgreSQL text cannot hold 00, so the fields cannot run into each other.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
@@ -53,35 +50,6 @@ def chain_digest(previous: bytes, number: int, stamp: bytes, body: bytes) -> byt
 def entry(number: int, stamp: bytes, body: bytes) -> bytes:
     """Return the bytes of an event in the tree: those of the chain without the predecessor."""
     return b"".join((LABEL, _TWO_INT64(number, len(stamp)), stamp, _INT64(len(body)), body))
-
-
-def leaf_digest(entry: bytes) -> bytes:
-    """Return the digest of a leaf. Source: RFC 6962 §2.1."""
-    return sha256(b"\x00" + entry).digest()
-
-
-def node_digest(left: bytes, right: bytes) -> bytes:
-    """Return the digest of an inner node. Source: RFC 6962 §2.1."""
-    return sha256(b"\x01" + left + right).digest()
-
-
-def root(leaves: Iterable[bytes]) -> bytes:
-    """Return the Merkle tree hash over leaf digests, holding O(log n) of them. Source: RFC 6962 §2.1.
-
-    An empty tree has the SHA-256 of nothing.
-    """
-    peaks: list[tuple[int, bytes]] = []  # (height, digest) of full subtrees, the highest first
-    for leaf in leaves:
-        height, digest = 0, leaf
-        while peaks and peaks[-1][0] == height:
-            digest, height = node_digest(peaks.pop()[1], digest), height + 1
-        peaks.append((height, digest))
-    if not peaks:
-        return sha256(b"").digest()
-    digest = peaks.pop()[1]
-    while peaks:
-        digest = node_digest(peaks.pop()[1], digest)
-    return digest
 
 
 def parse_stamp(stamp: bytes) -> Stamp:
