@@ -141,7 +141,8 @@ SESSION_SEEN_EVERY = timedelta(minutes=1)  # how often a click is written down; 
 CLOCK_SKEW = timedelta(seconds=30)  # between the clocks of web processes; a time further ahead counts for nothing
 STEP_UP_LIFETIME = timedelta(minutes=5)  # how old the check of a second factor may be at a sensitive door
 STEP_UP_TRIES = 5  # wrong codes at step-up before the session ends
-SESSION_COOKIE_AGE = int(SESSION_ABSOLUTE.total_seconds())
+# What Django itself lets live: longer, so that ours is the limit that ends a session, and says why.
+SESSION_COOKIE_AGE = int((SESSION_ABSOLUTE + SESSION_IDLE).total_seconds())
 SESSION_SAVE_EVERY_REQUEST = False
 SESSION_EXPIRE_AT_BROWSER_CLOSE = True
 SESSION_COOKIE_HTTPONLY = True

@@ -16,6 +16,7 @@ from audit.step_up import requires_step_up
 from keyvault_admin.access import agents, selectors, services
 from keyvault_admin.access.models import PersonSession
 from keyvault_admin.access.models.sessions import stored_key
+from keyvault_admin.access.views.pieces import person_of
 
 FACTORS = {"totp": "authenticator app"}  # by the kind in the reference of the device
 
@@ -38,7 +39,7 @@ class Line:
 def own_sessions(request: HttpRequest) -> HttpResponse:
     """Show where the person is signed in, this browser first. Queries: 1, and those of every page."""
     this = stored_key(request.session.session_key or "")
-    lines = [_line(session, this) for session in selectors.open_sessions(request.user, timezone.now())]
+    lines = [_line(session, this) for session in selectors.open_sessions(person_of(request), timezone.now())]
     return render(request, "access/sessions.html", {
         **admin.site.each_context(request),
         "title": "Your sessions",
@@ -73,7 +74,7 @@ def end_own_session(request: HttpRequest, pk: int) -> HttpResponse:
         messages.info(request, "This is the session that you are in: sign out to end it.")
         return redirect("account-sessions")
     was_there = services.end_session(
-        person=request.user, pk=pk, reason="by hand", actor=actor_of(request), now=timezone.now()
+        person=person_of(request), pk=pk, reason="by hand", actor=actor_of(request), now=timezone.now()
     )
     if was_there:
         messages.success(request, "That browser is signed out.")
@@ -87,7 +88,7 @@ def end_own_session(request: HttpRequest, pk: int) -> HttpResponse:
 def end_other_sessions(request: HttpRequest) -> HttpResponse:
     """End every session of the person but this one."""
     count = services.end_sessions(
-        person=request.user,
+        person=person_of(request),
         reason="by hand",
         actor=actor_of(request),
         now=timezone.now(),

@@ -12,6 +12,7 @@ from django.utils import timezone
 from audit.actor import actor_of, signed_in
 from keyvault_admin.access import services
 from keyvault_admin.access.models import Ending
+from keyvault_admin.access.views.pieces import person_of
 
 VERIFIED_KEY = "verified_at"  # session: when a second factor was last checked, ISO 8601
 
@@ -27,7 +28,7 @@ class SignInView(LoginView):
         response = super().form_valid(form)  # type: ignore[arg-type]
         actor = signed_in(actor_of(self.request), self.request.user)
         services.open_session(
-            person=self.request.user,
+            person=person_of(self.request),
             session_key=self.request.session.session_key or "",
             verified_by=actor.verified_by,
             actor=actor,

@@ -19,6 +19,7 @@ from keyvault_admin.access import selectors, services
 from keyvault_admin.access.forms import StepUpForm
 from keyvault_admin.access.models import Ending, TotpDevice
 from keyvault_admin.access.returning import safe_path
+from keyvault_admin.access.views.pieces import person_of
 from keyvault_admin.access.views.sign_in import VERIFIED_KEY
 
 
@@ -31,6 +32,8 @@ def step_up(request: HttpRequest) -> HttpResponse:
     form = StepUpForm(request.POST or None)
     after = safe_path(request, request.POST.get("next") or request.GET.get("next", ""))
     was_unsent = "unsent" in request.GET or "unsent" in request.POST
+    if request.method != "POST" and request.has_stepped_up:  # type: ignore[attr-defined]
+        return redirect(after)  # who has signed in on the way here is not asked twice
     if form.is_valid():
         device = _device(request, form.cleaned_data["code"], now)
         if device is not None:
@@ -57,7 +60,7 @@ def _device(request: HttpRequest, code: str, now: datetime) -> TotpDevice | None
     """Return the device that accepts the code; leave an event either way."""
     actor = actor_of(request)
     device = services.verify_session(
-        person=request.user, session_key=request.session.session_key or "", code=code, actor=actor, now=now
+        person=person_of(request), session_key=request.session.session_key or "", code=code, actor=actor, now=now
     )
     if device is None:
         record_refusal(Action.SESSION_VERIFIED, actor=actor, now=now, subjects=[Subject(ref=actor.id)])
