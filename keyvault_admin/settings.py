@@ -53,7 +53,7 @@ if ROLE not in {"web", "worker", "beat", "signer", "command", "migrator"}:
     raise ImproperlyConfigured("KEYVAULT_ROLE must be web, worker, beat, signer, command or migrator.")
 SECRET_KEY = required("SECRET_KEY", "Give it at least 50 random characters.")
 SEALING_KEY = key_of("KEYVAULT_SEALING_KEY")  # seals TOTP seeds and the identities beside audit events
-DIGEST_KEY = key_of("KEYVAULT_DIGEST_KEY")  # keys the digests of enrolment tokens
+DIGEST_KEY = key_of("KEYVAULT_DIGEST_KEY")  # keys the digests of enrolment tokens and session keys
 DEBUG = False
 ALLOWED_HOSTS: list[str] = env.list("ALLOWED_HOSTS", default=[])
 CSRF_TRUSTED_ORIGINS: list[str] = env.list("CSRF_TRUSTED_ORIGINS", default=[])
