@@ -66,6 +66,8 @@ class Action(StrEnum):
     SESSION_OPENED = "session.opened"
     SESSION_CLOSED = "session.closed"
     SESSION_REFUSED = "session.refused"
+    SESSION_VERIFIED = "session.verified"  # the second factor once more, for a sensitive door
+    SESSION_ENDED = "session.ended"  # by a change, by hand, or because it was over; signing out is session.closed
 
     # The log and the installation
     AUDIT_VERIFIED = "audit.verified"

@@ -81,6 +81,8 @@ PHRASES: dict[str, Phrase] = {
     Action.SESSION_OPENED: Phrase("signed in", "sign in"),
     Action.SESSION_CLOSED: Phrase("signed out", "sign out"),
     Action.SESSION_REFUSED: Phrase("was refused a sign-in as {subjects}", "sign in as {subjects}"),
+    Action.SESSION_VERIFIED: Phrase("confirmed their second factor", "confirm their second factor"),
+    Action.SESSION_ENDED: Phrase("ended sessions of {subjects}", "end sessions of {subjects}"),
     Action.AUDIT_VERIFIED: Phrase(
         "verified the log and found it whole", "verify the log", "verified the log and found it altered"
     ),

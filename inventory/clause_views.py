@@ -7,7 +7,7 @@ known by its digest, and saving shows it once more when it has become another.
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any
 
 from django.contrib import messages
 from django.contrib.admin import ModelAdmin
@@ -21,6 +21,7 @@ from django.utils import timezone
 
 from audit.actor import actor_of
 from audit.selectors import timeline
+from audit.step_up import requires_step_up
 from inventory import services
 from inventory.clause_forms import ClauseForm, EditClauseForm, ThreatForm, WhyForm
 from inventory.clause_wording import changed_lines, demands_of, history, scope_of, verb_of
@@ -33,7 +34,6 @@ from inventory.selectors import clauses_in_force, reaches, threat_level
 HISTORY_LENGTH = 50
 DRAFT_LIFETIME = timedelta(hours=1)
 SALT = "inventory.clause_views.draft"
-View = TypeVar("View", bound=Callable[..., HttpResponse])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,12 +62,6 @@ class Step:
     form: Callable[[Any, dict[str, Any]], WhyForm]
     initial: dict[str, Any]
     clause: PolicyClause | None = None
-
-
-def needs_step_up(view: View) -> View:
-    """Mark a door that asks for a fresh second factor."""
-    view.requires_step_up = True  # type: ignore[attr-defined]
-    return view
 
 
 # Reading
@@ -105,7 +99,7 @@ def conflicts(admin: ModelAdmin, request: HttpRequest) -> HttpResponse:
 # Changing
 
 
-@needs_step_up
+@requires_step_up
 def register(admin: ModelAdmin, request: HttpRequest) -> HttpResponse:
     """Put a new clause in force."""
     return _change(admin, request, Step(
@@ -117,7 +111,7 @@ def register(admin: ModelAdmin, request: HttpRequest) -> HttpResponse:
     ))  # fmt: skip
 
 
-@needs_step_up
+@requires_step_up
 def edit(admin: ModelAdmin, request: HttpRequest, pk: int) -> HttpResponse:
     """Change what a clause says."""
     clause = get_object_or_404(PolicyClause, pk=pk, is_in_force=True)
@@ -131,7 +125,7 @@ def edit(admin: ModelAdmin, request: HttpRequest, pk: int) -> HttpResponse:
     ))  # fmt: skip
 
 
-@needs_step_up
+@requires_step_up
 def retire(admin: ModelAdmin, request: HttpRequest, pk: int) -> HttpResponse:
     """Take a clause out of force for good."""
     clause = get_object_or_404(PolicyClause, pk=pk, is_in_force=True)
@@ -146,7 +140,7 @@ def retire(admin: ModelAdmin, request: HttpRequest, pk: int) -> HttpResponse:
     ))  # fmt: skip
 
 
-@needs_step_up
+@requires_step_up
 def threat(admin: ModelAdmin, request: HttpRequest) -> HttpResponse:
     """Set the threat level."""
     return _change(admin, request, Step(

@@ -17,11 +17,13 @@ from django.shortcuts import redirect
 from django.utils import timezone
 
 from audit.actor import actor_of
+from audit.step_up import requires_step_up
 from inventory import services
 from inventory.errors import InventoryError
 from inventory.exporting import MEDIA_TYPES
 
 
+@requires_step_up
 def export(admin: ModelAdmin, request: HttpRequest) -> HttpResponseBase:
     """Send the keys that the list shows under the filters and the search of this address, all pages of it."""
     if not (admin.has_view_permission(request) and request.user.has_perm("inventory.export_keys")):
@@ -52,6 +54,3 @@ def export(admin: ModelAdmin, request: HttpRequest) -> HttpResponseBase:
         content_type=MEDIA_TYPES[file_format],
         headers={"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"},
     )
-
-
-export.requires_step_up = True  # type: ignore[attr-defined]

@@ -14,6 +14,7 @@ from django.utils import timezone
 from audit.actions import Action
 from audit.actor import actor_of
 from audit.services import Subject, record_refusal
+from audit.step_up import requires_step_up
 from inventory import services
 from inventory.chips import state_chip
 from inventory.errors import InventoryError, NotDecidingError, NotRequesterError, OwnChangeError
@@ -80,11 +81,13 @@ def decision(admin: ModelAdmin, request: HttpRequest, pk: str, form: ReasonForm 
     return TemplateResponse(request, "admin/inventory/heldchange/decision.html", context)
 
 
+@requires_step_up
 def confirm(admin: ModelAdmin, request: HttpRequest, pk: int) -> HttpResponse:
     """Confirm a change, which does it."""
     return _decide(admin, request, pk, services.confirm_held, "The change of {} is confirmed and done.")
 
 
+@requires_step_up
 def reject(admin: ModelAdmin, request: HttpRequest, pk: int) -> HttpResponse:
     """Reject a change."""
     return _decide(admin, request, pk, services.reject_held, "The change of {} is rejected. The key stays as it is.")
@@ -93,11 +96,6 @@ def reject(admin: ModelAdmin, request: HttpRequest, pk: int) -> HttpResponse:
 def withdraw(admin: ModelAdmin, request: HttpRequest, pk: int) -> HttpResponse:
     """Take back what one has asked for."""
     return _decide(admin, request, pk, services.withdraw_held, "The change of {} is withdrawn.")
-
-
-# Doors at which the site is to ask for a second factor just now.
-confirm.requires_step_up = True  # type: ignore[attr-defined]
-reject.requires_step_up = True  # type: ignore[attr-defined]
 
 
 def _decide(

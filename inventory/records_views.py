@@ -13,6 +13,7 @@ from django.views.decorators.debug import sensitive_variables
 from audit.actions import Action
 from audit.actor import actor_of
 from audit.services import record_refusal
+from audit.step_up import requires_step_up
 from inventory import services
 from inventory.chips import Chip, state_chip
 from inventory.errors import TooManyLookupsError
@@ -24,6 +25,7 @@ from inventory.terms import Classification
 from inventory.views import Page, form_page, key_for
 
 
+@requires_step_up
 @sensitive_variables()
 def find_token(admin: ModelAdmin, request: HttpRequest) -> HttpResponse:
     """Find the record of a token that somebody found. The token comes by POST alone and is given back nowhere."""
@@ -46,9 +48,7 @@ def find_token(admin: ModelAdmin, request: HttpRequest) -> HttpResponse:
     return TemplateResponse(request, "admin/inventory/key/find_token.html", context)
 
 
-find_token.requires_step_up = True  # type: ignore[attr-defined]
-
-
+@requires_step_up
 @sensitive_variables()
 def register_digest(admin: ModelAdmin, request: HttpRequest, pk: int) -> HttpResponse:
     """Make a key findable by its material."""
@@ -73,9 +73,6 @@ def register_digest(admin: ModelAdmin, request: HttpRequest, pk: int) -> HttpRes
         )
 
     return form_page(admin, request, form, page, act, "can be found by its material", key)
-
-
-register_digest.requires_step_up = True  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,9 @@ from django.utils.decorators import method_decorator
 from django.views.decorators.cache import never_cache
 from django_otp.admin import OTPAdminSite
 
+from audit.step_up import requires_step_up
 from keyvault_admin.access.forms import SignInForm
-from keyvault_admin.access.views import OwnPasswordView, SignInView
+from keyvault_admin.access.views import OwnPasswordView, SignInView, why_signed_out
 from keyvault_admin.dashboard import nav_counts, posture_context
 
 
@@ -48,6 +49,7 @@ class KeyvaultAdminSite(OTPAdminSite):  # type: ignore[misc]
         if request.method == "GET" and self.has_permission(request):
             return HttpResponseRedirect(index)
         context = {**self.each_context(request), "title": "Sign in", "subtitle": None, "app_path": request.path}
+        context["why"] = why_signed_out(request.GET.get("why"))
         if REDIRECT_FIELD_NAME not in request.GET and REDIRECT_FIELD_NAME not in request.POST:
             context[REDIRECT_FIELD_NAME] = index
         view = SignInView.as_view(
@@ -62,6 +64,7 @@ class KeyvaultAdminSite(OTPAdminSite):  # type: ignore[misc]
         page: TemplateResponse = super().index(request, {**posture_context(request), **(extra_context or {})})
         return page
 
+    @requires_step_up
     def password_change(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponseBase:
         """Let a verified person change their own password."""
         view = OwnPasswordView.as_view(

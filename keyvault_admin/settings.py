@@ -53,7 +53,7 @@ if ROLE not in {"web", "worker", "beat", "signer", "command", "migrator"}:
     raise ImproperlyConfigured("KEYVAULT_ROLE must be web, worker, beat, signer, command or migrator.")
 SECRET_KEY = required("SECRET_KEY", "Give it at least 50 random characters.")
 SEALING_KEY = key_of("KEYVAULT_SEALING_KEY")  # seals TOTP seeds and the identities beside audit events
-DIGEST_KEY = key_of("KEYVAULT_DIGEST_KEY")  # keys the digests of enrolment tokens
+DIGEST_KEY = key_of("KEYVAULT_DIGEST_KEY")  # keys the digests of enrolment tokens and session keys
 DEBUG = False
 ALLOWED_HOSTS: list[str] = env.list("ALLOWED_HOSTS", default=[])
 CSRF_TRUSTED_ORIGINS: list[str] = env.list("CSRF_TRUSTED_ORIGINS", default=[])
@@ -85,10 +85,12 @@ MIDDLEWARE = [
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
+    "keyvault_admin.access.middleware.SessionLimitsMiddleware",  # before anybody asks whose session it is
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django_otp.middleware.OTPMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "keyvault_admin.middleware.ActorMiddleware",
+    "keyvault_admin.access.middleware.StepUpMiddleware",  # after who acts, and verified when, is known
 ]
 ROOT_URLCONF = "keyvault_admin.urls"
 WSGI_APPLICATION = "keyvault_admin.wsgi.application"
@@ -132,13 +134,22 @@ AUTH_PASSWORD_VALIDATORS = [
 OTP_TOTP_ISSUER = "Keyvault Admin"
 OTP_ADMIN_HIDE_SENSITIVE_DATA = True
 ENROLMENT_LIFETIME = timedelta(hours=24)
-SESSION_ENGINE = "django.contrib.sessions.backends.db"
-SESSION_COOKIE_AGE = int(timedelta(hours=8).total_seconds())
+SESSION_ENGINE = "keyvault_admin.access.session_store"  # in the database, under digests of their keys
+SESSION_IDLE = timedelta(minutes=15)  # without a click, and the session is over
+SESSION_ABSOLUTE = timedelta(hours=8)  # from sign-in on, however busy somebody is
+SESSION_SEEN_EVERY = timedelta(minutes=1)  # how often a click is written down; idle time is exact to this, never longer
+CLOCK_SKEW = timedelta(seconds=30)  # between the clocks of web processes; a time further ahead counts for nothing
+STEP_UP_LIFETIME = timedelta(minutes=5)  # how old the check of a second factor may be at a sensitive door
+STEP_UP_TRIES = 5  # wrong codes at step-up before the session ends
+# What Django itself lets live: longer, so that ours is the limit that ends a session, and says why.
+SESSION_COOKIE_AGE = int((SESSION_ABSOLUTE + SESSION_IDLE).total_seconds())
+SESSION_SAVE_EVERY_REQUEST = False
 SESSION_EXPIRE_AT_BROWSER_CLOSE = True
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
 CSRF_COOKIE_SAMESITE = "Lax"
 CSRF_COOKIE_HTTPONLY = True
+SIGNED_COOKIE_LEGACY_SALT_FALLBACK = False  # no cookie of ours was ever signed in the old way (CVE-2026-6873)
 
 # Transport and headers. Plain http exists for the embedded engines on localhost only.
 PLAIN_HTTP: bool = IS_LOCAL and env.bool("KEYVAULT_PLAIN_HTTP", default=False)
@@ -224,6 +235,8 @@ CELERY_BEAT_SCHEDULE = {
     "apply-due-transitions": {"task": "inventory.tasks.apply_due_transitions", "schedule": timedelta(minutes=1)},
     # Every minute: notices become digests, digests become mail; finds whatever was not nudged.
     "deliver-mail": {"task": "rotation.tasks.deliver_mail", "schedule": timedelta(minutes=1)},
+    # Every five minutes: sessions that are over are deleted, so that no clock set back finds them again.
+    "clear-sessions": {"task": "keyvault_admin.access.tasks.clear_sessions", "schedule": timedelta(minutes=5)},
     # Every hour: partitions of the audit log are made ahead of need.
     "extend-audit-log": {"task": "audit.tasks.extend_log", "schedule": timedelta(hours=1)},
 }

@@ -1,7 +1,7 @@
-"""Every address: health and enrolment in front, the admin site for everything else."""
+"""Every address: health, enrolment and one's own session in front, the admin site for everything else."""
 
 from django.contrib import admin
-from django.urls import path
+from django.urls import include, path
 
 from keyvault_admin import health
 from keyvault_admin.access.views import ShowLinkView, set_up_factor
@@ -11,5 +11,6 @@ urlpatterns = [
     path("-/ready", health.ready, name="ready"),
     path("enrol/", ShowLinkView.as_view(), name="enrol"),
     path("enrol/factor/", set_up_factor, name="enrol-factor"),
+    path("account/", include("keyvault_admin.access.urls")),
     path("", admin.site.urls),
 ]

@@ -1,12 +1,16 @@
 """People with second factors, for tests of pages."""
 
+from datetime import timedelta
+
 from django.contrib.auth import get_user_model
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from keyvault_admin.access import totp
+from audit.actor import Actor
+from keyvault_admin.access import services, totp
 from keyvault_admin.access.models import TotpDevice, User
+from keyvault_admin.access.views import VERIFIED_KEY
 from tests.conftest import PASSWORD
 
 
@@ -42,5 +46,19 @@ def sign_in(client: Client, person: User) -> TotpDevice:
 
 
 def sign_in_with_password_only(client: Client, person: User) -> None:
-    """Make the session of a stolen password: signed in as far as Django is concerned, no second factor."""
+    """Make the session of a stolen password: signed in and known to the server, but no second factor."""
     client.force_login(get_user_model().objects.get(pk=person.pk))
+    services.open_session(
+        person=person,
+        session_key=client.session.session_key,
+        verified_by="",
+        actor=Actor.system("test"),
+        now=timezone.now(),
+    )
+
+
+def verified_before(client: Client, age: timedelta) -> None:
+    """Let the check of the second factor of this session be that old, as if time had passed since."""
+    session = client.session
+    session[VERIFIED_KEY] = (timezone.now() - age).isoformat()
+    session.save()

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from functools import partial
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from django.contrib import admin
 from django.db.models import CharField, DateField, DateTimeField, F, QuerySet
@@ -126,9 +126,7 @@ class HeldChangeAdmin(ReadOnlyAdmin):
     sortable_by = ("asked",)
 
     def get_urls(self) -> list[URLPattern]:
-        def page(view: Any) -> Any:  # noqa: ANN401 - views of differing arguments
-            return self.admin_site.admin_view(lambda request, *args, **kwargs: view(self, request, *args, **kwargs))
-
+        page = partial(page_of, self)
         return [
             path("<int:pk>/confirm/", page(held_views.confirm), name="inventory_heldchange_confirm"),
             path("<int:pk>/reject/", page(held_views.reject), name="inventory_heldchange_reject"),

@@ -62,6 +62,12 @@ class SignInForm(AdminAuthenticationForm):
         raise self.get_invalid_login_error()
 
 
+class StepUpForm(forms.Form):
+    """A code once more."""
+
+    code = CodeField(autofocus=True)
+
+
 class TokenForm(forms.Form):
     """The part of an enrolment link that stands behind the "#"; a script fills it in."""
 

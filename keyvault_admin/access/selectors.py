@@ -4,7 +4,8 @@ from datetime import datetime
 
 from django.db.models import Exists, OuterRef, QuerySet
 
-from keyvault_admin.access.models import BootstrapClosing, EnrolmentLink, TotpDevice, User
+from keyvault_admin.access.models import BootstrapClosing, EnrolmentLink, PersonSession, TotpDevice, User
+from keyvault_admin.access.models.sessions import stored_key
 from keyvault_admin.access.roles import Role
 
 QUORUM = 2  # people of Security and of DevOps, all of them different, who must be enrolled before bootstrapping ends
@@ -54,3 +55,13 @@ def open_link(link_id: int, now: datetime) -> EnrolmentLink | None:
 def pending_device(person: User) -> TotpDevice | None:
     """Return the device that waits for its first code; one query."""
     return person.totp_devices.filter(confirmed=False).first()
+
+
+def session_of(session_key: str) -> PersonSession | None:
+    """Return the row of the session that a browser shows the key of; one query."""
+    return PersonSession.objects.filter(session_id=stored_key(session_key)).first()
+
+
+def open_sessions(person: User, now: datetime) -> list[PersonSession]:
+    """Return where the person is signed in, the latest click first; one query."""
+    return [session for session in PersonSession.objects.filter(person=person) if session.over(now) is None]

@@ -1,7 +1,17 @@
-"""People, their second factors and their enrolment links."""
+"""People, their second factors, enrolment links and sessions."""
 
 from keyvault_admin.access.models.devices import TotpDevice
 from keyvault_admin.access.models.enrolment import BootstrapClosing, EnrolmentLink
 from keyvault_admin.access.models.people import PeopleQuerySet, User, UserManager
+from keyvault_admin.access.models.sessions import Ending, PersonSession
 
-__all__ = ["BootstrapClosing", "EnrolmentLink", "PeopleQuerySet", "TotpDevice", "User", "UserManager"]
+__all__ = [
+    "BootstrapClosing",
+    "Ending",
+    "EnrolmentLink",
+    "PeopleQuerySet",
+    "PersonSession",
+    "TotpDevice",
+    "User",
+    "UserManager",
+]

@@ -19,6 +19,7 @@ from keyvault_admin.access.errors import (
 from keyvault_admin.access.models import User
 from keyvault_admin.access.roles import VOTING, Role
 from keyvault_admin.access.services.pieces import locked, subject_of, void_links
+from keyvault_admin.access.services.sessions import end_sessions
 
 
 @transaction.atomic
@@ -53,9 +54,9 @@ def grant_role(*, person: User, role: Role, actor: Actor, now: datetime, reason:
 
 @transaction.atomic
 def deactivate_person(*, person: User, actor: Actor, reason: str, now: datetime) -> None:
-    """Shut a person out: every session of theirs ends with its next request, open links are void. The row stays.
+    """Shut a person out: every session of theirs ends, open links are void. The row stays.
 
-    Locks everybody who holds a voting role of theirs. Event: person.deactivated.
+    Locks everybody who holds a voting role of theirs. Events: person.deactivated; session.ended.
 
     Raises: InactiveError, LastOfRoleError when nobody else could fill a step of an approval.
     """
@@ -67,6 +68,7 @@ def deactivate_person(*, person: User, actor: Actor, reason: str, now: datetime)
     void_links(person, now)
     subject = subject_of(person, before={"active": True}, after={"active": False})
     record(Action.PERSON_DEACTIVATED, actor=actor, now=now, subjects=[subject], reason=reason)
+    end_sessions(person=person, reason="deactivated", actor=actor, now=now)
 
 
 def _refuse_if_last(person: User, role: Role) -> None:
@@ -75,10 +77,12 @@ def _refuse_if_last(person: User, role: Role) -> None:
         raise LastOfRoleError(role)
 
 
-@sensitive_variables("password")
+@sensitive_variables("password", "keep")
 @transaction.atomic
-def change_password(*, person: User, password: str, actor: Actor, now: datetime) -> None:
-    """Set a new password; every other session of the person ends with its next request. Event: person.password_changed.
+def change_password(*, person: User, password: str, actor: Actor, now: datetime, keep: str = "") -> None:
+    """Set a new password; every session of the person ends but the one of the key KEEP, which gets a new id.
+
+    Events: person.password_changed; session.ended.
 
     Raises: ValidationError when the password is too weak.
     """
@@ -86,3 +90,4 @@ def change_password(*, person: User, password: str, actor: Actor, now: datetime)
     person.set_password(password)
     person.save(update_fields=["password"])
     record(Action.PERSON_PASSWORD_CHANGED, actor=actor, now=now, subjects=[subject_of(person)])
+    end_sessions(person=person, reason="password changed", actor=actor, now=now, keep=keep)

@@ -1,6 +1,19 @@
-"""Pages of sign-in, enrolment and the change of one's own password."""
+"""Pages of sign-in, enrolment, one's own sessions and the change of one's own password."""
 
 from keyvault_admin.access.views.enrolment import ShowLinkView, set_up_factor
-from keyvault_admin.access.views.sign_in import VERIFIED_KEY, OwnPasswordView, SignInView
+from keyvault_admin.access.views.sessions import end_other_sessions, end_own_session, own_sessions
+from keyvault_admin.access.views.sign_in import VERIFIED_KEY, OwnPasswordView, SignInView, why_signed_out
+from keyvault_admin.access.views.step_up import step_up
 
-__all__ = ["VERIFIED_KEY", "OwnPasswordView", "ShowLinkView", "SignInView", "set_up_factor"]
+__all__ = [
+    "VERIFIED_KEY",
+    "OwnPasswordView",
+    "ShowLinkView",
+    "SignInView",
+    "end_other_sessions",
+    "end_own_session",
+    "own_sessions",
+    "set_up_factor",
+    "step_up",
+    "why_signed_out",
+]

@@ -2,26 +2,54 @@
 
 from typing import Any
 
+from django.conf import settings
 from django.contrib.auth import logout, update_session_auth_hash
 from django.contrib.auth.views import LoginView, PasswordChangeView
 from django.forms import BaseForm
 from django.http import HttpResponse, HttpResponseRedirect
 from django.utils import timezone
 
-from audit.actor import actor_of
+from audit.actor import actor_of, signed_in
 from keyvault_admin.access import services
+from keyvault_admin.access.models import Ending
+from keyvault_admin.access.views.pieces import person_of
 
 VERIFIED_KEY = "verified_at"  # session: when a second factor was last checked, ISO 8601
 
 
 class SignInView(LoginView):
-    """Opens a session with a new id, and writes down when the second factor was checked."""
+    """Opens a session with a new id, and writes down where, and when the second factor was checked."""
 
     def form_valid(self, form: BaseForm) -> HttpResponse:
+        now = timezone.now()
         if self.request.user.is_authenticated:
             logout(self.request)
-        self.request.session[VERIFIED_KEY] = timezone.now().isoformat()
-        return super().form_valid(form)  # type: ignore[arg-type]
+        self.request.session[VERIFIED_KEY] = now.isoformat()
+        response = super().form_valid(form)  # type: ignore[arg-type]
+        actor = signed_in(actor_of(self.request), self.request.user)
+        services.open_session(
+            person=person_of(self.request),
+            session_key=self.request.session.session_key or "",
+            verified_by=actor.verified_by,
+            actor=actor,
+            now=now,
+        )
+        return response
+
+
+def why_signed_out(word: str | None) -> str:
+    """Return the sentence for the word in the address of the sign-in page; "" for any word that is not ours."""
+    minutes = int(settings.SESSION_IDLE.total_seconds() // 60)
+    hours = int(settings.SESSION_ABSOLUTE.total_seconds() // 3600)
+    sentences: dict[str | None, str] = {
+        Ending.IDLE: f"You were signed out after {minutes} minutes without a click.",
+        Ending.TOO_LONG: f"You were signed out because a session lasts {hours} hours at most.",
+        Ending.CLOCK: "You were signed out because the clock of the server was set back.",
+        Ending.CODES: "You were signed out after too many wrong codes.",
+        Ending.ENDED: "Your session was ended: from another browser, or because your password, your second factor or "
+        "your roles were changed.",
+    }
+    return sentences.get(word, "")
 
 
 class OwnPasswordView(PasswordChangeView):
@@ -33,6 +61,7 @@ class OwnPasswordView(PasswordChangeView):
             password=form.cleaned_data["new_password1"],
             actor=actor_of(self.request),
             now=timezone.now(),
+            keep=self.request.session.session_key or "",
         )
         update_session_auth_hash(self.request, form.user)
         return HttpResponseRedirect(str(self.get_success_url()))

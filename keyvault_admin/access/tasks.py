@@ -1,0 +1,17 @@
+"""Nudges of the beat. Each calls one service and logs one line; running one twice does nothing more."""
+
+import logging
+
+from celery import shared_task
+from django.utils import timezone
+
+from audit.actor import Actor
+from keyvault_admin.access import services
+
+logger = logging.getLogger(__name__)
+
+
+@shared_task
+def clear_sessions() -> None:
+    done = services.clear_sessions(actor=Actor.system("worker"), now=timezone.now())
+    logger.info("%d sessions of people were over, %d of visitors", done.of_people, done.others)

@@ -1,0 +1,15 @@
+"""Pages of one's own session, behind the same guard as the admin site: a second factor and a role."""
+
+from django.contrib import admin
+from django.urls import path
+
+from keyvault_admin.access import views
+
+guarded = admin.site.admin_view
+
+urlpatterns = [
+    path("step-up/", guarded(views.step_up), name="account-step-up"),
+    path("sessions/", guarded(views.own_sessions), name="account-sessions"),
+    path("sessions/<int:pk>/end/", guarded(views.end_own_session), name="account-session-end"),
+    path("sessions/end-others/", guarded(views.end_other_sessions), name="account-sessions-end-others"),
+]

@@ -1,0 +1,16 @@
+"""What the pages of a signed-in person share."""
+
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest
+
+from keyvault_admin.access.models import User
+
+
+def person_of(request: HttpRequest) -> User:
+    """Return who is signed in.
+
+    Raises: PermissionDenied for nobody; the guard in front lets no such request through.
+    """
+    if not isinstance(request.user, User):
+        raise PermissionDenied
+    return request.user
