@@ -52,8 +52,9 @@ def facts(**changes):
     } | changes
 
 
-def make_key(*, state=State.ACTIVE, now=NOW, **changes):
-    return services.register_key(facts=facts(**changes), state=state, actor=ACTOR, reason="test", now=now)
+def make_key(*, state=State.ACTIVE, relations=None, now=NOW, **changes):
+    said = facts(**changes)
+    return services.register_key(facts=said, state=state, relations=relations, actor=ACTOR, reason="test", now=now)
 
 
 def make_owner(handle, mail="", **how):
