@@ -15,6 +15,13 @@ from inventory.policy import Clause
 from inventory.selectors import DESTROYED_STATES, algorithm_rows, clauses_in_force
 from inventory.states import State
 
+# What findings() reads of a key: neither its texts nor anything that grows with them.
+_EXAMINED = (
+    "name", "kind", "creator_id", "service_id", "created_on", "last_rotated_on", "never_rotated", "environment",
+    "classification", "access", "algorithm", "size_bits", "storage_medium", "is_exportable", "runbook_url", "tenant_id",
+    "integration_id", "secret_name", "protect_until", "process_until", "state", "owner__handle", "owner__is_active",
+)  # fmt: skip
+
 
 def around_new(now: datetime) -> Surroundings:
     """Return what every key is judged by, and nothing around it: enough for one not registered yet. Queries: 2."""
@@ -31,7 +38,13 @@ def examined(pks: Collection[int], judged_by: Surroundings) -> list[tuple[Key, S
         default=Value(False),  # noqa: FBT003
         output_field=BooleanField(),
     )
-    keys = list(Key.objects.filter(pk__in=pks).select_related("owner").annotate(is_owner_gone=is_gone).order_by("pk"))
+    keys = list(
+        Key.objects.filter(pk__in=pks)
+        .select_related("owner")
+        .annotate(is_owner_gone=is_gone)
+        .only(*_EXAMINED)
+        .order_by("pk")
+    )
     under, peers = _under(pks), _peers(pks)
     suspended = _suspended(keys)
     return [

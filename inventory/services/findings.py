@@ -1,5 +1,6 @@
 """Opening and closing findings by the difference between what is wrong now and what stands open."""
 
+import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -152,8 +153,25 @@ def _queue(every: Iterable[int], changed: Iterable[int]) -> None:
         )
 
 
+# One document for all rows: an import opens tens of thousands, which is several times as fast as a row at a time.
+_OPEN = """
+INSERT INTO inventory_finding (key_id, code, severity, clause, opened_at, facts)
+SELECT key_id, code, severity, clause, %s, facts
+  FROM jsonb_to_recordset(%s::jsonb) AS f(key_id bigint, code text, severity smallint, clause text, facts jsonb)
+"""
+
+
+def _open(opened: Sequence[Finding], now: datetime) -> None:
+    if not opened:
+        return
+    names = ("key_id", "code", "severity", "clause", "facts")
+    rows = json.dumps([{name: getattr(finding, name) for name in names} for finding in opened])
+    with connection.cursor() as cursor:
+        cursor.execute(_OPEN, [now, rows])
+
+
 def _write(found: Difference, now: datetime) -> None:
-    Finding.objects.bulk_create(found.opened, batch_size=_AT_ONCE)
+    _open(found.opened, now)
     Finding.objects.bulk_update(found.changed, _FOLLOWING, batch_size=_AT_ONCE)
     if found.closed:
         closed_at = Greatest(Value(now), F("opened_at"))  # a clock set back closes nothing before it was opened

@@ -6,13 +6,17 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 import time_machine
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from django.core.management import call_command
 from django.db import DatabaseError, IntegrityError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 
+from audit.actor import Actor
 from inventory import services, tasks
+from inventory.examining import touched_by_clause
 from inventory.findings import CATALOGUE
-from inventory.models import Finding, Key
+from inventory.models import Finding, Key, PolicyClause
 from inventory.selectors import posture
 from inventory.services import Relations, refresh_findings, review_findings
 from inventory.states import State
@@ -96,7 +100,7 @@ def test_a_finding_opens_with_the_record_and_closes_with_its_mend(wrong, right, 
     edit(key, now=NOW + timedelta(hours=1), **right)
     seal()
     assert code not in stands(key)
-    assert actions_since(number) == ["key.edited", "finding.closed"]
+    assert actions_since(number, findings=True) == ["key.edited", "finding.closed"]
     (subject,) = events_of("finding.closed")[-1].said.subjects
     assert set(subject.before["findings"]) - set(subject.after["findings"]) >= {code}
     finding = Finding.objects.get(key=key, code=code)
@@ -120,7 +124,7 @@ def test_nothing_is_written_when_nothing_changes():
     refresh_findings(keys=[key.pk], actor=ACTOR, now=NOW + timedelta(hours=1))
     refresh_findings(keys=[], actor=ACTOR, now=NOW)
     seal()
-    assert actions_since(number) == []
+    assert actions_since(number, findings=True) == []
     assert list(Finding.objects.values()) == before
 
 
@@ -191,7 +195,7 @@ def test_an_algorithm_is_found_on_its_day_and_once():
     number = last_number()
     assert review(eve + timedelta(hours=3)).opened.total() == 0
     seal()
-    assert actions_since(number) == []
+    assert actions_since(number, findings=True) == []
 
 
 @db
@@ -285,6 +289,157 @@ def test_the_same_finding_is_open_once():
     finding = Finding.objects.filter(key=make_key()).first()
     with pytest.raises(IntegrityError), transaction.atomic():
         Finding.objects.create(key=finding.key, code=finding.code, severity=4, clause="x", opened_at=NOW)
+
+
+# By the clauses of the day
+
+
+def clause(code):
+    return PolicyClause.objects.get(code=code)
+
+
+def change_clause(code, **changes):
+    one = clause(code)
+    return services.edit_clause(
+        pk=one.pk, changes=changes, expected_revision=one.revision, actor=ACTOR, reason="test", now=NOW
+    )
+
+
+@db
+def test_a_clause_opens_and_closes_what_it_demands():
+    kept = whole(name="kept", storage_medium="password_manager")
+    apart = whole(name="apart", storage_medium="hsm")
+    seal()
+    number = last_number()
+    one = services.register_clause(
+        code="x-vault", facts={"source": "S9", "document": "d", "section": "§1", "text": "t", "requirement": "R999",
+                               "forbidden_media": ["password_manager"]}, actor=ACTOR, reason="test", now=NOW,
+    )  # fmt: skip
+    seal()
+    assert (stands(kept), stands(apart)) == (["kept-in-forbidden-place"], [])
+    assert Finding.objects.get(key=kept, closed_at=None).clause == "R999, S9 §1"
+    assert actions_since(number, findings=True) == ["clause.registered", "finding.opened"]
+    change_clause("x-vault", environments=["test"])
+    assert stands(kept) == []
+    change_clause("x-vault", environments=[])
+    assert stands(kept) == ["kept-in-forbidden-place"]
+    number = last_number()
+    retired = clause("x-vault")
+    services.retire_clause(pk=one.pk, expected_revision=retired.revision, actor=ACTOR, reason="test", now=NOW)
+    seal()
+    assert stands(kept) == []
+    assert actions_since(number, findings=True)[-2:] == ["clause.retired", "finding.closed"]
+
+
+@db
+@pytest.mark.parametrize(
+    ("code", "changes", "wrong", "found"),
+    [
+        (
+            "s1-6-2-kek-stays",
+            {"not_exportable": False, "runbook_required": True},
+            {"is_exportable": True},
+            "exportable",
+        ),
+        ("s2-exchange-strength", {"smallest_strength_bits": 112}, {"size_bits": 2048}, "weaker-than-demanded"),
+        ("s0-5-separate", {"separate_per_environment": False, "runbook_required": True}, {}, ""),
+    ],
+)
+def test_a_weaker_demand_closes_what_the_stronger_one_opened(code, changes, wrong, found):
+    key = whole(**{"kind": "kek", "algorithm": "RSA-4096", "size_bits": 4096, "runbook_url": "https://wiki.example/x"}
+                | wrong | ({"algorithm": "RSA-2048"} if "size_bits" in wrong else {}))  # fmt: skip
+    assert (found in stands(key)) == bool(found)
+    change_clause(code, **changes)
+    assert found not in stands(key)
+
+
+@db
+def test_a_new_longest_age_examines_nothing():
+    whole(storage_medium="source_control")
+    one = PolicyClause.objects.filter(longest_age_days__isnull=False).first()
+    with CaptureQueriesContext(connection) as queries:
+        change_clause(one.code, longest_age_days=one.longest_age_days - 1)
+    assert not [query for query in queries if "inventory_finding" in query["sql"]]
+
+
+@db
+def test_a_clause_costs_what_it_finds_and_not_what_there_is():
+    """Only keys that the clause could find fault with are read."""
+    whole(name="kept", storage_medium="password_manager")
+    for number in range(3):
+        whole(name=f"apart {number}", storage_medium="hsm")
+    terms = PolicyClause(code="x", forbidden_media=["password_manager"]).terms
+    assert [Key.objects.get(pk=pk).name for pk in touched_by_clause(None, terms)] == ["kept"]
+    assert list(touched_by_clause(None, PolicyClause(code="x", longest_age_days=9).terms)) == []
+
+
+# By what others hold
+
+
+def new_material():
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    return key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+
+PEM = new_material()
+
+
+def give(key, material):
+    services.register_material_digest(pk=key.pk, material=material, actor=ACTOR, reason="test", now=NOW)
+
+
+@db
+def test_the_same_material_is_found_in_both_places_and_ends_in_both(carol, bob):
+    one, two = whole(name="one", kind="signing_key", algorithm="RSA-4096", size_bits=4096), whole(
+        name="two", kind="signing_key", algorithm="RSA-4096", size_bits=4096, environment="staging", access="none"
+    )  # fmt: skip
+    assert (stands(one), stands(two)) == ([], [])
+    give(one, PEM)
+    give(two, PEM)
+    assert stands(one) == stands(two) == ["reused-across-environments"]
+    assert "production, staging: two." in Finding.objects.get(key=one).sentence
+    edit(two, environment="test")
+    assert "production, test: two." in Finding.objects.get(key=one).sentence
+    give(two, new_material())
+    assert (stands(one), stands(two)) == ([], [])
+    give(two, PEM)
+    who = Actor(kind="person", id=f"user:{carol.pk}")
+    held = services.report_rotation(pk=one.pk, rotated_on=NOW.date(), evidence="ticket 4", actor=who, now=NOW)
+    assert stands(one) == ["reused-across-environments"]
+    services.confirm_held(pk=held.pk, actor=Actor(kind="person", id=f"user:{bob.pk}"), reason="seen", now=NOW)
+    assert (stands(one), stands(two)) == ([], [])
+    give(one, PEM)
+    assert stands(one) == stands(two) == ["reused-across-environments"]
+    edit(two, environment="production")
+    assert (stands(one), stands(two)) == ([], [])
+
+
+@db
+def test_a_backup_key_equal_to_one_of_production_is_found_on_both():
+    of_production = whole(name="prod", kind="hmac_key", algorithm="AES-256", size_bits=256)
+    backup = whole(name="backup", kind="backup_key", algorithm="AES-256", size_bits=256)
+    for key in (of_production, backup):
+        give(key, PEM)
+    assert stands(of_production) == stands(backup) == ["backup-equals-production"]
+    assert {f.clause for f in Finding.objects.filter(closed_at=None)} == {"R42, S0 §9 Backup Encryption"}
+
+
+@db
+def test_an_owner_who_is_made_inactive_is_found_at_once():
+    owner = make_owner("ann")
+    key, other = whole(name="a", owner=owner), whole(name="b")
+    for is_active, expected in ((False, ["owner-gone"]), (True, [])):
+        services.edit_owner(pk=owner.pk, changes={"is_active": is_active}, actor=ACTOR, reason="test", now=NOW)
+        assert (stands(key), stands(other)) == (expected, [])
+
+
+@db
+def test_the_end_of_the_period_of_use_closes_what_it_answers():
+    key = whole(protect_until=NOW + timedelta(days=1))
+    review(NOW + timedelta(days=1))
+    assert stands(key) == ["past-period-of-use"]
+    services.apply_due_transitions(actor=ACTOR, now=NOW + timedelta(days=1))
+    assert stands(key) == []
 
 
 # Races
