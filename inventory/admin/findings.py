@@ -24,7 +24,7 @@ from inventory.models import Finding
 @admin.register(Finding)
 class FindingAdmin(ReadOnlyAdmin, KeysetAdmin):
     list_title = "Findings"
-    list_display = ("wrong", "key_found", "mend", "clause_said", "since")
+    list_display = ("wrong", "key_found", "mend", "since")
     list_display_links = None
     list_filter = (StandingFilter, "severity", CodeFilter)
     list_select_related = ("key__owner",)
@@ -64,12 +64,8 @@ class FindingAdmin(ReadOnlyAdmin, KeysetAdmin):
         )
 
     @admin.display(description="What to do")
-    def mend(self, finding: Finding) -> str:
-        return finding.mend
-
-    @admin.display(description="By which clause")
-    def clause_said(self, finding: Finding) -> str:
-        return finding.clause
+    def mend(self, finding: Finding) -> SafeString:
+        return format_html('{}<span class="sub">{}</span>', finding.mend, finding.clause)
 
     @admin.display(description="Since", ordering="pk")
     def since(self, finding: Finding) -> SafeString:
@@ -77,5 +73,11 @@ class FindingAdmin(ReadOnlyAdmin, KeysetAdmin):
         if finding.closed_at is None:
             query = urlencode({"finding": finding.code})
             alike = f"{reverse('admin:inventory_key_changelist')}?{query}"
-            return format_html('{}<a class="sub" href="{}">all such keys</a>', opened, alike)
-        return format_html('{}<span class="sub">closed {}</span>', opened, date_format(finding.closed_at, "j M Y"))
+            return format_html(
+                '<span class="nowrap">{}</span><a class="sub nowrap" href="{}">all such keys</a>', opened, alike
+            )
+        return format_html(
+            '<span class="nowrap">{}</span><span class="sub nowrap">closed {}</span>',
+            opened,
+            date_format(finding.closed_at, "j M Y"),
+        )
