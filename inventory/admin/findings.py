@@ -28,6 +28,7 @@ class FindingAdmin(ReadOnlyAdmin, KeysetAdmin):
     list_display_links = None
     list_filter = (StandingFilter, "severity", CodeFilter)
     list_select_related = ("key__owner",)
+    ordering = ("severity", "pk")
     sortable_by = ("wrong", "since")
     keyset_orders: ClassVar[dict[str, Order]] = {
         "wrong": Order("wrong", F("severity"), IntegerField()),
@@ -74,7 +75,9 @@ class FindingAdmin(ReadOnlyAdmin, KeysetAdmin):
             query = urlencode({"finding": finding.code})
             alike = f"{reverse('admin:inventory_key_changelist')}?{query}"
             return format_html(
-                '<span class="nowrap">{}</span><a class="sub nowrap" href="{}">all such keys</a>', opened, alike
+                '<span class="nowrap">{}</span><span class="sub nowrap"><a href="{}">all such keys</a></span>',
+                opened,
+                alike,
             )
         return format_html(
             '<span class="nowrap">{}</span><span class="sub nowrap">closed {}</span>',
