@@ -31,6 +31,8 @@ class Action(StrEnum):
     KEY_CHANGE_WITHDRAWN = "key.change_withdrawn"
     KEY_CHANGE_VOIDED = "key.change_voided"  # the key changed after it was asked
     KEY_FLAGGED_OVERDUE = "key.flagged_overdue"
+    FINDING_OPENED = "finding.opened"  # the subjects are the keys; before and after are the codes that are open
+    FINDING_CLOSED = "finding.closed"
     KEY_DIGEST_REGISTERED = "key.digest_registered"
     TOKEN_LOOKED_UP = "token.looked_up"  # noqa: S105 - a word; the token itself is never recorded
     KEY_MATERIAL_REFUSED = "key.material_refused"  # somebody brought a private key; always with the outcome "refused"

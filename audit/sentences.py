@@ -49,6 +49,8 @@ PHRASES: dict[str, Phrase] = {
     ),
     Action.TOKEN_LOOKED_UP: Phrase("looked up a token and found {subjects}", "look up a token"),
     Action.KEY_MATERIAL_REFUSED: Phrase("brought a private key", "bring a private key"),
+    Action.FINDING_OPENED: Phrase("opened findings on {subjects}", "open findings on {subjects}"),
+    Action.FINDING_CLOSED: Phrase("closed findings on {subjects}", "close findings on {subjects}"),
     Action.OWNER_REGISTERED: Phrase("registered the owner {subjects}", "register the owner {subjects}"),
     Action.OWNER_EDITED: Phrase("edited the owner {subjects}", "edit the owner {subjects}"),
     Action.SERVICE_REGISTERED: Phrase("registered the service {subjects}", "register the service {subjects}"),

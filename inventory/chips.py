@@ -4,6 +4,7 @@ from datetime import UTC, date, datetime
 from typing import NamedTuple
 
 from inventory.algorithms import Judgement, SourceStatus, Status
+from inventory.findings import Severity
 from inventory.states import CAN_BE_OVERDUE, State
 
 SOON_DAYS = 30
@@ -32,6 +33,18 @@ _STATUS_CHIPS: dict[Status, Chip] = {
     Status.UNKNOWN: Chip("rest", "unknown"),
     Status.NOT_APPLICABLE: Chip("rest", "no algorithm"),
 }
+
+
+_SEVERITY_LOOKS: dict[int, str] = {
+    Severity.CRITICAL: "late",
+    Severity.HIGH: "late",
+    Severity.MEDIUM: "soon",
+    Severity.LOW: "rest",
+}
+
+
+def severity_chip(severity: int) -> Chip:
+    return Chip(_SEVERITY_LOOKS[severity], str(Severity(severity).label))
 
 
 def state_chip(state: str) -> Chip:

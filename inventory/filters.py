@@ -5,12 +5,13 @@ from datetime import MAXYEAR, UTC, datetime
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import Model, Q, QuerySet
+from django.db.models import Exists, Model, OuterRef, Q, QuerySet
 from django.db.models.lookups import IsNull
 from django.http import HttpRequest
 from django.utils import timezone
 
-from inventory.models import Key, Owner, PolicyClause, Service
+from inventory.findings import CATALOGUE, Severity, title_of
+from inventory.models import Finding, Key, Owner, PolicyClause, Service
 from inventory.models.held import HeldState
 from inventory.selectors import DESTROYED_STATES, SINCE, SOON, due_in_week
 from inventory.states import CAN_BE_OVERDUE
@@ -161,3 +162,51 @@ class SizeFilter(ConditionFilter):
             return {chosen: Q(size_bits__isnull=True)}
         is_size = chosen.isascii() and chosen.isdecimal() and len(chosen) < _DIGITS_OF_SIZE
         return {chosen: Q(size_bits=int(chosen))} if is_size else {}
+
+
+class FindingFilter(ConditionFilter):
+    """Keys on which a finding stands open: any, a critical one, or one of the code that a link has led to."""
+
+    title = parameter_name = "finding"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:  # noqa: ANN401 - Django's signature
+        chosen = self.value() or ""
+        of_code = [(chosen, title_of(chosen))] if chosen in CATALOGUE else []
+        return [("any", "any"), ("critical", "a critical one"), *of_code]
+
+    def conditions(self) -> dict[str, Q]:
+        stands = Finding.objects.filter(key=OuterRef("pk"), closed_at__isnull=True)
+        chosen = self.value() or ""
+        of_code = {chosen: Q(Exists(stands.filter(code=chosen)))} if chosen in CATALOGUE else {}
+        return of_code | {"any": Q(Exists(stands)), "critical": Q(Exists(stands.filter(severity=Severity.CRITICAL)))}
+
+
+class StandingFilter(ConditionFilter):
+    """Findings that stand open, unless somebody asks for others."""
+
+    title = "state"
+    parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:  # noqa: ANN401 - Django's signature
+        return [("closed", "closed"), ("all", "open and closed")]
+
+    def choices(self, changelist: Any) -> Iterator[Any]:  # noqa: ANN401 - Django's signature
+        first, *others = super().choices(changelist)
+        yield {**first, "display": "open"}
+        yield from others
+
+    def conditions(self) -> dict[str, Q]:
+        chosen = self.value() or ""
+        known = {"closed": Q(closed_at__isnull=False), "all": Q()}
+        return {chosen: known.get(chosen, Q(closed_at__isnull=True))}
+
+
+class CodeFilter(ConditionFilter):
+    title = "what is wrong"
+    parameter_name = "code"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:  # noqa: ANN401 - Django's signature
+        return sorted(((code, said.title) for code, said in CATALOGUE.items()), key=lambda choice: choice[1].casefold())
+
+    def conditions(self) -> dict[str, Q]:
+        return {code: Q(code=code) for code in CATALOGUE}

@@ -18,8 +18,10 @@ from audit.counting import COUNTED, count_up_to
 from inventory.algorithms import AlgorithmRow, InUse
 from inventory.algorithms import Facts as AlgorithmFacts
 from inventory.errors import ClausesHeldError
+from inventory.findings import Severity
 from inventory.models import (
     Algorithm,
+    Finding,
     HeldChange,
     Key,
     KeyConsumer,
@@ -52,8 +54,16 @@ def rules(*, hold: bool = False) -> list[Rule]:
     changes a clause or the threat level. Call it before any key is locked. Raises: ClausesHeldError.
     """
     if hold:
-        _lock(_HOLD)
+        share_clauses()
     return rules_if()
+
+
+def share_clauses() -> None:
+    """Let nobody change a clause or the threat level until the end of the transaction; others may share it.
+
+    For whoever writes what follows from them. Call it before any key is locked. Queries: 1. Raises: ClausesHeldError.
+    """
+    _lock(_HOLD)
 
 
 def rules_if(*, clause: PolicyClause | None = None, threat: ThreatLevel | None = None) -> list[Rule]:
@@ -151,6 +161,8 @@ class Posture:
     without_owner: int
     of_unknown_age: int
     restricted_overdue: int
+    open_findings: int
+    critical_findings: int
 
 
 def posture(now: datetime) -> Posture:
@@ -170,6 +182,8 @@ def posture(now: datetime) -> Posture:
         without_owner=Key.objects.filter(owner__isnull=True),
         of_unknown_age=Key.objects.filter(IsNull(SINCE, True)),  # noqa: FBT003 - Django's signature
         restricted_overdue=late.filter(classification=Classification.RESTRICTED),
+        open_findings=Finding.objects.filter(closed_at__isnull=True),
+        critical_findings=_critical(),
     )
     if counted["keys"] > COUNTED:
         counted["keys"] = max(counted["keys"], counted["estimate"])
@@ -193,6 +207,20 @@ def _counted(**rows: QuerySet[Any]) -> dict[str, int]:
 def count_overdue(now: datetime) -> int:
     """Count the keys that are late, up to one more than COUNTED. Queries: 1, over the partial index."""
     return count_up_to(Key.objects.filter(rotate_by__lte=now, state__in=CAN_BE_OVERDUE))
+
+
+def _critical() -> QuerySet[Finding]:
+    return Finding.objects.filter(closed_at__isnull=True, severity=Severity.CRITICAL)
+
+
+def count_critical_findings() -> int:
+    """Count the critical findings that are open, up to one more than COUNTED. Queries: 1, over a partial index."""
+    return count_up_to(_critical())
+
+
+def findings_of(key: Key) -> Sequence[Finding]:
+    """Return what stands open on a key, the worst first, then the oldest. Queries: 1."""
+    return list(Finding.objects.filter(key=key, closed_at__isnull=True).order_by("severity", "opened_at", "pk"))
 
 
 def held_by(owner: Owner, now: datetime) -> tuple[int, int]:

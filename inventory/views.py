@@ -19,15 +19,15 @@ from audit.actor import actor_of
 from audit.selectors import timeline
 from inventory import services
 from inventory.algorithms import Facts, InUse, falls, judge
-from inventory.chips import Chip, algorithm_chip, due_chip, state_chip, status_chip
+from inventory.chips import Chip, algorithm_chip, due_chip, severity_chip, state_chip, status_chip
 from inventory.errors import InventoryError, LessLateError
-from inventory.findings import findings
 from inventory.forms import DayForm, KeyForm, ReasonForm, RegisterKeyForm
 from inventory.models import HeldChange, Key
 from inventory.selectors import (
     algorithm_rows,
     algorithms_in_use,
     events_that_rotate,
+    findings_of,
     surroundings,
     threat_level,
     verdict,
@@ -53,7 +53,7 @@ class Page:
 
 
 def dossier(admin: ModelAdmin, request: HttpRequest, pk: str) -> HttpResponse:
-    """Show everything about a key. Queries: at most 22, however much there is to show."""
+    """Show everything about a key. Queries: at most 23, however much there is to show."""
     if not admin.has_view_permission(request):
         raise PermissionDenied
     keys = Key.objects.select_related("owner", "creator", "service", "tenant", "integration", "vendor")
@@ -81,7 +81,7 @@ def dossier(admin: ModelAdmin, request: HttpRequest, pk: str) -> HttpResponse:
         "judgement": judgement,
         "algorithm_chip": algorithm_chip(judgement),
         "on_events": events_that_rotate(key),
-        "findings": findings(key),
+        "findings": [(finding, severity_chip(finding.severity)) for finding in findings_of(key)],
         "versions": [(version, state_chip(version.state)) for version in versions],
         "findable": any(one.reuse_digest for one in versions if one.number == key.current_number),
         "around": surroundings(key, SHOWN_CHILDREN),

@@ -16,6 +16,7 @@ from audit.body import Body, Subject
 from audit.canonical import JSON
 from audit.selectors import ReadEvent
 from inventory.chips import Chip
+from inventory.findings import title_of
 from inventory.models import HeldChange, Integration, Key, Owner, PolicyClause, Service, Tenant, Vendor
 from inventory.models.held import HeldKind, HeldState
 from inventory.services.imports import Change, Held
@@ -40,6 +41,7 @@ _LABELS = {
     "consumers": "Used by",
     "approved_consumers": "Approved to use it",
     "version": "Version",
+    "findings": "Open findings",
     # what a column of a file is read as, where that is more or less than one fact
     "storage": "Kept in, location",
     "service_description": "Service and purpose",
@@ -86,6 +88,8 @@ def words_of(name: str, value: JSON, names: Mapping[str, str]) -> str:
         return ""
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if name == "findings" and isinstance(value, list):
+        return ", ".join(title_of(str(code)) for code in value)
     if isinstance(value, list):
         return ", ".join(names.get(str(one), str(one)) for one in value)
     field = _field(name)

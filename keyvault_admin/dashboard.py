@@ -69,7 +69,7 @@ def posture_context(request: HttpRequest) -> dict[str, Any]:
         "overdue_count": shown(counted.overdue),
         "key_count": shown(counted.keys) if counted.keys <= COUNTED else about(counted.keys),
         "service_count": Service.objects.count(),
-        "tiles": [*_key_tiles(counted), *log],
+        "tiles": [*_key_tiles(counted), _findings_tile(counted), *log],
         "bars": bars,
         "due_count": sum(bar.count for bar in bars),
         "steps": [*_steps(request, counted, now), *_log_steps(log)],
@@ -79,13 +79,15 @@ def posture_context(request: HttpRequest) -> dict[str, Any]:
 
 
 def nav_counts(request: HttpRequest) -> dict[str, str | int]:
-    """Return what waits behind an entry of the navigation, by what this person may see. Queries: 3 at most."""
+    """Return what waits behind an entry of the navigation, by what this person may see. Queries: 4 at most."""
     counts: dict[str, str | int] = {}
     if request.user.has_perm("inventory.confirm_heldchange"):
         counts["held"] = inventory.count_to_confirm(request.user.pk)
     if request.user.has_perm("inventory.view_key"):
         late = inventory.count_overdue(timezone.now())
         counts["late"] = shown(late) if late > COUNTED else late
+        critical = inventory.count_critical_findings()
+        counts["critical"] = shown(critical) if critical > COUNTED else critical
     if request.user.has_perm("rotation.view_digest"):
         counts["mail"] = rotation.count_undelivered(timezone.now())
     return counts
@@ -122,6 +124,13 @@ def _key_tiles(counted: inventory.Posture) -> list[Tile]:
             f"{keys}?missing=owner",
         ),
     ]
+
+
+def _findings_tile(counted: inventory.Posture) -> Tile:
+    found, critical = counted.open_findings, counted.critical_findings
+    look = "late" if critical else "soon" if found else "ok"
+    note = f"{shown(critical)} critical" if found else "nothing is wrong with any record"
+    return Tile("Open findings", shown(found), look, note, reverse("admin:inventory_finding_changelist"))
 
 
 def _log_tile(request: HttpRequest, now: datetime) -> list[Tile]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import environ
+from celery.schedules import crontab
 from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 from environ.fileaware_mapping import FileAwareMapping
@@ -237,6 +238,8 @@ CELERY_BEAT_SCHEDULE = {
     "deliver-mail": {"task": "rotation.tasks.deliver_mail", "schedule": timedelta(minutes=1)},
     # Every five minutes: sessions that are over are deleted, so that no clock set back finds them again.
     "clear-sessions": {"task": "keyvault_admin.access.tasks.clear_sessions", "schedule": timedelta(minutes=5)},
+    # Every night: what time alone finds wrong with a key, such as an algorithm whose day has come.
+    "review-findings": {"task": "inventory.tasks.review_findings", "schedule": crontab(hour="2", minute="30")},
     # Every hour: partitions of the audit log are made ahead of need.
     "extend-audit-log": {"task": "audit.tasks.extend_log", "schedule": timedelta(hours=1)},
 }

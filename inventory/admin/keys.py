@@ -20,6 +20,7 @@ from inventory.chips import Chip, due_chip, state_chip
 from inventory.filters import (
     AlgorithmFilter,
     ClauseFilter,
+    FindingFilter,
     LatenessFilter,
     MissingFilter,
     OpenFilter,
@@ -43,6 +44,7 @@ class KeyAdmin(KeysetAdmin):
         "kind",
         "state",
         MissingFilter,
+        FindingFilter,
         OwnerFilter,
         ServiceFilter,
         ClauseFilter,

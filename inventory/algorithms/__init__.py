@@ -3,7 +3,7 @@
 from inventory.algorithms.falls import Fall, Falling, InUse, falls
 from inventory.algorithms.judgement import Facts, Judgement, judge, judge_rows
 from inventory.algorithms.names import Claim, claims, rows_of
-from inventory.algorithms.strength import is_weaker, security_strength
+from inventory.algorithms.strength import clause_strength, is_weaker, security_strength
 from inventory.algorithms.table import AlgorithmRow, SourceStatus, Status, Statuses, TableError, read_table
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "Statuses",
     "TableError",
     "claims",
+    "clause_strength",
     "falls",
     "is_weaker",
     "judge",

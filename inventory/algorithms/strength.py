@@ -1,11 +1,13 @@
 """Comparable strengths in bits of security: the classical work to break a key. SP 800-57 Part 1 Rev 5 §5.6.1."""
 
 from bisect import bisect_right
+from functools import lru_cache
 
 from inventory.algorithms.names import Claim, claims
 
 # Table 2: the smallest size in bits, and the strength from there on.
 _MODULUS = ((1024, 80), (2048, 112), (3072, 128), (7680, 192), (15360, 256))
+_LONG_MODULUS = (4096, 150)
 _CURVE = ((160, 80), (224, 112), (256, 128), (384, 192), (512, 256))
 _BY_MODULUS = frozenset(
     {"RSA", "RSA-OAEP", "RSA-OAEP-256", "RSA-PKCS1v15-ENC", "RSA-PKCS1v15-SIG", "RSA-PSS", "DSA", "FFDH"}
@@ -33,6 +35,21 @@ def security_strength(algorithm: str, size_bits: int | None) -> int | None:
     """
     found = claims(algorithm, size_bits, "")
     return _strength(found[0]) if found else None
+
+
+@lru_cache(maxsize=1_024)
+def clause_strength(algorithm: str, size_bits: int | None) -> int | None:
+    """Return the strength that a clause's least one is compared with: as security_strength(), but RSA-4096 has 150.
+
+    A policy that asks for RSA-4096 is written down as 150 bits, which lies between two lines of the table.
+    Source: FIPS 140-3 IG D.B.
+    """
+    found = claims(algorithm, size_bits, "")
+    if not found:
+        return None
+    bits, (size, between) = _strength(found[0]), _LONG_MODULUS
+    is_long = found[0].family in _BY_MODULUS and (found[0].bits or 0) >= size
+    return max(bits or 0, between) if is_long else bits
 
 
 def is_weaker(protecting: int | None, protected: int | None) -> bool | None:

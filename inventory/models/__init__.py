@@ -2,6 +2,7 @@ from inventory.models.algorithm import Algorithm
 from inventory.models.clause import PolicyClause
 from inventory.models.consumer import KeyConsumer
 from inventory.models.draft import ImportDraft
+from inventory.models.finding import Finding
 from inventory.models.header import HeaderMapping
 from inventory.models.held import HeldChange, RotationEvidence
 from inventory.models.key import Key, KeyVersion
@@ -13,6 +14,7 @@ from inventory.models.vendor import Vendor
 
 __all__ = [
     "Algorithm",
+    "Finding",
     "HeaderMapping",
     "HeldChange",
     "ImportDraft",

@@ -2,6 +2,7 @@ from inventory.services.brought import ImportOptions, checked
 from inventory.services.clauses import edit_clause, register_clause, retire_clause, set_threat_level
 from inventory.services.digests import find_token, register_material_digest
 from inventory.services.exports import export_keys
+from inventory.services.findings import refresh_findings, review_findings
 from inventory.services.headers import begin_import
 from inventory.services.held import confirm_held, hold_edit, reject_held, report_rotation, withdraw_held
 from inventory.services.imports import Plan, apply_import, plan_import
@@ -30,6 +31,7 @@ __all__ = [
     "find_token",
     "hold_edit",
     "plan_import",
+    "refresh_findings",
     "register_clause",
     "register_key",
     "register_material_digest",
@@ -39,6 +41,7 @@ __all__ = [
     "reject_held",
     "report_rotation",
     "retire_clause",
+    "review_findings",
     "set_threat_level",
     "suspend_key",
     "withdraw_held",

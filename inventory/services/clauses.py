@@ -6,6 +6,7 @@ after), and a replay of the log derives the same rows from the same clauses (doc
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, cast
 
@@ -18,10 +19,12 @@ from audit.canonical import JSON
 from audit.services import Subject, record
 from inventory.effects import DECIDED_BY, DUE, SAME_COMBINATION, VERDICTS, Effect, be_patient, effect_of, verdicts
 from inventory.errors import EffectChangedError, KeyMaterialError, RetiredClauseError, StaleError
+from inventory.examining import touched_by_clause
 from inventory.models import PolicyClause, ThreatLevel
-from inventory.policy import Rule
+from inventory.policy import Clause, Rule
 from inventory.recognise import holds_key_material
 from inventory.selectors import hold_clauses, rules
+from inventory.services.findings import refresh_findings
 from inventory.services.keys import require
 
 # What a person says of a clause. The code is said once, when it is registered.
@@ -46,8 +49,8 @@ def register_clause(
     """Put a new clause in force, and every key that it decides on its date. Waits until nobody derives dates.
 
     `facts` holds values for names of CLAUSE_FACTS; `expected_digest` is that of the Effect which somebody saw.
-    Event: clause.registered, with what it did to the keys. Raises: EffectChangedError, KeyMaterialError,
-    ValidationError.
+    Events: clause.registered, with what it did to the keys, and those of refresh_findings().
+    Raises: EffectChangedError, KeyMaterialError, ValidationError.
     """
     require(reason)
     _check_entered(facts, CLAUSE_FACTS)
@@ -59,6 +62,7 @@ def register_clause(
     after = {name: value for name, value in clause_snapshot(clause).items() if value}
     subject = Subject(ref=clause.ref, label=clause.label, after={"code": code, **after})
     record(Action.CLAUSE_REGISTERED, actor=actor, now=now, reason=reason, subjects=[subject], facts=effect.facts)
+    _refresh_findings(None, clause.terms, actor=actor, now=now)
     return clause
 
 
@@ -85,7 +89,7 @@ def edit_clause(
     different = {name: value for name, value in changes.items() if getattr(clause, name) != value}
     if not different:
         return clause
-    before = clause_snapshot(clause)
+    before, terms = clause_snapshot(clause), clause.terms
     for name, value in different.items():
         setattr(clause, name, value)
     _store(clause, list(different))
@@ -98,6 +102,7 @@ def edit_clause(
         after={name: after[name] for name in different},
     )
     record(Action.CLAUSE_EDITED, actor=actor, now=now, reason=reason, subjects=[subject], facts=effect.facts)
+    _refresh_findings(terms, clause.terms, actor=actor, now=now)
     return clause
 
 
@@ -123,6 +128,7 @@ def retire_clause(
     effect = _carry_out(expected_digest, now)
     subject = Subject(ref=clause.ref, label=clause.label, before={"is_in_force": True}, after={"is_in_force": False})
     record(Action.CLAUSE_RETIRED, actor=actor, now=now, reason=reason, subjects=[subject], facts=effect.facts)
+    _refresh_findings(clause.terms, None, actor=actor, now=now)
     return clause
 
 
@@ -166,6 +172,15 @@ def set_threat_level(
     )
     record(Action.THREAT_LEVEL_CHANGED, actor=actor, now=now, reason=reason, subjects=[subject], facts=effect.facts)
     return threat
+
+
+def _refresh_findings(before: Clause | None, after: Clause | None, *, actor: Actor, now: datetime) -> None:
+    """Open and close what follows from the clause, as every other change of a fact does; none where only ages differ.
+
+    Nobody examines keys meanwhile: who does shares the clauses, which the caller holds alone.
+    """
+    if before is None or after is None or replace(before, longest_age=None) != replace(after, longest_age=None):
+        refresh_findings(keys=list(touched_by_clause(before, after)), actor=actor, now=now)
 
 
 def clause_snapshot(clause: PolicyClause) -> dict[str, JSON]:

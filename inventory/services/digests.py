@@ -20,7 +20,10 @@ from audit.selectors import count_done_by
 from audit.services import Subject, record
 from inventory.credentials import can_be_guessed, public_key_of
 from inventory.errors import GuessableError, TooManyLookupsError
+from inventory.examining import touched_by
 from inventory.models import Key, KeyVersion
+from inventory.selectors import share_clauses
+from inventory.services.findings import refresh_findings
 from inventory.services.keys import require
 
 LABEL = "reuse"
@@ -48,13 +51,16 @@ def register_material_digest(*, pk: int, material: bytes, actor: Actor, reason: 
     """Make the current version of a key findable by its material, which is dropped here and now.
 
     `material` is a secret, or PEM or an OpenSSH line with a certificate, a public or a private key. Locks the key.
-    Event: key.digest_registered; it says what kind of digest, never the digest. Raises: GuessableError.
+    Events: key.digest_registered, which says what kind of digest, never the digest; those of refresh_findings().
+    Raises: GuessableError.
     """
     require(reason)
-    key = Key.objects.select_for_update(of=("self",)).get(pk=pk)
+    share_clauses()
+    key = Key.objects.select_for_update(of=("self",), no_key=True).get(pk=pk)
     spki = public_key_of(material)
     digest = digest_of_public_key(spki) if spki else digest_of_secret(material, kind=key.kind)
     del material
+    had_the_same = touched_by([key.pk])
     KeyVersion.objects.filter(key=key, number=key.current_number).update(reuse_digest=digest)
     record(
         Action.KEY_DIGEST_REGISTERED,
@@ -64,6 +70,7 @@ def register_material_digest(*, pk: int, material: bytes, actor: Actor, reason: 
         subjects=[Subject(ref=key.ref, label=key.name)],
         facts={"version": key.current_number, "of": "public key" if spki else "secret"},
     )
+    refresh_findings(keys=had_the_same, actor=actor, now=now)
     return key
 
 

@@ -29,11 +29,13 @@ from inventory.errors import (
     StaleError,
     VoidChangeError,
 )
+from inventory.examining import touched_by
 from inventory.models import HeldChange, Key, RotationEvidence
 from inventory.models.held import HeldKind, HeldState
 from inventory.policy import Rule
 from inventory.recognise import holds_key_material
 from inventory.selectors import rules
+from inventory.services.findings import refresh_findings
 from inventory.services.keys import (
     DERIVED,
     change_facts,
@@ -233,9 +235,10 @@ def _check_rotation(key: Key, rotated_on: date, today: date) -> None:
 def confirm_held(*, pk: int, actor: Actor, reason: str, now: datetime) -> HeldChange:
     """Confirm a change, and do it: the key gets its new facts, and after a rotation its next version.
 
-    Only for somebody whose role may, and who did not ask for it. Locks the key, then the change. Event: key.edited or
-    key.rotated, on behalf of who asked. Where the key or its clauses changed meanwhile, the change is closed as void
-    (event: key.change_voided); that stands only if the caller does not roll it back for the error.
+    Only for somebody whose role may, and who did not ask for it. Locks the key, then the change. Events: key.edited or
+    key.rotated, on behalf of who asked, and those of refresh_findings(). Where key or clauses changed meanwhile, the
+    change is closed as void (event: key.change_voided); that stands only if the caller does not roll it back for
+    the error.
     Raises: VoidChangeError, NotDecidingError, OwnChangeError, ClosedChangeError, ValidationError.
     """
     held = _confirm(pk=pk, actor=actor, reason=reason, now=now)
@@ -260,12 +263,15 @@ def _confirm(*, pk: int, actor: Actor, reason: str, now: datetime) -> HeldChange
     facts: dict[str, JSON] = {"held_change": held.ref, "kind": str(held.kind)}
     if held.evidence is None:
         record(Action.KEY_EDITED, actor=confirmed, now=now, reason=reason, subjects=[edited(key, before)], facts=facts)
+        refresh_findings(keys=[key.pk], actor=confirmed, now=now)
         return held
     facts["evidence"] = held.evidence.ref
     event = record(
         Action.KEY_ROTATED, actor=confirmed, now=now, reason=reason, subjects=[_rotated(key, before)], facts=facts
     )
+    shared_material = touched_by([key.pk])  # by the version that ends here
     lifecycle.supersede(key, rotated_on=held.evidence.rotated_on, event=event)
+    refresh_findings(keys=shared_material, actor=confirmed, now=now)
     return held
 
 
@@ -342,7 +348,7 @@ def _locked_open(pk: int) -> HeldChange:
 
 
 def _locked_key(pk: int) -> Key:
-    return Key.objects.select_for_update(of=("self",)).get(pk=pk)
+    return Key.objects.select_for_update(of=("self",), no_key=True).get(pk=pk)
 
 
 def _close(held: HeldChange, state: HeldState, now: datetime, **how: Any) -> None:  # noqa: ANN401 - columns of a change

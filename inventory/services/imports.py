@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 from django.db import IntegrityError, connection, transaction
@@ -15,13 +16,15 @@ from audit.canonical import JSON
 from audit.services import Subject, record
 from inventory import lifecycle
 from inventory.errors import ChangeWaitsError, ImportRunningError, LessLateError, PlanChangedError, StaleError
-from inventory.findings import findings
+from inventory.examining import around_new
+from inventory.findings import Surroundings, findings
 from inventory.models import HeldChange, Key, KeyVersion, Owner, Service
 from inventory.models.held import HeldState
 from inventory.policy import Rule
 from inventory.reading import KeyFacts, PersonRef, ReadRow, Refusal
 from inventory.selectors import rules
 from inventory.services.brought import AS_IT_IS, Brought, ImportOptions, read_brought
+from inventory.services.findings import refresh_findings
 from inventory.services.headers import remember
 from inventory.services.held import Proposal, hold_rows
 from inventory.services.identity import REUSE, identity_of, known_keys
@@ -90,6 +93,7 @@ class Plan:
     digests: Mapping[str, bytes] = field(default_factory=dict)  # name → keyed digest of the material
     brought: Brought
     options: ImportOptions
+    around: Surroundings  # of a key that is not registered yet, at the time of the plan
 
     @property
     def columns(self) -> Mapping[str, str]:
@@ -117,11 +121,11 @@ class Plan:
     def refused_rows(self) -> int:
         return len({refusal.row for refusal in self.refused})
 
-    @property
+    @cached_property
     def findings(self) -> int:
-        """Return how many findings the new and changed records will have."""
+        """Return how many findings the new and changed records will have by themselves."""
         keys = [key for _, key in self.new] + [change.key for change in self.changed]
-        return sum(len(findings(key)) for key in keys)
+        return sum(len(findings(key, self.around)) for key in keys)
 
     @property
     def to_be_held(self) -> list[Held]:
@@ -156,7 +160,7 @@ def quietly(_doing: str, _rows: int, _of: int) -> None:
 def plan_import(
     *, content: bytes, now: datetime, options: ImportOptions = AS_IT_IS, lock: bool = False, tell: Tell = quietly
 ) -> Plan:
-    """Compare a file with the inventory. Nothing is written. Queries: 7, or 8.
+    """Compare a file with the inventory. Nothing is written. Queries: 9, or 10.
 
     With `lock` the keys that it speaks of are locked until the end of the transaction, the clauses held still, and weak
     material is not looked for.
@@ -164,7 +168,7 @@ def plan_import(
     PrivateKeyError.
     """
     brought = read_brought(content, today=now.date(), options=options, judging=not lock)
-    plan = Plan(brought=brought, options=options, unchanged=brought.repeated)
+    plan = Plan(brought=brought, options=options, around=around_new(now), unchanged=brought.repeated)
     plan.refused.extend(brought.refusals)
     people = People(brought.people, _people_of(brought.rows), options.left_out)
     services = Services((read.facts.service for read in brought.rows), options.left_out)
@@ -279,8 +283,8 @@ def apply_import(
 
     One import at a time; the keys that change are locked. `expected_digest` is that of the plan which somebody saw and
     confirmed. What a person said of headers is remembered. Events: owner.registered, owner.edited, service.registered,
-    key.imported, key.edited, key.change_held, each for up to 1,000 records, and one inventory.imported. A file that
-    brings nothing leaves only the last.
+    key.imported, key.edited, key.change_held, each for up to 1,000 records, those of refresh_findings(), and one
+    inventory.imported. A file that brings nothing leaves only the last.
     Raises: TableError, ColumnsError, MaterialError, PrivateKeyError, ImportRunningError, PlanChangedError; StaleError
     when somebody registers the same meanwhile.
     """
@@ -322,6 +326,8 @@ def _write(plan: Plan, actor: Actor, reason: str, now: datetime, tell: Tell) -> 
     _write_new(plan, actor, reason, now, tell)
     _write_changed(plan, actor, reason, now, tell)
     _write_held(plan, actor, reason, now)
+    keys = [key for _, key in plan.new] + [change.key for change in plan.changed]
+    refresh_findings(keys=[key.pk for key in keys], actor=actor, now=now)
 
 
 def _write_owners(plan: Plan, actor: Actor, now: datetime) -> None:

@@ -24,7 +24,8 @@ from inventory.errors import (
 from inventory.models import Key, KeyVersion, Owner
 from inventory.policy import Rule, judge, makes_less_late
 from inventory.recognise import holds_key_material
-from inventory.selectors import rules
+from inventory.selectors import rules, share_clauses
+from inventory.services.findings import refresh_findings
 from inventory.services.relations import Relations, relations_of, with_relations, write_relations
 from inventory.states import RevocationReason, State, legal
 
@@ -58,7 +59,7 @@ def register_key(
 ) -> Key:
     """Register a key that exists elsewhere in the state it has there, or in pre-activation one that is not used yet.
 
-    `facts` holds values for names of FACTS and PERIOD. Event: key.registered.
+    `facts` holds values for names of FACTS and PERIOD. Events: key.registered, and those of refresh_findings().
     Raises: KeyMaterialError, IllegalTransitionError, ValidationError.
     """
     require(reason)
@@ -82,6 +83,7 @@ def register_key(
     version.save()
     lifecycle.enter([version], state=state, event=event)
     key.state = state
+    refresh_findings(keys=[key.pk], actor=actor, now=now)
     return key
 
 
@@ -98,7 +100,8 @@ def edit_key(
 ) -> Key:
     """Change facts of a key that nobody else changed since `expected_revision`, and its relations if they are given.
 
-    Locks the key. Event: key.edited with what changed before and after; none when nothing did.
+    Locks the key. Events: key.edited with what changed before and after, and those of refresh_findings(); none when
+    nothing did.
     Raises: StaleError, LessLateError, KeyMaterialError, CycleError, ValidationError.
     """
     require(reason)
@@ -119,6 +122,8 @@ def edit_key(
     write_relations(key, before=related, after=relating)
     subject = with_relations(edited(key, before), related, relating)
     record(Action.KEY_EDITED, actor=actor, now=now, reason=reason, subjects=[subject])
+    no_longer_above = {pk for pk, _ in related.parents - relating.parents}
+    refresh_findings(keys={key.pk, *no_longer_above}, actor=actor, now=now)
     return key
 
 
@@ -173,7 +178,8 @@ def activate_key(*, pk: int, actor: Actor, reason: str, now: datetime) -> Key:
 
     Raises: SecondPersonError when the key is suspended, IllegalTransitionError.
     """
-    key = Key.objects.select_for_update(of=("self",)).get(pk=pk)
+    share_clauses()
+    key = Key.objects.select_for_update(of=("self",), no_key=True).get(pk=pk)
     if key.state == State.SUSPENDED:
         raise SecondPersonError(key.name)  # T10 has a door of its own
     return _transition(pk, State.ACTIVE, Action.KEY_ACTIVATED, actor=actor, reason=reason, now=now)
@@ -181,11 +187,13 @@ def activate_key(*, pk: int, actor: Actor, reason: str, now: datetime) -> Key:
 
 def _transition(pk: int, to: State, action: Action, *, actor: Actor, reason: str, now: datetime) -> Key:
     require(reason)
-    key = Key.objects.select_for_update(of=("self",)).get(pk=pk)
+    share_clauses()
+    key = Key.objects.select_for_update(of=("self",), no_key=True).get(pk=pk)
     legal(State(key.state), to)
     subject = Subject(ref=key.ref, label=key.name, before={"state": key.state}, after={"state": to.value})
     event = record(action, actor=actor, now=now, reason=reason, subjects=[subject])
     lifecycle.transition(key, to=to, event=event, now=now)
+    refresh_findings(keys=[key.pk], actor=actor, now=now)
     return key
 
 
@@ -238,7 +246,7 @@ def _words(key: Key) -> str:
 def reword(which: Q) -> None:
     """Make keys findable again after a record that they name was renamed. Queries: 1, and 1 for each 1,000 keys."""
     keys = Key.objects.filter(which).select_related("owner", "creator", "service").order_by("pk")
-    found = list(keys.select_for_update(of=("self",)))
+    found = list(keys.select_for_update(of=("self",), no_key=True))
     for key in found:
         key.search_text = _words(key)
     Key.objects.bulk_update(found, ["search_text"], batch_size=1_000)

@@ -11,8 +11,10 @@ from audit.actions import Action
 from audit.actor import Actor
 from audit.canonical import JSON
 from audit.services import Subject, record
-from inventory.models import Owner, Service, Vendor
+from inventory.models import Key, Owner, Service, Vendor
 from inventory.models.owner import OwnerKind
+from inventory.selectors import share_clauses
+from inventory.services.findings import refresh_findings
 from inventory.services.keys import require, reword, tell_again
 
 OWNER_FACTS = ("handle", "mail", "kind", "user_id", "is_active")
@@ -57,11 +59,13 @@ def edit_owner(*, pk: int, changes: Mapping[str, Any], actor: Actor, reason: str
     """Change what is said of an owner; `changes` holds values for names of OWNER_FACTS, normalised.
 
     Who can be told now, and could not before, is told of their keys again. A new name is found by the search at once.
-    Locks the owner. Event: owner.edited, which names the facts of people that changed and not what they are; none when
-    nothing changed. Queries: 5, and 2 for each 1,000 keys when the name changed.
+    Locks the owner. Events: owner.edited, which names the facts of people that changed and not what they are; those of
+    refresh_findings() where somebody is gone or back; none when nothing changed.
+    Queries: 6, and 2 for each 1,000 keys when the name changed.
     """
     require(reason)
-    owner = Owner.objects.select_for_update(of=("self",)).get(pk=pk)
+    share_clauses()
+    owner = Owner.objects.select_for_update(of=("self",), no_key=True).get(pk=pk)
     before, was_told = _said_of_owner(owner), bool(owner.mail) and owner.is_active
     changed = [name for name in OWNER_FACTS if name in changes and getattr(owner, name) != changes[name]]
     if not changed:
@@ -77,6 +81,9 @@ def edit_owner(*, pk: int, changes: Mapping[str, Any], actor: Actor, reason: str
     facts: dict[str, JSON] = {"of_people": [name for name in OF_PEOPLE if name in changed]}
     subject = _difference(owner.ref, before, _said_of_owner(owner))
     record(Action.OWNER_EDITED, actor=actor, now=now, reason=reason, subjects=[subject], facts=facts)
+    if {"is_active", "user_id"} & set(changed) or ("handle" in changed and not owner.is_active):
+        held = Key.objects.filter(owner=owner).select_for_update(of=("self",), no_key=True).order_by("pk")
+        refresh_findings(keys=list(held.values_list("pk", flat=True)), actor=actor, now=now)
     return owner
 
 

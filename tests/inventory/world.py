@@ -52,8 +52,9 @@ def facts(**changes):
     } | changes
 
 
-def make_key(*, state=State.ACTIVE, now=NOW, **changes):
-    return services.register_key(facts=facts(**changes), state=state, actor=ACTOR, reason="test", now=now)
+def make_key(*, state=State.ACTIVE, relations=None, now=NOW, **changes):
+    said = facts(**changes)
+    return services.register_key(facts=said, state=state, relations=relations, actor=ACTOR, reason="test", now=now)
 
 
 def make_owner(handle, mail="", **how):
@@ -99,19 +100,24 @@ def events_of(action):
     return read(Event.objects.filter(action=action).order_by("number"))
 
 
-def actions_since(number):
-    """Return what happened after an event, in order."""
-    return list(Event.objects.filter(number__gt=number).order_by("number").values_list("action", flat=True))
+def actions_since(number, *, findings=False):
+    """Return what happened after an event, in order: what somebody did, and only if asked the findings of it."""
+    return _actions(Event.objects.filter(number__gt=number), findings)
 
 
 def last_number():
     return Event.objects.order_by("-number").values_list("number", flat=True).first() or 0
 
 
-def told_of(key):
-    """Return the actions of the sealed events that speak of the key, oldest first."""
+def told_of(key, *, findings=False):
+    """Return the actions of the sealed events that speak of the key, oldest first; `findings` as above."""
     numbers = EventSubject.objects.filter(subject=key.ref).values("number")
-    return list(Event.objects.filter(number__in=numbers).order_by("number").values_list("action", flat=True))
+    return _actions(Event.objects.filter(number__in=numbers), findings)
+
+
+def _actions(events, findings):
+    found = events if findings else events.exclude(action__startswith="finding.")
+    return list(found.order_by("number").values_list("action", flat=True))
 
 
 __all__ = ["ACTOR", "LOGINS", "NOW", "Key", "Owner", "State"]

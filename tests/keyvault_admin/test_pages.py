@@ -14,7 +14,7 @@ from django.urls import reverse
 from audit.actions import Action, Outcome
 from audit.services import record
 from inventory import services
-from inventory.models import ImportDraft, Key, KeyParent
+from inventory.models import Finding, ImportDraft, Key, KeyParent
 from inventory.states import State
 from keyvault_admin.access.models import User
 from tests.inventory.world import ACTOR, NOW, make_key, make_owner, seal
@@ -85,6 +85,7 @@ def test_index_counts_and_links_to_lists_of_that_length(client: Client, alice: U
         "Due in 30 days": "2",
         "Suspended": "0",
         "Without an owner": "1",
+        "Open findings": str(Finding.objects.count()),
         "Audit log": "not verified",
     }
     for label in ("Overdue", "Due in 30 days", "Suspended", "Without an owner"):
@@ -410,7 +411,7 @@ def test_preview_is_for_who_uploaded_it(client: Client, alice: User, bob: User) 
 def test_navigation_counts_what_is_late(client: Client, alice: User) -> None:
     make_key()
     sign_in(client, alice)
-    assert client.get("/inventory/owner/").context["nav_counts"] == {"late": 1, "mail": 0}
+    assert client.get("/inventory/owner/").context["nav_counts"] == {"late": 1, "critical": 0, "mail": 0}
 
 
 def test_times_are_written_day_first_and_in_24_hours(client: Client, alice: User) -> None:
