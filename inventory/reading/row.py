@@ -1,9 +1,9 @@
 """One row of a table → the facts it gives, and everything that is wrong with it."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from datetime import date
 from functools import partial
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from inventory.reading.columns import Columns, shown_header
 from inventory.reading.said import DateOrder, KeyFacts, Refusal
@@ -38,6 +38,8 @@ _NO_ROTATION: tuple[date | None, bool] = (None, False)
 _NO_ALGORITHM: tuple[str, int | None] = ("", None)
 _LEAKED_MEND = "Take it out of the spreadsheet. Whoever could read that may have the key, so rotate it."
 _WIDTH_MEND = "Put cells that hold a delimiter or a line break in quotes, and give each column its cell."
+_NOTHING: Any = object()
+_LONGEST_KEPT, _MOST_KEPT = 100, 20_000
 Fact = TypeVar("Fact")
 
 
@@ -49,24 +51,46 @@ class Dates(NamedTuple):
     question: str
 
 
+class Known:
+    """What cells of the file were recognised as, for the next cell of that column that says the same.
+
+    Refused cells are not kept, nor are long ones, and no more than some thousands: memory stays bounded.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[Hashable, Any] = {}
+
+    def recognised(self, asked: Hashable, text: str, recognise: Callable[[str], Fact]) -> Fact:
+        """Return what `recognise` makes of the cleaned text; within one file `asked` is all else that it depends on."""
+        found: Fact = self._kept.get((asked, text), _NOTHING)
+        if found is _NOTHING:
+            found = recognise(clean(text))
+            if len(text) <= _LONGEST_KEPT and len(self._kept) < _MOST_KEPT:
+                self._kept[asked, text] = found
+        return found
+
+
 class Row:
     """One record being read: the facts it gives, and what is wrong with it.
 
     `facts` is None where no cell can be trusted to be what its column says; with other refusals it is incomplete.
     """
 
-    def __init__(self, record: Record, columns: Columns, dates: Dates) -> None:
+    def __init__(self, record: Record, columns: Columns, dates: Dates, known: "Known") -> None:
         self.row = record.row
         self.refusals: list[Refusal] = []
         self._cells = {name: record.cells[index] for index, name in columns.fields.items() if index < len(record.cells)}
         self._faulty: set[str] = set()
         self._dates = dates
+        self._known = known
         self._refuse_key_material(record, columns)
         self._refuse_wrong_width(record, len(columns.names))
         self.facts = None if self.refusals else self._read(record.faults, columns)
 
     def _refuse_key_material(self, record: Record, columns: Columns) -> None:
         """Look at every cell, those of ignored columns too. Nothing else of such a row is read or quoted."""
+        if not holds_key_material("\n".join(record.cells)):  # none of what it looks for goes beyond a line's end
+            return
         for index, cell in enumerate(record.cells):
             if holds_key_material(cell):
                 name = columns.fields.get(index) or shown_header(columns, index)
@@ -89,11 +113,11 @@ class Row:
         fact = _FACT_OF_COLUMN.get(name, name)
         self.refusals.append(Refusal(row=self.row, field=fact, problem=problem, mend=mend, question=question))
 
-    def _cell(self, name: str, recognise: Callable[[str], Fact], blank: Fact) -> Fact:
+    def _cell(self, name: str, recognise: Callable[[str], Fact], blank: Fact, besides: Hashable = None) -> Fact:
         if name in self._faulty:
             return blank
         try:
-            return recognise(clean(self._cells.get(name, "")))
+            return self._known.recognised((name, besides), self._cells.get(name, ""), recognise)
         except AmbiguousDateError as error:
             self._refuse(name, error.problem, error.mend, question=self._dates.question)
         except NotUnderstoodError as error:
@@ -148,4 +172,5 @@ class Row:
     def _access(self) -> str:
         production = self._cell("access_production", flag_of, None)
         customer = self._cell("access_customer", flag_of, None)
-        return self._cell("access", partial(access_of, production=production, customer=customer), "")
+        understood = partial(access_of, production=production, customer=customer)
+        return self._cell("access", understood, "", besides=(production, customer))

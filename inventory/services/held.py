@@ -34,6 +34,7 @@ from inventory.models.held import HeldKind, HeldState
 from inventory.policy import Rule
 from inventory.recognise import holds_key_material
 from inventory.selectors import rules
+from inventory.services.bulk import insert_rows
 from inventory.services.keys import (
     DERIVED,
     change_facts,
@@ -49,8 +50,6 @@ from inventory.services.keys import (
 )
 from inventory.services.relations import Relations, relations_of
 from inventory.states import State
-
-_ROWS_AT_ONCE = 1_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,7 +160,7 @@ def _hold(
         return []
     _make_room(proposals, actor, now)
     held = [_asked(one, kind, evidence, actor, reason, now) for one in proposals]
-    HeldChange.objects.bulk_create(held, batch_size=_ROWS_AT_ONCE)
+    insert_rows(held, by="key_id")
     for subjects in batches(_asked_of(one) for one in held):
         record(Action.KEY_CHANGE_HELD, actor=actor, now=now, reason=reason, subjects=subjects)
     return held

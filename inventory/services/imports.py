@@ -16,18 +16,18 @@ from audit.services import Subject, record
 from inventory import lifecycle
 from inventory.errors import ChangeWaitsError, ImportRunningError, LessLateError, PlanChangedError, StaleError
 from inventory.findings import findings
-from inventory.models import HeldChange, Key, KeyVersion, Owner, Service
+from inventory.models import HeldChange, Key, Owner, Service
 from inventory.models.held import HeldState
 from inventory.policy import Rule
 from inventory.reading import KeyFacts, PersonRef, ReadRow, Refusal
 from inventory.selectors import rules
 from inventory.services.brought import AS_IT_IS, Brought, ImportOptions, read_brought
+from inventory.services.bulk import insert_rows, update_rows
 from inventory.services.headers import remember
 from inventory.services.held import Proposal, hold_rows
-from inventory.services.identity import REUSE, identity_of, known_keys
+from inventory.services.identity import identity_of, known_keys
 from inventory.services.keys import (
     DERIVED,
-    REFERENCES,
     change_facts,
     derive,
     differing,
@@ -46,6 +46,7 @@ _PLAIN_FACTS = (
     "kind", "purpose", "created_on", "last_rotated_on", "never_rotated", "environment", "algorithm", "size_bits",
     "storage_medium", "storage_location", "access", "classification", "notes",
 )  # fmt: skip
+_REGISTERED = ("creator", "owner", "service")  # what a file may name that is not there yet
 _ROWS_AT_ONCE = 1_000
 Tell = Callable[[str, int, int], None]  # what is being done, how many rows of it, of how many
 _WAITS_MEND = "Import the file again when that one is decided."
@@ -346,14 +347,13 @@ def _write_services(plan: Plan, actor: Actor, now: datetime) -> None:
 
 def _write_new(plan: Plan, actor: Actor, reason: str, now: datetime, tell: Tell) -> None:
     keys = [key for _, key in plan.new]
-    Key.objects.bulk_create(keys, batch_size=_ROWS_AT_ONCE)
+    _refer_again(keys)
+    insert_rows(keys, by="name", without=["state"])
     versions = [first_version(key, state=State.ACTIVE, now=now) for key in keys]
     for version in versions:
-        if digest := plan.digests.get(version.key.name):
-            setattr(version, REUSE, digest)
-    of_key = {
-        version.key.ref: version for version in KeyVersion.objects.bulk_create(versions, batch_size=_ROWS_AT_ONCE)
-    }
+        version.reuse_digest = plan.digests.get(version.key.name)
+    insert_rows(versions, by="key_id", without=["state"])
+    of_key = {version.key.ref: version for version in versions}
     done = 0
     for subjects in batches(registered(key) for key in keys):
         tell("registered", done, len(keys))
@@ -370,16 +370,24 @@ def _write_new(plan: Plan, actor: Actor, reason: str, now: datetime, tell: Tell)
 
 
 def _write_changed(plan: Plan, actor: Actor, reason: str, now: datetime, tell: Tell) -> None:
-    for done, change in enumerate(plan.changed):
-        if done % _ROWS_AT_ONCE == 0:
-            tell("changed", done, len(plan.changed))
-        change.key.save(update_fields=[*change.fields, *DERIVED])
+    keys, fields = [change.key for change in plan.changed], {name for change in plan.changed for name in change.fields}
+    _refer_again(keys)
+    update_rows(keys, [*sorted(fields), *DERIVED])
+    done = 0
     for subjects in batches(edited(change.key, change.before) for change in plan.changed):
+        tell("changed", done, len(keys))
+        done += len(subjects)
         record(Action.KEY_EDITED, actor=actor, now=now, reason=reason, subjects=subjects)
 
 
 def _write_held(plan: Plan, actor: Actor, reason: str, now: datetime) -> None:
-    for held in plan.to_be_held:
-        for name in REFERENCES.keys() & set(held.fields):
-            setattr(held.key, name, getattr(held.key, name))  # a record of this file has a number only now
+    _refer_again([held.key for held in plan.to_be_held])
     hold_rows([held.proposal for held in plan.to_be_held], actor=actor, reason=reason, now=now)
+
+
+def _refer_again(keys: Iterable[Key]) -> None:
+    """Refer to records of this file by their numbers, which they have only now that they are written."""
+    for key in keys:
+        for name in _REGISTERED:
+            if getattr(key, f"{name}_id") is None and (named := getattr(key, name)) is not None:
+                setattr(key, name, named)
