@@ -46,6 +46,7 @@ class Action(StrEnum):
     CLAUSE_EDITED = "clause.edited"
     CLAUSE_RETIRED = "clause.retired"
     THREAT_LEVEL_CHANGED = "threat_level.changed"
+    INVENTORY_IMPORT_CONFIRMED = "inventory.import_confirmed"
     INVENTORY_IMPORTED = "inventory.imported"
     INVENTORY_EXPORT_BEGUN = "inventory.export_begun"  # before the first byte leaves
     INVENTORY_EXPORTED = "inventory.exported"  # after the last one, with its digest

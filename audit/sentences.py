@@ -59,6 +59,9 @@ PHRASES: dict[str, Phrase] = {
     Action.CLAUSE_EDITED: Phrase("edited the clause {subjects}", "edit the clause {subjects}"),
     Action.CLAUSE_RETIRED: Phrase("retired the clause {subjects}", "retire the clause {subjects}"),
     Action.THREAT_LEVEL_CHANGED: Phrase("changed {subjects}", "change {subjects}"),
+    Action.INVENTORY_IMPORT_CONFIRMED: Phrase(
+        "confirmed an import into the inventory", "confirm an import into the inventory"
+    ),
     Action.INVENTORY_IMPORTED: Phrase("imported an inventory", "import an inventory"),
     Action.INVENTORY_EXPORT_BEGUN: Phrase("began to export the inventory", "export the inventory"),
     Action.INVENTORY_EXPORTED: Phrase(

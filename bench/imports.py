@@ -1,4 +1,4 @@
-"""What an import costs: a file of 20,000 rows that are new, known, or changed, beside the bare COPY into the same tables.
+"""What an import costs: 20,000 rows that are new, known, or changed, beside the bare COPY into the same tables.
 
     .venv/bin/python -m bench.imports [--rows 20000] [--rounds 3]
 
@@ -68,12 +68,12 @@ def copied_rows(owner, prefix: str) -> dict[str, tuple[list[str], list[tuple[obj
     """Return the rows that an import has just written, to be copied in once more under other names and numbers."""
     found = {}
     for table in COPIED:
-        columns = [row[0] for row in owner.execute(
-            "SELECT column_name FROM information_schema.columns WHERE table_name = %s ORDER BY ordinal_position", [table]
-        )]  # fmt: skip
+        told = owner.execute("SELECT column_name FROM information_schema.columns WHERE table_name = %s", [table])
+        columns = [row[0] for row in told.fetchall()]
         key = "id" if table == "inventory_key" else "key_id"
         rows = owner.execute(
-            f"SELECT {', '.join(columns)} FROM {table} WHERE {key} IN (SELECT id FROM inventory_key WHERE name LIKE %s)",
+            f"SELECT {', '.join(columns)} FROM {table} "
+            f"WHERE {key} IN (SELECT id FROM inventory_key WHERE name LIKE %s)",
             [f"{prefix}/%"],
         ).fetchall()
         found[table] = (columns, rows)

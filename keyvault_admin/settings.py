@@ -222,6 +222,8 @@ CELERY_BEAT_SCHEDULE = {
     "flag-overdue": {"task": "rotation.tasks.flag_overdue", "schedule": timedelta(hours=1)},
     # Every minute: keys come into use, and stop protecting, at the dates said at their registration.
     "apply-due-transitions": {"task": "inventory.tasks.apply_due_transitions", "schedule": timedelta(minutes=1)},
+    # Every minute: files that wait to be read or imported, because nobody was nudged or a worker died; old ones go.
+    "work-off-imports": {"task": "inventory.tasks.work_off_imports", "schedule": timedelta(minutes=1)},
     # Every minute: notices become digests, digests become mail; finds whatever was not nudged.
     "deliver-mail": {"task": "rotation.tasks.deliver_mail", "schedule": timedelta(minutes=1)},
     # Every hour: partitions of the audit log are made ahead of need.

@@ -1,4 +1,4 @@
-"""Many rows of one table in one statement: as one JSON text, which PostgreSQL takes apart by the types of the columns."""
+"""Many rows of one table in one statement: one JSON text, which PostgreSQL takes apart by the types of the columns."""
 
 import json
 from collections.abc import Iterator, Sequence

@@ -190,8 +190,8 @@ def _asked(
         rotate_by_after=asked.key.rotate_by,
         expected_revision=asked.revision,
         reason=reason,
-        requested_by_id=_person(actor),
-        requested_by_ref=actor.id,
+        requested_by_id=_wisher(actor),
+        requested_by_ref=actor.on_behalf_of or actor.id,
         requested_at=now,
         evidence=evidence,
     )
@@ -358,6 +358,11 @@ def _closed(held: HeldChange) -> Subject:
 def _person(actor: Actor) -> int | None:
     """Return the number of the person who acts; None for a command or a process."""
     return int(actor.id.removeprefix("user:")) if actor.kind == "person" else None
+
+
+def _wisher(actor: Actor) -> int | None:
+    """Return the number of the person who wants it, be it that a worker carries it out: they may not confirm it."""
+    return int(actor.on_behalf_of.removeprefix("user:")) if actor.on_behalf_of else _person(actor)
 
 
 def _reporter(actor: Actor) -> int:

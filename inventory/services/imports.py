@@ -10,10 +10,8 @@ from django.db import IntegrityError, connection, transaction
 
 from audit.actions import Action
 from audit.actor import Actor
-from audit.batches import batches
 from audit.canonical import JSON
-from audit.services import Subject, record
-from inventory import lifecycle
+from audit.services import record
 from inventory.errors import ChangeWaitsError, ImportRunningError, LessLateError, PlanChangedError, StaleError
 from inventory.findings import findings
 from inventory.models import HeldChange, Key, Owner, Service
@@ -22,31 +20,23 @@ from inventory.policy import Rule
 from inventory.reading import KeyFacts, PersonRef, ReadRow, Refusal
 from inventory.selectors import rules
 from inventory.services.brought import AS_IT_IS, Brought, ImportOptions, read_brought
-from inventory.services.bulk import insert_rows, update_rows
 from inventory.services.headers import remember
-from inventory.services.held import Proposal, hold_rows
+from inventory.services.held import Proposal
 from inventory.services.identity import identity_of, known_keys
 from inventory.services.keys import (
-    DERIVED,
     change_facts,
     derive,
     differing,
-    edited,
-    first_version,
-    registered,
     snapshot,
-    tell_again,
 )
 from inventory.services.mentioned import People, Services
-from inventory.services.owners import owner_subject, service_subject
-from inventory.states import State
+from inventory.services.writing import write_plan
 
 # Facts that a file speaks of in so many words; the three others name records.
 _PLAIN_FACTS = (
     "kind", "purpose", "created_on", "last_rotated_on", "never_rotated", "environment", "algorithm", "size_bits",
     "storage_medium", "storage_location", "access", "classification", "notes",
 )  # fmt: skip
-_REGISTERED = ("creator", "owner", "service")  # what a file may name that is not there yet
 _ROWS_AT_ONCE = 1_000
 Tell = Callable[[str, int, int], None]  # what is being done, how many rows of it, of how many
 _WAITS_MEND = "Import the file again when that one is decided."
@@ -60,6 +50,7 @@ class Change:
     key: Key  # with the new values set, not saved
     before: Mapping[str, JSON]  # a snapshot
     fields: tuple[str, ...]
+    known_as: str = ""  # the name of the record, where the file has another one for it: found by its material
 
     @property
     def proposal(self) -> Proposal:
@@ -121,8 +112,12 @@ class Plan:
     @property
     def findings(self) -> int:
         """Return how many findings the new and changed records will have."""
-        keys = [key for _, key in self.new] + [change.key for change in self.changed]
-        return sum(len(findings(key)) for key in keys)
+        return sum(len(findings(key)) for key in self.written)
+
+    @property
+    def written(self) -> list[Key]:
+        """Return every key that this import writes; after it they have their numbers."""
+        return [key for _, key in self.new] + [change.key for change in self.changed]
 
     @property
     def to_be_held(self) -> list[Held]:
@@ -187,7 +182,7 @@ def plan_import(
         else:
             if read.facts.name in brought.digests and key.notes:
                 said.pop("notes", None)  # what a person wrote of a certificate is worth more than what stands in it
-            _plan_change(plan, read.row, key, said, clauses, waiting.get(key.pk))
+            _plan_change(plan, read, key, said, clauses, waiting.get(key.pk))
     plan.refused.sort(key=lambda refusal: (refusal.row, refusal.field))
     return plan
 
@@ -205,12 +200,13 @@ def _people_of(rows: Sequence[ReadRow]) -> set[PersonRef]:
 
 def _plan_change(
     plan: Plan,
-    row: int,
+    read: ReadRow,
     key: Key,
     said: Mapping[str, Any],
     clauses: Sequence[Rule],
     waiting: HeldChange | None,
 ) -> None:
+    row, known_as = read.row, read.facts.name if read.facts.name != key.name else ""
     changes = differing(key, said)
     if not changes:
         plan.unchanged += 1
@@ -224,14 +220,16 @@ def _plan_change(
     try:
         change_facts(key, changes, clauses)
     except LessLateError:
-        held = Held(row=row, key=key, before=before, fields=tuple(changes), is_waiting=waiting is not None)
+        held = Held(
+            row=row, key=key, before=before, fields=tuple(changes), is_waiting=waiting is not None, known_as=known_as
+        )
         if waiting is None or waiting.changes == held.proposal.changes:
             plan.held.append(held)
         else:
             waits = str(ChangeWaitsError(key.name))
             plan.refused.append(Refusal(row=row, field=", ".join(changes), problem=waits, mend=_WAITS_MEND))
     else:
-        plan.changed.append(Change(row=row, key=key, before=before, fields=tuple(changes)))
+        plan.changed.append(Change(row=row, key=key, before=before, fields=tuple(changes), known_as=known_as))
 
 
 def _contradiction(key: Key, changes: Mapping[str, Any]) -> tuple[str, str] | None:
@@ -290,11 +288,12 @@ def apply_import(
     if expected_digest not in {None, plan.digest}:
         raise PlanChangedError
     try:
-        _write(plan, actor, reason, now, tell)
+        write_plan(plan, actor=actor, reason=reason, now=now, tell=tell)
+        # From here on plan.written are keys with numbers: what follows from them in bulk belongs here.
     except IntegrityError as error:
         raise StaleError("The inventory") from error
-    if actor.kind == "person":
-        remember(options.mapping, by=actor.id, now=now)
+    if wish := actor.on_behalf_of or (actor.id if actor.kind == "person" else ""):
+        remember(options.mapping, by=wish, now=now)
     facts: dict[str, JSON] = {
         "file": file_name,
         "sha256": hashlib.sha256(content).hexdigest(),
@@ -315,79 +314,3 @@ def _one_at_a_time() -> None:
         (is_ours,) = cursor.fetchone()
     if not is_ours:
         raise ImportRunningError
-
-
-def _write(plan: Plan, actor: Actor, reason: str, now: datetime, tell: Tell) -> None:
-    _write_owners(plan, actor, now)
-    _write_services(plan, actor, now)
-    _write_new(plan, actor, reason, now, tell)
-    _write_changed(plan, actor, reason, now, tell)
-    _write_held(plan, actor, reason, now)
-
-
-def _write_owners(plan: Plan, actor: Actor, now: datetime) -> None:
-    Owner.objects.bulk_create(plan.owners)
-    for subjects in batches(owner_subject(owner) for owner in plan.owners):
-        record(Action.OWNER_REGISTERED, actor=actor, now=now, subjects=subjects)
-    Owner.objects.bulk_update(plan.owners_with_mail, ["mail"])
-    tell_again(plan.owners_with_mail)
-    for subjects in batches(_given_mail(owner) for owner in plan.owners_with_mail):
-        record(Action.OWNER_EDITED, actor=actor, now=now, subjects=subjects)
-
-
-def _given_mail(owner: Owner) -> Subject:
-    return Subject(ref=owner.ref, before={"has_mail": False}, after={"has_mail": True})
-
-
-def _write_services(plan: Plan, actor: Actor, now: datetime) -> None:
-    Service.objects.bulk_create(plan.services)
-    for subjects in batches(service_subject(service) for service in plan.services):
-        record(Action.SERVICE_REGISTERED, actor=actor, now=now, subjects=subjects)
-
-
-def _write_new(plan: Plan, actor: Actor, reason: str, now: datetime, tell: Tell) -> None:
-    keys = [key for _, key in plan.new]
-    _refer_again(keys)
-    insert_rows(keys, by="name", without=["state"])
-    versions = [first_version(key, state=State.ACTIVE, now=now) for key in keys]
-    for version in versions:
-        version.reuse_digest = plan.digests.get(version.key.name)
-    insert_rows(versions, by="key_id", without=["state"])
-    of_key = {version.key.ref: version for version in versions}
-    done = 0
-    for subjects in batches(registered(key) for key in keys):
-        tell("registered", done, len(keys))
-        done += len(subjects)
-        event = record(
-            Action.KEY_IMPORTED,
-            actor=actor,
-            now=now,
-            reason=reason,
-            subjects=subjects,
-            facts={"state": State.ACTIVE.value},
-        )
-        lifecycle.enter([of_key[subject.ref] for subject in subjects], state=State.ACTIVE, event=event)
-
-
-def _write_changed(plan: Plan, actor: Actor, reason: str, now: datetime, tell: Tell) -> None:
-    keys, fields = [change.key for change in plan.changed], {name for change in plan.changed for name in change.fields}
-    _refer_again(keys)
-    update_rows(keys, [*sorted(fields), *DERIVED])
-    done = 0
-    for subjects in batches(edited(change.key, change.before) for change in plan.changed):
-        tell("changed", done, len(keys))
-        done += len(subjects)
-        record(Action.KEY_EDITED, actor=actor, now=now, reason=reason, subjects=subjects)
-
-
-def _write_held(plan: Plan, actor: Actor, reason: str, now: datetime) -> None:
-    _refer_again([held.key for held in plan.to_be_held])
-    hold_rows([held.proposal for held in plan.to_be_held], actor=actor, reason=reason, now=now)
-
-
-def _refer_again(keys: Iterable[Key]) -> None:
-    """Refer to records of this file by their numbers, which they have only now that they are written."""
-    for key in keys:
-        for name in _REGISTERED:
-            if getattr(key, f"{name}_id") is None and (named := getattr(key, name)) is not None:
-                setattr(key, name, named)
