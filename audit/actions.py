@@ -40,6 +40,8 @@ class Action(StrEnum):
     OWNER_EDITED = "owner.edited"
     SERVICE_REGISTERED = "service.registered"
     SERVICE_EDITED = "service.edited"
+    TENANT_REGISTERED = "tenant.registered"
+    INTEGRATION_REGISTERED = "integration.registered"
     VENDOR_REGISTERED = "vendor.registered"
     VENDOR_EDITED = "vendor.edited"
     CLAUSE_REGISTERED = "clause.registered"

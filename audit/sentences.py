@@ -53,6 +53,10 @@ PHRASES: dict[str, Phrase] = {
     Action.OWNER_EDITED: Phrase("edited the owner {subjects}", "edit the owner {subjects}"),
     Action.SERVICE_REGISTERED: Phrase("registered the service {subjects}", "register the service {subjects}"),
     Action.SERVICE_EDITED: Phrase("edited the service {subjects}", "edit the service {subjects}"),
+    Action.TENANT_REGISTERED: Phrase("registered the tenant {subjects}", "register the tenant {subjects}"),
+    Action.INTEGRATION_REGISTERED: Phrase(
+        "registered the integration {subjects}", "register the integration {subjects}"
+    ),
     Action.VENDOR_REGISTERED: Phrase("registered the vendor {subjects}", "register the vendor {subjects}"),
     Action.VENDOR_EDITED: Phrase("edited the vendor {subjects}", "edit the vendor {subjects}"),
     Action.CLAUSE_REGISTERED: Phrase("registered the clause {subjects}", "register the clause {subjects}"),

@@ -19,7 +19,10 @@ from inventory.recognise import (
     flag_of,
     holds_key_material,
     kind_of,
+    label_of,
     last_rotation_of,
+    link_of,
+    medium_of,
     name_of,
     person_of,
     service_of,
@@ -33,6 +36,13 @@ _FACT_OF_COLUMN = {
     "service_description": "purpose",
     "access_production": "access",
     "access_customer": "access",
+}
+_LABELS = {
+    "vendor": "name of a vendor",
+    "generation_method": "method",
+    "tenant": "name of a tenant",
+    "integration": "name of an integration",
+    "secret_name": "name of the secret",
 }
 _NO_ROTATION: tuple[date | None, bool] = (None, False)
 _NO_ALGORITHM: tuple[str, int | None] = ("", None)
@@ -149,11 +159,15 @@ class Row:
             environment=self._cell("environment", environment_of, ""),
             algorithm=algorithm,
             size_bits=self._size(algorithm, bits),
-            storage_medium=medium,
+            storage_medium=self._cell("storage_medium", medium_of, "") or medium,
             storage_location=location,
             access=self._access(),
             classification=self._cell("classification", classification_of, ""),
             notes=self._text("notes"),
+            is_shared=self._cell("is_shared", flag_of, None),
+            is_exportable=self._cell("is_exportable", flag_of, None),
+            runbook_url=self._cell("runbook_url", link_of, ""),
+            **{name: self._cell(name, partial(label_of, what), "") for name, what in _LABELS.items()},
         )
 
     def _creation(self, rotated_on: date | None) -> date | None:

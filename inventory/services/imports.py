@@ -14,7 +14,7 @@ from audit.canonical import JSON
 from audit.services import record
 from inventory.errors import ChangeWaitsError, ImportRunningError, LessLateError, PlanChangedError, StaleError
 from inventory.findings import findings
-from inventory.models import HeldChange, Key, Owner, Service
+from inventory.models import HeldChange, Integration, Key, Owner, Service, Tenant, Vendor
 from inventory.models.held import HeldState
 from inventory.policy import Rule
 from inventory.reading import KeyFacts, PersonRef, ReadRow, Refusal
@@ -29,14 +29,17 @@ from inventory.services.keys import (
     differing,
     snapshot,
 )
-from inventory.services.mentioned import People, Services
+from inventory.services.mentioned import Mentioned, People
+from inventory.services.scopes import refuse_taken_scopes
 from inventory.services.writing import write_plan
 
-# Facts that a file speaks of in so many words; the three others name records.
+# Facts that a file speaks of in so many words; the others name records.
 _PLAIN_FACTS = (
     "kind", "purpose", "created_on", "last_rotated_on", "never_rotated", "environment", "algorithm", "size_bits",
-    "storage_medium", "storage_location", "access", "classification", "notes",
+    "storage_medium", "storage_location", "access", "classification", "notes", "is_shared", "is_exportable",
+    "generation_method", "secret_name", "runbook_url",
 )  # fmt: skip
+_NAMED = {"service": Service, "vendor": Vendor, "tenant": Tenant, "integration": Integration}
 _ROWS_AT_ONCE = 1_000
 Tell = Callable[[str, int, int], None]  # what is being done, how many rows of it, of how many
 _WAITS_MEND = "Import the file again when that one is decided."
@@ -77,6 +80,7 @@ class Plan:
     owners: list[Owner] = field(default_factory=list)  # to be registered with it
     owners_with_mail: list[Owner] = field(default_factory=list)  # known ones whose address the file gives
     services: list[Service] = field(default_factory=list)
+    others: Mapping[str, Sequence[Vendor | Tenant | Integration]] = field(default_factory=dict)  # by kind, as services
     owners_left_out: list[Owner] = field(default_factory=list)  # new ones that somebody would not have registered
     services_left_out: list[Service] = field(default_factory=list)
     digests: Mapping[str, bytes] = field(default_factory=dict)  # name → keyed digest of the material
@@ -141,6 +145,7 @@ class Plan:
         written += self.refused
         written += [(owner.handle, owner.mail) for owner in self.owners + self.owners_with_mail]
         written += [service.name for service in self.services]
+        written += [(kind, one.name) for kind, new in self.others.items() for one in new]
         written.append(sorted(self.options.stored.items()))
         return hashlib.sha256("\n".join(map(repr, written)).encode()).hexdigest()
 
@@ -163,9 +168,13 @@ def plan_import(
     plan = Plan(brought=brought, options=options, unchanged=brought.repeated)
     plan.refused.extend(brought.refusals)
     people = People(brought.people, _people_of(brought.rows), options.left_out)
-    services = Services((read.facts.service for read in brought.rows), options.left_out)
-    plan.owners, plan.owners_with_mail, plan.services = people.new, people.with_mail, services.new
-    plan.owners_left_out, plan.services_left_out = people.left_out, services.left_out
+    named = {
+        name: Mentioned(model, (getattr(read.facts, name) for read in brought.rows), options.left_out)
+        for name, model in _NAMED.items()
+    }
+    plan.owners, plan.owners_with_mail, plan.services = people.new, people.with_mail, named["service"].new
+    plan.owners_left_out, plan.services_left_out = people.left_out, named["service"].left_out
+    plan.others = {name: named[name].new for name in ("vendor", "tenant", "integration")}
     plan.digests = {name: found for name, one in brought.digests.items() if (found := identity_of(one))}
     clauses = rules(hold=lock)
     known = known_keys(brought, lock=lock)
@@ -173,7 +182,7 @@ def plan_import(
     for done, read in enumerate(brought.rows):
         if done % _ROWS_AT_ONCE == 0:
             tell("compared", done, len(brought.rows))
-        said = _said(read.facts, people, services)
+        said = _said(read.facts, people, named)
         key = known.get(read.facts.name)
         if key is None:
             key = Key(name=read.facts.name, **said)
@@ -183,6 +192,7 @@ def plan_import(
             if read.facts.name in brought.digests and key.notes:
                 said.pop("notes", None)  # what a person wrote of a certificate is worth more than what stands in it
             _plan_change(plan, read, key, said, clauses, waiting.get(key.pk))
+    refuse_taken_scopes(plan)
     plan.refused.sort(key=lambda refusal: (refusal.row, refusal.field))
     return plan
 
@@ -247,15 +257,16 @@ def _contradiction(key: Key, changes: Mapping[str, Any]) -> tuple[str, str] | No
     return None
 
 
-def _said(facts: KeyFacts, people: People, services: Services) -> dict[str, Any]:
+def _said(facts: KeyFacts, people: People, named: Mapping[str, Mentioned[Any]]) -> dict[str, Any]:
     """Return what a row says, as values of Key. What it leaves empty it does not say: nothing is erased by a blank."""
     said = {name: getattr(facts, name) for name in _PLAIN_FACTS}
     said |= {
         "creator": people.find(facts.creator),
         "owner": people.find(facts.owner),
-        "service": services.find(facts.service),
-    }
-    return {name: value for name, value in said.items() if value not in (None, "", False)}
+    } | {name: found.find(getattr(facts, name)) for name, found in named.items()}
+    if not facts.never_rotated:
+        del said["never_rotated"]
+    return {name: value for name, value in said.items() if value not in (None, "")}
 
 
 def _values(change: Change) -> list[str]:

@@ -19,7 +19,19 @@ from inventory.states import State
 if TYPE_CHECKING:
     from inventory.services.imports import Plan, Tell
 
-_REGISTERED = ("creator", "owner", "service")  # what a file may name that is not there yet
+_OTHERS = {
+    "vendor": Action.VENDOR_REGISTERED,
+    "tenant": Action.TENANT_REGISTERED,
+    "integration": Action.INTEGRATION_REGISTERED,
+}
+_REGISTERED = (
+    "creator",
+    "owner",
+    "service",
+    "vendor",
+    "tenant",
+    "integration",
+)  # by this very file, it may be
 
 
 def write_plan(plan: "Plan", *, actor: Actor, reason: str, now: datetime, tell: "Tell") -> None:
@@ -29,6 +41,7 @@ def write_plan(plan: "Plan", *, actor: Actor, reason: str, now: datetime, tell: 
     """
     _write_owners(plan, actor, now)
     _write_services(plan, actor, now)
+    _write_others(plan, actor, now)
     _write_new(plan, actor, reason, now, tell)
     _write_changed(plan, actor, reason, now, tell)
     _write_held(plan, actor, reason, now)
@@ -52,6 +65,14 @@ def _write_services(plan: "Plan", actor: Actor, now: datetime) -> None:
     Service.objects.bulk_create(plan.services)
     for subjects in batches(service_subject(service) for service in plan.services):
         record(Action.SERVICE_REGISTERED, actor=actor, now=now, subjects=subjects)
+
+
+def _write_others(plan: "Plan", actor: Actor, now: datetime) -> None:
+    for kind, action in _OTHERS.items():
+        insert_rows(plan.others.get(kind, ()), by="name")
+        registered_now = (Subject(ref=f"{kind}:{one.pk}", label=one.name) for one in plan.others.get(kind, ()))
+        for subjects in batches(registered_now):
+            record(action, actor=actor, now=now, subjects=subjects)
 
 
 def _write_new(plan: "Plan", actor: Actor, reason: str, now: datetime, tell: "Tell") -> None:

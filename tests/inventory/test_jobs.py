@@ -233,7 +233,6 @@ def test_a_worker_that_is_killed_leaves_nothing_and_another_one_does_it(committe
 
 def test_how_far_it_is_is_seen_while_the_transaction_is_open(committed_db, as_role, alice, client):
     draft = take(alice)
-    told = []
     with as_role("worker"), job._Progress(draft) as progress, transaction.atomic():
         bring(SMALL)
         progress.tell("registered", 1_000, 1_200)
