@@ -241,5 +241,5 @@ LOGGING = {
 
 # The house
 NOTICE_DAYS = (30, 7, 0)  # days before the date of rotation at which the owner is told; 0 is the day it becomes late
-IMPORT_MAX_BYTES = 24 * 1024 * 1024  # 20,000 rows of an export in any of its formats
+IMPORT_MAX_BYTES = 10 * 1024 * 1024  # 20,000 rows, in JSON too, which repeats every name in every row
 IMPORT_MAX_ROWS = 20_000

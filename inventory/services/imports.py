@@ -18,6 +18,7 @@ from inventory.models import HeldChange, Integration, Key, Owner, Service, Tenan
 from inventory.models.held import HeldState
 from inventory.policy import Rule
 from inventory.reading import KeyFacts, PersonRef, ReadRow, Refusal
+from inventory.recognise import algorithm_of
 from inventory.selectors import rules
 from inventory.services.brought import AS_IT_IS, Brought, ImportOptions, read_brought
 from inventory.services.headers import remember
@@ -191,10 +192,17 @@ def plan_import(
         else:
             if read.facts.name in brought.digests and key.notes:
                 said.pop("notes", None)  # what a person wrote of a certificate is worth more than what stands in it
+            if key.size_bits is None and key.algorithm == read.facts.algorithm and _implies_size(read.facts):
+                said.pop("size_bits", None)
             _plan_change(plan, read, key, said, clauses, waiting.get(key.pk))
     refuse_taken_scopes(plan)
     plan.refused.sort(key=lambda refusal: (refusal.row, refusal.field))
     return plan
+
+
+def _implies_size(facts: KeyFacts) -> bool:
+    """Say whether the size is no more than what the algorithm's name says: then it is no news of a known key."""
+    return facts.size_bits == algorithm_of(facts.algorithm)[1]
 
 
 def _waiting(keys: Iterable[Key]) -> dict[int, HeldChange]:

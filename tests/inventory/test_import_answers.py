@@ -156,6 +156,13 @@ def test_weak_material_is_warned_of_and_a_certificate_of_tomorrow_waits():
     assert [(one.row, one.field) for one in planned.refused] == [(2, "created_on")]
 
 
+def test_the_plan_says_how_many_keys_were_not_looked_at(monkeypatch):
+    monkeypatch.setattr("inventory.services.brought.MOST_JUDGED", 1)
+    content = certificate("small.example", key=small_key()) + certificate("other.example", key=small_key())
+    planned = plan(content)
+    assert (len(planned.brought.warnings), planned.brought.unjudged) == (1, 1)
+
+
 def test_a_file_with_a_private_key_is_refused_as_a_whole():
     certificates, private = bundle("one.example")
     with pytest.raises(PrivateKeyError, match=r"a private key \(block 2\)") as refused:
@@ -347,7 +354,7 @@ def test_a_preview_of_certificates_shows_warnings_and_asks_nothing(client, alice
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("60 MB of zeros", "62,914,560 bytes; at most 5,242,880 are read. Split it."),
+        ("60 MB of zeros", "62,914,560 bytes; at most 10,485,760 are read. Split it."),
         ("a million columns", "columns; 100 is the most"),
         ("20,001 rows", "20,000 is the most"),
     ],
@@ -377,7 +384,7 @@ def test_a_bomb_a_page_and_a_program_are_no_tables(client, alice, upload, send):
 
 def test_json_that_is_too_large_is_told_why(client, alice, upload, send):
     sign_in(client, alice)
-    page = upload(b"[" + b" " * 5 * 1024 * 1024 + b"]", "keys.json")
+    page = upload(b"[" + b" " * 10 * 1024 * 1024 + b"]", "keys.json")
     assert "JSON repeats every name in every row: export CSV or an Excel workbook instead" in text_of(page)
 
 

@@ -4,6 +4,7 @@ import string
 from datetime import date
 
 import pytest
+from django.utils import timezone
 from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
@@ -110,8 +111,8 @@ def test_a_renamed_certificate_is_the_same_record_and_the_preview_says_so(client
     assert plan.summary == "0 new, 1 changed, 0 unchanged, 0 refused"
     assert plan.changed[0].known_as == name
     sign_in(client, alice)
-    draft = services.take_file(content=content, file_name="x.pem", reason="x", person=alice.pk, now=NOW)
-    type(draft).objects.update(uploaded_at=NOW.replace(year=2100))
+    taken = {"content": content, "file_name": "x.pem", "reason": "x", "person": alice.pk}
+    draft = services.take_file(**taken, now=timezone.now())
     page = brought(client, as_role, f"/inventory/key/import/{draft.pk}/").content.decode()
     assert f"known by its material; the file calls it {name}" in page
     bring(content)
