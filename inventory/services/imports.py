@@ -1,7 +1,7 @@
 """Bringing a file's rows into the inventory: first a plan to look at, then the same plan in one transaction."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -18,7 +18,7 @@ from inventory.models import HeldChange, Integration, Key, Owner, Service, Tenan
 from inventory.models.held import HeldState
 from inventory.policy import Rule
 from inventory.reading import KeyFacts, PersonRef, ReadRow, Refusal
-from inventory.recognise import algorithm_of
+from inventory.recognise import algorithm_of, storage_of
 from inventory.selectors import rules
 from inventory.services.brought import AS_IT_IS, Brought, ImportOptions, read_brought
 from inventory.services.headers import remember
@@ -192,17 +192,22 @@ def plan_import(
         else:
             if read.facts.name in brought.digests and key.notes:
                 said.pop("notes", None)  # what a person wrote of a certificate is worth more than what stands in it
-            if key.size_bits is None and key.algorithm == read.facts.algorithm and _implies_size(read.facts):
-                said.pop("size_bits", None)
+            for name in _implied(read.facts, key):
+                said.pop(name, None)
             _plan_change(plan, read, key, said, clauses, waiting.get(key.pk))
     refuse_taken_scopes(plan)
     plan.refused.sort(key=lambda refusal: (refusal.row, refusal.field))
     return plan
 
 
-def _implies_size(facts: KeyFacts) -> bool:
-    """Say whether the size is no more than what the algorithm's name says: then it is no news of a known key."""
-    return facts.size_bits == algorithm_of(facts.algorithm)[1]
+def _implied(facts: KeyFacts, key: Key) -> Iterator[str]:
+    """Yield what we only read out of another cell, which says of a known key what its record says: that is no news."""
+    algorithm = facts.algorithm
+    if key.size_bits is None and key.algorithm == algorithm and facts.size_bits == algorithm_of(algorithm)[1]:
+        yield "size_bits"
+    location = facts.storage_location
+    if not key.storage_medium and key.storage_location == location and facts.storage_medium == storage_of(location)[0]:
+        yield "storage_medium"
 
 
 def _waiting(keys: Iterable[Key]) -> dict[int, HeldChange]:
