@@ -42,12 +42,15 @@ class Action(StrEnum):
     OWNER_EDITED = "owner.edited"
     SERVICE_REGISTERED = "service.registered"
     SERVICE_EDITED = "service.edited"
+    TENANT_REGISTERED = "tenant.registered"
+    INTEGRATION_REGISTERED = "integration.registered"
     VENDOR_REGISTERED = "vendor.registered"
     VENDOR_EDITED = "vendor.edited"
     CLAUSE_REGISTERED = "clause.registered"
     CLAUSE_EDITED = "clause.edited"
     CLAUSE_RETIRED = "clause.retired"
     THREAT_LEVEL_CHANGED = "threat_level.changed"
+    INVENTORY_IMPORT_CONFIRMED = "inventory.import_confirmed"
     INVENTORY_IMPORTED = "inventory.imported"
     INVENTORY_EXPORT_BEGUN = "inventory.export_begun"  # before the first byte leaves
     INVENTORY_EXPORTED = "inventory.exported"  # after the last one, with its digest

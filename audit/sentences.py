@@ -55,12 +55,19 @@ PHRASES: dict[str, Phrase] = {
     Action.OWNER_EDITED: Phrase("edited the owner {subjects}", "edit the owner {subjects}"),
     Action.SERVICE_REGISTERED: Phrase("registered the service {subjects}", "register the service {subjects}"),
     Action.SERVICE_EDITED: Phrase("edited the service {subjects}", "edit the service {subjects}"),
+    Action.TENANT_REGISTERED: Phrase("registered the tenant {subjects}", "register the tenant {subjects}"),
+    Action.INTEGRATION_REGISTERED: Phrase(
+        "registered the integration {subjects}", "register the integration {subjects}"
+    ),
     Action.VENDOR_REGISTERED: Phrase("registered the vendor {subjects}", "register the vendor {subjects}"),
     Action.VENDOR_EDITED: Phrase("edited the vendor {subjects}", "edit the vendor {subjects}"),
     Action.CLAUSE_REGISTERED: Phrase("registered the clause {subjects}", "register the clause {subjects}"),
     Action.CLAUSE_EDITED: Phrase("edited the clause {subjects}", "edit the clause {subjects}"),
     Action.CLAUSE_RETIRED: Phrase("retired the clause {subjects}", "retire the clause {subjects}"),
     Action.THREAT_LEVEL_CHANGED: Phrase("changed {subjects}", "change {subjects}"),
+    Action.INVENTORY_IMPORT_CONFIRMED: Phrase(
+        "confirmed an import into the inventory", "confirm an import into the inventory"
+    ),
     Action.INVENTORY_IMPORTED: Phrase("imported an inventory", "import an inventory"),
     Action.INVENTORY_EXPORT_BEGUN: Phrase("began to export the inventory", "export the inventory"),
     Action.INVENTORY_EXPORTED: Phrase(

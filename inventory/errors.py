@@ -148,6 +148,13 @@ class PrivateKeyError(InventoryError):
         )
 
 
+class ImportLostError(InventoryError):
+    """A worker that was taken for dead has come back: another one has its file, and nothing of its own stands."""
+
+    def __init__(self, file_name: str) -> None:
+        super().__init__(f"Another worker has taken {file_name} over.")
+
+
 class ChangeWaitsError(InventoryError):
     """A key has one open question at a time."""
 

@@ -1,153 +1,149 @@
-"""The pages of an import: a file, what it would do and what it leaves open, and the confirmation."""
+"""The pages of an import: a file, what it would do and what it leaves open, the confirmation, and how far it is.
 
-from datetime import datetime, timedelta
+Nothing of a file is read here: a worker does that, and leaves what these pages show.
+"""
+
+import json
+from datetime import datetime
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.admin import ModelAdmin
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse
+from django.db import transaction
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.utils import timezone
 
-from audit.actions import Action
 from audit.actor import actor_of
-from audit.canonical import JSON
-from audit.errors import AuditError
-from audit.services import record_refusal
 from inventory import services
 from inventory.chips import due_chip
-from inventory.errors import InventoryError, PrivateKeyError
-from inventory.import_forms import FIELD_CHOICES, AnswersForm, UploadForm, columns_of
+from inventory.errors import InventoryError, PlanChangedError
+from inventory.import_forms import FIELD_CHOICES, AnswersForm, UploadForm
 from inventory.models import ImportDraft
-from inventory.reading import DATE_CHOICES, ColumnsError
-from inventory.services import ImportOptions, Plan
+from inventory.models.draft import ImportState
+from inventory.reading import DATE_CHOICES
+from inventory.services import ImportOptions
+from inventory.services.jobs import LIFETIME
 from inventory.states import State
-from inventory.wording import label_of, labels_of, planned
+from inventory.tasks import nudge_import
 
-DRAFT_LIFETIME = timedelta(hours=1)
-SHOWN_ROWS = 100  # of each kind in a preview; the rest is counted
+_GONE = "This preview is gone: an hour has passed, or it was never yours. Upload the file again."
+_STEPS = {
+    ("reading", ""): "Reading the file",
+    ("reading", "compared"): "Comparing it with the inventory",
+    ("applying", ""): "Reading the file once more",
+    ("applying", "compared"): "Comparing it with the inventory",
+    ("applying", "registered"): "Registering new keys",
+    ("applying", "changed"): "Writing what changed",
+}
 
 
 def upload(admin: ModelAdmin, request: HttpRequest) -> HttpResponse:
-    """Take a file and lead to its preview. Nothing is imported yet, and a file with a private key is not even kept."""
+    """Take a file and lead to its preview. Nothing is imported yet."""
     if not request.user.has_perm("inventory.import_keys"):
         raise PermissionDenied
     form = UploadForm(request.POST or None, request.FILES or None)
     if request.method == "POST" and form.is_valid():
-        now = timezone.now()
-        try:
-            return redirect("admin:inventory_key_import_preview", _draft(request, form, now).pk)
-        except PrivateKeyError as error:
-            form.add_error("file", _refused(request, error, form.cleaned_data["file"]["name"], now))
-        except InventoryError as error:
-            form.add_error("file", str(error))
+        taken = form.cleaned_data["file"]
+        draft = services.take_file(
+            content=taken["content"],
+            file_name=taken["name"],
+            reason=form.cleaned_data["reason"],
+            person=_person(request),
+            now=timezone.now(),
+        )
+        return _hurried(draft)
     context = _context(admin, request, "Import an inventory")
     context |= {"form": form, "max_bytes": settings.IMPORT_MAX_BYTES, "max_rows": settings.IMPORT_MAX_ROWS}
     return TemplateResponse(request, "admin/inventory/key/import.html", context)
 
 
-def _draft(request: HttpRequest, form: UploadForm, now: datetime) -> ImportDraft:
-    content: bytes = form.cleaned_data["file"]["content"]
-    options = services.begin_import(content=content, now=now)
-    ImportDraft.objects.filter(uploaded_at__lt=now - DRAFT_LIFETIME).delete()
-    return ImportDraft.objects.create(
-        uploaded_by_id=request.user.pk,  # type: ignore[misc]  # the admin site lets nobody else in
-        uploaded_at=now,
-        file_name=form.cleaned_data["file"]["name"][:200],
-        content=content,
-        reason=form.cleaned_data["reason"],
-        options=options.stored,
-    )
-
-
-def _refused(request: HttpRequest, error: PrivateKeyError, name: str, now: datetime) -> str:
-    """Leave an event for private keys that somebody brought: the name of the file and how many, nothing else."""
-    facts: dict[str, JSON] = {"file": name[:200], "private_keys": error.count}
-    try:
-        record_refusal(Action.KEY_MATERIAL_REFUSED, actor=actor_of(request), now=now, facts=facts)
-    except AuditError as failed:
-        return f"{error} {failed}"
-    return str(error)
-
-
 def preview(admin: ModelAdmin, request: HttpRequest, pk: int) -> HttpResponse:
-    """Show what the file would do; take answers about it; on confirmation do just what was shown, or show it again."""
-    if not request.user.has_perm("inventory.import_keys"):
-        raise PermissionDenied
-    now = timezone.now()
-    draft = ImportDraft.objects.filter(
-        pk=pk, uploaded_by_id=request.user.pk, uploaded_at__gte=now - DRAFT_LIFETIME
-    ).first()
+    """Show what becomes of a file; take answers about it, and the confirmation of just what was shown."""
+    draft = _draft(request, pk)
     if draft is None:
-        messages.warning(
-            request, "This preview is gone: it was confirmed, or an hour has passed. Upload the file again."
-        )
+        messages.warning(request, _GONE)
         return redirect("admin:inventory_key_import")
     if request.method == "POST":
         try:
             return _answer(request, draft) if "read_again" in request.POST else _confirm(request, draft)
         except InventoryError as error:
             messages.warning(request, str(error))
-    options = ImportOptions.restored(draft.options)
-    context = _context(admin, request, f"Import {draft.file_name}") | {"draft": draft, "now": now}
-    context |= {"field_choices": FIELD_CHOICES, "date_choices": DATE_CHOICES, "options": options}
-    try:
-        plan = services.plan_import(content=bytes(draft.content), now=now, options=options)
-    except ColumnsError as error:
-        context |= {"problem": error, "columns": columns_of(error.headings, options.mapping)}
-        return TemplateResponse(request, "admin/inventory/key/import_columns.html", context)
-    except InventoryError as error:
-        messages.error(request, str(error))
-        return redirect("admin:inventory_key_import")
-    return TemplateResponse(request, "admin/inventory/key/import_preview.html", context | _shown(plan, now))
+    context = _context(admin, request, f"Import {draft.file_name}") | {"draft": draft}
+    context |= {"field_choices": FIELD_CHOICES, "date_choices": DATE_CHOICES}
+    context |= {"options": ImportOptions.restored(draft.options)}
+    return TemplateResponse(request, _template(draft), context | _shown(draft, timezone.now()))
 
 
-def _shown(plan: Plan, now: datetime) -> dict[str, Any]:
-    """Return what the preview says of a plan. Queries: those of planned()."""
-    columns = columns_of(plan.brought.headings, plan.options.mapping)
-    return {
-        "plan": plan,
-        "new": [(row, key, due_chip(key.rotate_by, State.ACTIVE, now)) for row, key in plan.new[:SHOWN_ROWS]],
-        "changed": planned(plan.changed[:SHOWN_ROWS]),
-        "held": planned(plan.held[:SHOWN_ROWS]),
-        "refused": [(refusal, labels_of(refusal.field)) for refusal in plan.to_mend[:SHOWN_ROWS]],
-        "warnings": plan.brought.warnings[:SHOWN_ROWS],
-        "columns": columns,
-        "suggested": [(column, label_of(column.chosen)) for column in columns if column.because],
-        "question": next(iter(plan.brought.questions), None),
-        "offered_owners": _offered(plan.owners, plan.owners_left_out, "handle"),
-        "offered_services": _offered(plan.services, plan.services_left_out, "name"),
-    }
+def progress(_admin: ModelAdmin, request: HttpRequest, pk: int) -> HttpResponse:
+    """Say how far the worker is, for the script of the waiting page."""
+    draft = _draft(request, pk) if request.method == "GET" else None
+    if draft is None:
+        return JsonResponse({"is_waiting": False}, status=404)
+    said = {"is_waiting": draft.is_waiting, "step": _step(draft), "done": draft.rows_done, "of": draft.rows_total}
+    return JsonResponse(said)
 
 
-def _offered(new: list[Any], left_out: list[Any], name: str) -> list[tuple[Any, bool]]:
-    """Return the new records that can be left out, each with whether it is registered, in the order of their names."""
-    both = [(one, True) for one in new] + [(one, False) for one in left_out]
-    return sorted(both, key=lambda pair: (pair[1], getattr(pair[0], name)))[:SHOWN_ROWS]
+def _draft(request: HttpRequest, pk: int) -> ImportDraft | None:
+    if not request.user.has_perm("inventory.import_keys"):
+        raise PermissionDenied
+    since = timezone.now() - LIFETIME
+    return ImportDraft.objects.filter(pk=pk, uploaded_by_id=request.user.pk, uploaded_at__gte=since).first()
+
+
+def _template(draft: ImportDraft) -> str:
+    name = {
+        ImportState.READY: "import_preview" if "plan" in draft.preview else "import_columns",
+        ImportState.DONE: "import_done",
+        ImportState.REFUSED: "import_refused",
+    }.get(ImportState(draft.state), "import_waiting")
+    return f"admin/inventory/key/{name}.html"
+
+
+def _shown(draft: ImportDraft, now: datetime) -> dict[str, Any]:
+    """Return what the page says: the preview as the worker drew it, with how late each new key would be now."""
+    shown: SimpleNamespace = json.loads(json.dumps(draft.preview), object_hook=lambda said: SimpleNamespace(**said))
+    for one in getattr(shown, "new", ()):
+        one.due = due_chip(datetime.fromisoformat(one.rotate_by) if one.rotate_by else None, State.ACTIVE, now)
+    return vars(shown) | {"step": _step(draft), "is_applying": draft.state == ImportState.APPLYING}
+
+
+def _step(draft: ImportDraft) -> str:
+    if draft.leased_until is None:
+        return "Waiting for a free worker"
+    return _STEPS.get((draft.state, draft.doing), "Working")
 
 
 def _answer(request: HttpRequest, draft: ImportDraft) -> HttpResponse:
-    draft.options = AnswersForm(request.POST).options(ImportOptions.restored(draft.options)).stored
-    draft.save(update_fields=["options"])
+    options = AnswersForm(request.POST).options(ImportOptions.restored(draft.options))
+    if services.read_again(draft=draft, options=options):
+        return _hurried(draft)
     return redirect("admin:inventory_key_import_preview", draft.pk)
 
 
 def _confirm(request: HttpRequest, draft: ImportDraft) -> HttpResponse:
-    done = services.apply_import(
-        content=bytes(draft.content),
-        file_name=draft.file_name,
-        actor=actor_of(request),
-        reason=draft.reason,
-        now=timezone.now(),
-        options=ImportOptions.restored(draft.options),
-        expected_digest=request.POST.get("plan_digest", ""),
-    )
-    draft.delete()
-    messages.success(request, f"{draft.file_name}: {done.summary}.")
-    return redirect("admin:inventory_key_changelist")
+    seen = request.POST.get("plan_digest", "")
+    if services.confirm_import(draft=draft, plan_digest=seen, actor=actor_of(request), now=timezone.now()):
+        return _hurried(draft)
+    draft.refresh_from_db()
+    if draft.state == ImportState.READY:
+        raise PlanChangedError
+    return redirect("admin:inventory_key_import_preview", draft.pk)  # a second click: it is under way, or done
+
+
+def _hurried(draft: ImportDraft) -> HttpResponse:
+    """Nudge a worker and lead to the page of the file; a nudge that fails only makes it wait for the beat."""
+    transaction.on_commit(partial(nudge_import, draft.pk), robust=True)
+    return redirect("admin:inventory_key_import_preview", draft.pk)
+
+
+def _person(request: HttpRequest) -> int:
+    return int(str(request.user.pk))
 
 
 def _context(admin: ModelAdmin, request: HttpRequest, title: str) -> dict[str, Any]:

@@ -234,6 +234,8 @@ CELERY_BEAT_SCHEDULE = {
     "flag-overdue": {"task": "rotation.tasks.flag_overdue", "schedule": timedelta(hours=1)},
     # Every minute: keys come into use, and stop protecting, at the dates said at their registration.
     "apply-due-transitions": {"task": "inventory.tasks.apply_due_transitions", "schedule": timedelta(minutes=1)},
+    # Every minute: files that wait to be read or imported, because nobody was nudged or a worker died; old ones go.
+    "work-off-imports": {"task": "inventory.tasks.work_off_imports", "schedule": timedelta(minutes=1)},
     # Every minute: notices become digests, digests become mail; finds whatever was not nudged.
     "deliver-mail": {"task": "rotation.tasks.deliver_mail", "schedule": timedelta(minutes=1)},
     # Every five minutes: sessions that are over are deleted, so that no clock set back finds them again.
@@ -255,5 +257,5 @@ LOGGING = {
 
 # The house
 NOTICE_DAYS = (30, 7, 0)  # days before the date of rotation at which the owner is told; 0 is the day it becomes late
-IMPORT_MAX_BYTES = 5 * 1024 * 1024
+IMPORT_MAX_BYTES = 10 * 1024 * 1024  # 20,000 rows, in JSON too, which repeats every name in every row
 IMPORT_MAX_ROWS = 20_000

@@ -69,6 +69,7 @@ class KeyAdmin(KeysetAdmin):
             path("export/", page(export_views.export), name="inventory_key_export"),
             path("import/", page(import_views.upload), name="inventory_key_import"),
             path("import/<int:pk>/", page(import_views.preview), name="inventory_key_import_preview"),
+            path("import/<int:pk>/progress/", page(import_views.progress), name="inventory_key_import_progress"),
             path("<int:pk>/edit/", page(views.edit), name="inventory_key_edit"),
             path("<int:pk>/suspend/", page(views.suspend), name="inventory_key_suspend"),
             path("<int:pk>/activate/", page(views.activate), name="inventory_key_activate"),

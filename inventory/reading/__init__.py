@@ -4,7 +4,7 @@ from datetime import date
 
 from inventory.reading.columns import Columns, ColumnsError, numbered
 from inventory.reading.questions import DATE_CHOICES, date_question
-from inventory.reading.row import Dates, Row
+from inventory.reading.row import Dates, Known, Row
 from inventory.reading.rows import told_apart
 from inventory.reading.said import (
     Choice,
@@ -57,7 +57,8 @@ def read_inventory(
     columns = Columns(table, options.mapping)
     question = None if options.date_order else date_question(table, columns.fields)
     dates = Dates(today, options.date_order, question.kind if question else "")
-    rows = [Row(record, columns, dates) for record in table.records]
+    known = Known()
+    rows = [Row(record, columns, dates, known) for record in table.records]
     people = frozenset(ref for row in rows if row.facts for ref in (row.facts.creator, row.facts.owner) if ref)
     read, repeated, conflicts = told_apart(rows, merge_people(people, {}))
     refusals = [refusal for row in rows for refusal in row.refusals] + conflicts

@@ -1,9 +1,9 @@
 """One row of a table → the facts it gives, and everything that is wrong with it."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from datetime import date
 from functools import partial
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from inventory.reading.columns import Columns, shown_header
 from inventory.reading.said import DateOrder, KeyFacts, Refusal
@@ -19,7 +19,10 @@ from inventory.recognise import (
     flag_of,
     holds_key_material,
     kind_of,
+    label_of,
     last_rotation_of,
+    link_of,
+    medium_of,
     name_of,
     person_of,
     service_of,
@@ -34,10 +37,19 @@ _FACT_OF_COLUMN = {
     "access_production": "access",
     "access_customer": "access",
 }
+_LABELS = {
+    "vendor": "name of a vendor",
+    "generation_method": "method",
+    "tenant": "name of a tenant",
+    "integration": "name of an integration",
+    "secret_name": "name of the secret",
+}
 _NO_ROTATION: tuple[date | None, bool] = (None, False)
 _NO_ALGORITHM: tuple[str, int | None] = ("", None)
 _LEAKED_MEND = "Take it out of the spreadsheet. Whoever could read that may have the key, so rotate it."
 _WIDTH_MEND = "Put cells that hold a delimiter or a line break in quotes, and give each column its cell."
+_NOTHING: Any = object()
+_LONGEST_KEPT, _MOST_KEPT = 100, 20_000
 Fact = TypeVar("Fact")
 
 
@@ -49,24 +61,46 @@ class Dates(NamedTuple):
     question: str
 
 
+class Known:
+    """What cells of the file were recognised as, for the next cell of that column that says the same.
+
+    Refused cells are not kept, nor are long ones, and no more than some thousands: memory stays bounded.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[Hashable, Any] = {}
+
+    def recognised(self, asked: Hashable, text: str, recognise: Callable[[str], Fact]) -> Fact:
+        """Return what `recognise` makes of the cleaned text; within one file `asked` is all else that it depends on."""
+        found: Fact = self._kept.get((asked, text), _NOTHING)
+        if found is _NOTHING:
+            found = recognise(clean(text))
+            if len(text) <= _LONGEST_KEPT and len(self._kept) < _MOST_KEPT:
+                self._kept[asked, text] = found
+        return found
+
+
 class Row:
     """One record being read: the facts it gives, and what is wrong with it.
 
     `facts` is None where no cell can be trusted to be what its column says; with other refusals it is incomplete.
     """
 
-    def __init__(self, record: Record, columns: Columns, dates: Dates) -> None:
+    def __init__(self, record: Record, columns: Columns, dates: Dates, known: "Known") -> None:
         self.row = record.row
         self.refusals: list[Refusal] = []
         self._cells = {name: record.cells[index] for index, name in columns.fields.items() if index < len(record.cells)}
         self._faulty: set[str] = set()
         self._dates = dates
+        self._known = known
         self._refuse_key_material(record, columns)
         self._refuse_wrong_width(record, len(columns.names))
         self.facts = None if self.refusals else self._read(record.faults, columns)
 
     def _refuse_key_material(self, record: Record, columns: Columns) -> None:
         """Look at every cell, those of ignored columns too. Nothing else of such a row is read or quoted."""
+        if not holds_key_material("\n".join(record.cells)):  # none of what it looks for goes beyond a line's end
+            return
         for index, cell in enumerate(record.cells):
             if holds_key_material(cell):
                 name = columns.fields.get(index) or shown_header(columns, index)
@@ -89,11 +123,11 @@ class Row:
         fact = _FACT_OF_COLUMN.get(name, name)
         self.refusals.append(Refusal(row=self.row, field=fact, problem=problem, mend=mend, question=question))
 
-    def _cell(self, name: str, recognise: Callable[[str], Fact], blank: Fact) -> Fact:
+    def _cell(self, name: str, recognise: Callable[[str], Fact], blank: Fact, besides: Hashable = None) -> Fact:
         if name in self._faulty:
             return blank
         try:
-            return recognise(clean(self._cells.get(name, "")))
+            return self._known.recognised((name, besides), self._cells.get(name, ""), recognise)
         except AmbiguousDateError as error:
             self._refuse(name, error.problem, error.mend, question=self._dates.question)
         except NotUnderstoodError as error:
@@ -125,11 +159,15 @@ class Row:
             environment=self._cell("environment", environment_of, ""),
             algorithm=algorithm,
             size_bits=self._size(algorithm, bits),
-            storage_medium=medium,
+            storage_medium=self._cell("storage_medium", medium_of, "") or medium,
             storage_location=location,
             access=self._access(),
             classification=self._cell("classification", classification_of, ""),
             notes=self._text("notes"),
+            is_shared=self._cell("is_shared", flag_of, None),
+            is_exportable=self._cell("is_exportable", flag_of, None),
+            runbook_url=self._cell("runbook_url", link_of, ""),
+            **{name: self._cell(name, partial(label_of, what), "") for name, what in _LABELS.items()},
         )
 
     def _creation(self, rotated_on: date | None) -> date | None:
@@ -148,4 +186,5 @@ class Row:
     def _access(self) -> str:
         production = self._cell("access_production", flag_of, None)
         customer = self._cell("access_customer", flag_of, None)
-        return self._cell("access", partial(access_of, production=production, customer=customer), "")
+        understood = partial(access_of, production=production, customer=customer)
+        return self._cell("access", understood, "", besides=(production, customer))

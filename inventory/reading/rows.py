@@ -18,7 +18,8 @@ class _Group:
         self._name = name
         self.good = [ReadRow(row=one.row, facts=one.facts) for one in rows if one.facts and not one.refusals]
         self._refused = [one.row for one in rows if one.refusals]
-        self._differing = _differing([_with_people(one.facts, who) for one in self.good])
+        several = self.good if len(self.good) > 1 else ()
+        self._differing = _differing([_with_people(one.facts, who) for one in several])
 
     @property
     def problem(self) -> str:

@@ -40,6 +40,14 @@ class KeyFacts:
     access: str
     classification: str
     notes: str
+    vendor: str = ""
+    is_shared: bool | None = None
+    is_exportable: bool | None = None
+    generation_method: str = ""
+    tenant: str = ""
+    integration: str = ""
+    secret_name: str = ""
+    runbook_url: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,5 +1,6 @@
 """Kinds, environments, classifications, places and access, as people write them."""
 
+import re
 import unicodedata
 from collections.abc import Mapping
 from typing import TypeVar
@@ -147,6 +148,38 @@ def storage_of(text: str) -> tuple[str, str]:
         if any(phrase in padded for phrase in phrases):
             return medium.value, location
     return (StorageMedium.FILE if folded(text) == ".env" else StorageMedium.OTHER).value, location
+
+
+def medium_of(text: str) -> str:
+    """Read a column that names the medium alone, in our words for it."""
+    if is_unknown(text):
+        return ""
+    if (medium := _look_up(text, _MEDIUM_WORDS)) is None:
+        raise NotUnderstoodError(f'"{shown(text)}" is no medium that is known here.', _MEDIA_UNDERSTOOD)
+    return medium.value
+
+
+_MEDIUM_WORDS = _words(StorageMedium, {}, {})
+_MEDIA_UNDERSTOOD = f"Write one of: {', '.join(str(medium.label) for medium in StorageMedium)}."
+
+
+def label_of(what: str, text: str) -> str:
+    """Read the name of something else than a key, in one line."""
+    return "" if is_unknown(text) else at_most(200, what, " ".join(text.split()))
+
+
+def link_of(text: str) -> str:
+    """Read the address of a page: http or https, and nothing that a browser would run."""
+    if is_unknown(text):
+        return ""
+    if not _LINK.fullmatch(text):
+        raise NotUnderstoodError(
+            f'"{shown(text)}" is no web address that is understood here.', "Write it as https://host/path."
+        )
+    return at_most(500, "address", text)
+
+
+_LINK = re.compile(r"https?://[A-Za-z0-9.-]{1,253}(?::[0-9]{1,5})?(?:[/?#]\S*)?")
 
 
 def flag_of(text: str) -> bool | None:

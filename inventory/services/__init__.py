@@ -6,6 +6,15 @@ from inventory.services.findings import refresh_findings, review_findings
 from inventory.services.headers import begin_import
 from inventory.services.held import confirm_held, hold_edit, reject_held, report_rotation, withdraw_held
 from inventory.services.imports import Plan, apply_import, plan_import
+from inventory.services.jobs import (
+    Draw,
+    clear_imports,
+    confirm_import,
+    read_again,
+    take_file,
+    waiting_imports,
+    work_off_import,
+)
 from inventory.services.keys import activate_key, edit_key, register_key, suspend_key
 from inventory.services.owners import edit_owner, edit_service, register_owner, register_service
 from inventory.services.periods import apply_due_transitions
@@ -13,6 +22,7 @@ from inventory.services.relations import Relations
 from inventory.services.vendors import edit_vendor, register_vendor
 
 __all__ = [
+    "Draw",
     "ImportOptions",
     "Plan",
     "Relations",
@@ -21,7 +31,9 @@ __all__ = [
     "apply_import",
     "begin_import",
     "checked",
+    "clear_imports",
     "confirm_held",
+    "confirm_import",
     "edit_clause",
     "edit_key",
     "edit_owner",
@@ -31,6 +43,7 @@ __all__ = [
     "find_token",
     "hold_edit",
     "plan_import",
+    "read_again",
     "refresh_findings",
     "register_clause",
     "register_key",
@@ -44,5 +57,8 @@ __all__ = [
     "review_findings",
     "set_threat_level",
     "suspend_key",
+    "take_file",
+    "waiting_imports",
     "withdraw_held",
+    "work_off_import",
 ]

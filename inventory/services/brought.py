@@ -95,6 +95,7 @@ class Brought:
     place: str = "row"  # what the numbers count
     digests: Mapping[str, bytes] = field(default_factory=dict)  # name → SHA-256 of the public key
     warnings: Sequence[Warn] = ()
+    unjudged: int = 0  # public keys beyond the first MOST_JUDGED, in which no weakness was looked for
 
 
 def read_brought(content: bytes, *, today: date, options: ImportOptions, judging: bool) -> Brought:
@@ -168,6 +169,7 @@ def _material(content: bytes, today: date, *, judging: bool) -> Brought:
         place=_place(found),
         digests={item.name: item.spki_sha256 for item in taken},
         warnings=[one for item in taken for one in _warnings(item, today)] if judging else (),
+        unjudged=judge.skipped if judging else 0,
     )
 
 
@@ -176,9 +178,11 @@ class _Judge:
 
     def __init__(self, left: int) -> None:
         self.left = left
+        self.skipped = 0
 
     def __call__(self, key: PublicKeyTypes | CertificatePublicKeyTypes) -> Sequence[str]:
         if not self.left:
+            self.skipped += 1
             return ()
         self.left -= 1
         return [weakness.sentence for weakness in key_weaknesses(key)]

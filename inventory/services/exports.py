@@ -48,7 +48,7 @@ COLUMNS: Mapping[str, Callable[[Key], object]] = {
     "Shared": lambda key: key.is_shared,
     "Algorithm": lambda key: key.algorithm,
     "Size in bits": lambda key: key.size_bits,
-    "Where stored": lambda key: key.storage_location or key.get_storage_medium_display(),
+    "Where stored": lambda key: key.storage_location,
     "Medium": lambda key: key.get_storage_medium_display(),
     "Exportable": lambda key: key.is_exportable,
     "Generation method": lambda key: key.generation_method,

@@ -35,6 +35,7 @@ from inventory.models.held import HeldKind, HeldState
 from inventory.policy import Rule
 from inventory.recognise import holds_key_material
 from inventory.selectors import rules
+from inventory.services.bulk import insert_rows
 from inventory.services.findings import refresh_findings
 from inventory.services.keys import (
     DERIVED,
@@ -51,8 +52,6 @@ from inventory.services.keys import (
 )
 from inventory.services.relations import Relations, relations_of
 from inventory.states import State
-
-_ROWS_AT_ONCE = 1_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,7 +162,7 @@ def _hold(
         return []
     _make_room(proposals, actor, now)
     held = [_asked(one, kind, evidence, actor, reason, now) for one in proposals]
-    HeldChange.objects.bulk_create(held, batch_size=_ROWS_AT_ONCE)
+    insert_rows(held, by="key_id")
     for subjects in batches(_asked_of(one) for one in held):
         record(Action.KEY_CHANGE_HELD, actor=actor, now=now, reason=reason, subjects=subjects)
     return held
@@ -193,8 +192,8 @@ def _asked(
         rotate_by_after=asked.key.rotate_by,
         expected_revision=asked.revision,
         reason=reason,
-        requested_by_id=_person(actor),
-        requested_by_ref=actor.id,
+        requested_by_id=_wisher(actor),
+        requested_by_ref=actor.on_behalf_of or actor.id,
         requested_at=now,
         evidence=evidence,
     )
@@ -365,6 +364,11 @@ def _closed(held: HeldChange) -> Subject:
 def _person(actor: Actor) -> int | None:
     """Return the number of the person who acts; None for a command or a process."""
     return int(actor.id.removeprefix("user:")) if actor.kind == "person" else None
+
+
+def _wisher(actor: Actor) -> int | None:
+    """Return the number of the person who wants it, be it that a worker carries it out: they may not confirm it."""
+    return int(actor.on_behalf_of.removeprefix("user:")) if actor.on_behalf_of else _person(actor)
 
 
 def _reporter(actor: Actor) -> int:

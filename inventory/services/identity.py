@@ -30,7 +30,7 @@ def known_keys(brought: Brought, *, lock: bool) -> Mapping[str, Key]:
     names = {read.facts.name for read in brought.rows}
     digests = {name: found for name, one in brought.digests.items() if (found := identity_of(one))}
     numbers = _holders({digest for name, digest in digests.items() if name in names})
-    keys = Key.objects.select_related("owner", "creator", "service").order_by("pk")
+    keys = Key.objects.select_related("owner", "creator", "service", "vendor", "tenant", "integration").order_by("pk")
     wanted = keys.filter(name__in=names) | keys.filter(pk__in=[pk for pks in numbers.values() for pk in pks])
     found_keys = list(wanted.select_for_update(of=("self",), no_key=True) if lock else wanted)
     known = {key.name: key for key in found_keys if key.name in names}

@@ -1,7 +1,7 @@
 """Bringing a file's rows into the inventory: first a plan to look at, then the same plan in one transaction."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
@@ -11,44 +11,39 @@ from django.db import IntegrityError, connection, transaction
 
 from audit.actions import Action
 from audit.actor import Actor
-from audit.batches import batches
 from audit.canonical import JSON
-from audit.services import Subject, record
-from inventory import lifecycle
+from audit.services import record
 from inventory.errors import ChangeWaitsError, ImportRunningError, LessLateError, PlanChangedError, StaleError
 from inventory.examining import around_new
 from inventory.findings import Surroundings, findings
-from inventory.models import HeldChange, Key, KeyVersion, Owner, Service
+from inventory.models import HeldChange, Integration, Key, Owner, Service, Tenant, Vendor
 from inventory.models.held import HeldState
 from inventory.policy import Rule
 from inventory.reading import KeyFacts, PersonRef, ReadRow, Refusal
+from inventory.recognise import algorithm_of, storage_of
 from inventory.selectors import rules
 from inventory.services.brought import AS_IT_IS, Brought, ImportOptions, read_brought
 from inventory.services.findings import refresh_findings
 from inventory.services.headers import remember
-from inventory.services.held import Proposal, hold_rows
-from inventory.services.identity import REUSE, identity_of, known_keys
+from inventory.services.held import Proposal
+from inventory.services.identity import identity_of, known_keys
 from inventory.services.keys import (
-    DERIVED,
-    REFERENCES,
     change_facts,
     derive,
     differing,
-    edited,
-    first_version,
-    registered,
     snapshot,
-    tell_again,
 )
-from inventory.services.mentioned import People, Services
-from inventory.services.owners import owner_subject, service_subject
-from inventory.states import State
+from inventory.services.mentioned import Mentioned, People
+from inventory.services.scopes import refuse_taken_scopes
+from inventory.services.writing import write_plan
 
-# Facts that a file speaks of in so many words; the three others name records.
+# Facts that a file speaks of in so many words; the others name records.
 _PLAIN_FACTS = (
     "kind", "purpose", "created_on", "last_rotated_on", "never_rotated", "environment", "algorithm", "size_bits",
-    "storage_medium", "storage_location", "access", "classification", "notes",
+    "storage_medium", "storage_location", "access", "classification", "notes", "is_shared", "is_exportable",
+    "generation_method", "secret_name", "runbook_url",
 )  # fmt: skip
+_NAMED = {"service": Service, "vendor": Vendor, "tenant": Tenant, "integration": Integration}
 _ROWS_AT_ONCE = 1_000
 Tell = Callable[[str, int, int], None]  # what is being done, how many rows of it, of how many
 _WAITS_MEND = "Import the file again when that one is decided."
@@ -62,6 +57,7 @@ class Change:
     key: Key  # with the new values set, not saved
     before: Mapping[str, JSON]  # a snapshot
     fields: tuple[str, ...]
+    known_as: str = ""  # the name of the record, where the file has another one for it: found by its material
 
     @property
     def proposal(self) -> Proposal:
@@ -88,6 +84,7 @@ class Plan:
     owners: list[Owner] = field(default_factory=list)  # to be registered with it
     owners_with_mail: list[Owner] = field(default_factory=list)  # known ones whose address the file gives
     services: list[Service] = field(default_factory=list)
+    others: Mapping[str, Sequence[Vendor | Tenant | Integration]] = field(default_factory=dict)  # by kind, as services
     owners_left_out: list[Owner] = field(default_factory=list)  # new ones that somebody would not have registered
     services_left_out: list[Service] = field(default_factory=list)
     digests: Mapping[str, bytes] = field(default_factory=dict)  # name → keyed digest of the material
@@ -124,8 +121,12 @@ class Plan:
     @cached_property
     def findings(self) -> int:
         """Return how many findings the new and changed records will have by themselves."""
-        keys = [key for _, key in self.new] + [change.key for change in self.changed]
-        return sum(len(findings(key, self.around)) for key in keys)
+        return sum(len(findings(key, self.around)) for key in self.written)
+
+    @property
+    def written(self) -> list[Key]:
+        """Return every key that this import writes; after it they have their numbers."""
+        return [key for _, key in self.new] + [change.key for change in self.changed]
 
     @property
     def to_be_held(self) -> list[Held]:
@@ -149,6 +150,7 @@ class Plan:
         written += self.refused
         written += [(owner.handle, owner.mail) for owner in self.owners + self.owners_with_mail]
         written += [service.name for service in self.services]
+        written += [(kind, one.name) for kind, new in self.others.items() for one in new]
         written.append(sorted(self.options.stored.items()))
         return hashlib.sha256("\n".join(map(repr, written)).encode()).hexdigest()
 
@@ -171,9 +173,13 @@ def plan_import(
     plan = Plan(brought=brought, options=options, around=around_new(now), unchanged=brought.repeated)
     plan.refused.extend(brought.refusals)
     people = People(brought.people, _people_of(brought.rows), options.left_out)
-    services = Services((read.facts.service for read in brought.rows), options.left_out)
-    plan.owners, plan.owners_with_mail, plan.services = people.new, people.with_mail, services.new
-    plan.owners_left_out, plan.services_left_out = people.left_out, services.left_out
+    named = {
+        name: Mentioned(model, (getattr(read.facts, name) for read in brought.rows), options.left_out)
+        for name, model in _NAMED.items()
+    }
+    plan.owners, plan.owners_with_mail, plan.services = people.new, people.with_mail, named["service"].new
+    plan.owners_left_out, plan.services_left_out = people.left_out, named["service"].left_out
+    plan.others = {name: named[name].new for name in ("vendor", "tenant", "integration")}
     plan.digests = {name: found for name, one in brought.digests.items() if (found := identity_of(one))}
     clauses = rules(hold=lock)
     known = known_keys(brought, lock=lock)
@@ -181,7 +187,7 @@ def plan_import(
     for done, read in enumerate(brought.rows):
         if done % _ROWS_AT_ONCE == 0:
             tell("compared", done, len(brought.rows))
-        said = _said(read.facts, people, services)
+        said = _said(read.facts, people, named)
         key = known.get(read.facts.name)
         if key is None:
             key = Key(name=read.facts.name, **said)
@@ -190,9 +196,22 @@ def plan_import(
         else:
             if read.facts.name in brought.digests and key.notes:
                 said.pop("notes", None)  # what a person wrote of a certificate is worth more than what stands in it
-            _plan_change(plan, read.row, key, said, clauses, waiting.get(key.pk))
+            for name in _implied(read.facts, key):
+                said.pop(name, None)
+            _plan_change(plan, read, key, said, clauses, waiting.get(key.pk))
+    refuse_taken_scopes(plan)
     plan.refused.sort(key=lambda refusal: (refusal.row, refusal.field))
     return plan
+
+
+def _implied(facts: KeyFacts, key: Key) -> Iterator[str]:
+    """Yield what we only read out of another cell, which says of a known key what its record says: that is no news."""
+    algorithm = facts.algorithm
+    if key.size_bits is None and key.algorithm == algorithm and facts.size_bits == algorithm_of(algorithm)[1]:
+        yield "size_bits"
+    location = facts.storage_location
+    if not key.storage_medium and key.storage_location == location and facts.storage_medium == storage_of(location)[0]:
+        yield "storage_medium"
 
 
 def _waiting(keys: Iterable[Key]) -> dict[int, HeldChange]:
@@ -208,12 +227,13 @@ def _people_of(rows: Sequence[ReadRow]) -> set[PersonRef]:
 
 def _plan_change(
     plan: Plan,
-    row: int,
+    read: ReadRow,
     key: Key,
     said: Mapping[str, Any],
     clauses: Sequence[Rule],
     waiting: HeldChange | None,
 ) -> None:
+    row, known_as = read.row, read.facts.name if read.facts.name != key.name else ""
     changes = differing(key, said)
     if not changes:
         plan.unchanged += 1
@@ -227,14 +247,16 @@ def _plan_change(
     try:
         change_facts(key, changes, clauses)
     except LessLateError:
-        held = Held(row=row, key=key, before=before, fields=tuple(changes), is_waiting=waiting is not None)
+        held = Held(
+            row=row, key=key, before=before, fields=tuple(changes), is_waiting=waiting is not None, known_as=known_as
+        )
         if waiting is None or waiting.changes == held.proposal.changes:
             plan.held.append(held)
         else:
             waits = str(ChangeWaitsError(key.name))
             plan.refused.append(Refusal(row=row, field=", ".join(changes), problem=waits, mend=_WAITS_MEND))
     else:
-        plan.changed.append(Change(row=row, key=key, before=before, fields=tuple(changes)))
+        plan.changed.append(Change(row=row, key=key, before=before, fields=tuple(changes), known_as=known_as))
 
 
 def _contradiction(key: Key, changes: Mapping[str, Any]) -> tuple[str, str] | None:
@@ -252,15 +274,16 @@ def _contradiction(key: Key, changes: Mapping[str, Any]) -> tuple[str, str] | No
     return None
 
 
-def _said(facts: KeyFacts, people: People, services: Services) -> dict[str, Any]:
+def _said(facts: KeyFacts, people: People, named: Mapping[str, Mentioned[Any]]) -> dict[str, Any]:
     """Return what a row says, as values of Key. What it leaves empty it does not say: nothing is erased by a blank."""
     said = {name: getattr(facts, name) for name in _PLAIN_FACTS}
     said |= {
         "creator": people.find(facts.creator),
         "owner": people.find(facts.owner),
-        "service": services.find(facts.service),
-    }
-    return {name: value for name, value in said.items() if value not in (None, "", False)}
+    } | {name: found.find(getattr(facts, name)) for name, found in named.items()}
+    if not facts.never_rotated:
+        del said["never_rotated"]
+    return {name: value for name, value in said.items() if value not in (None, "")}
 
 
 def _values(change: Change) -> list[str]:
@@ -293,11 +316,12 @@ def apply_import(
     if expected_digest not in {None, plan.digest}:
         raise PlanChangedError
     try:
-        _write(plan, actor, reason, now, tell)
+        write_plan(plan, actor=actor, reason=reason, now=now, tell=tell)
+        refresh_findings(keys=[key.pk for key in plan.written], actor=actor, now=now)
     except IntegrityError as error:
         raise StaleError("The inventory") from error
-    if actor.kind == "person":
-        remember(options.mapping, by=actor.id, now=now)
+    if wish := actor.on_behalf_of or (actor.id if actor.kind == "person" else ""):
+        remember(options.mapping, by=wish, now=now)
     facts: dict[str, JSON] = {
         "file": file_name,
         "sha256": hashlib.sha256(content).hexdigest(),
@@ -318,74 +342,3 @@ def _one_at_a_time() -> None:
         (is_ours,) = cursor.fetchone()
     if not is_ours:
         raise ImportRunningError
-
-
-def _write(plan: Plan, actor: Actor, reason: str, now: datetime, tell: Tell) -> None:
-    _write_owners(plan, actor, now)
-    _write_services(plan, actor, now)
-    _write_new(plan, actor, reason, now, tell)
-    _write_changed(plan, actor, reason, now, tell)
-    _write_held(plan, actor, reason, now)
-    keys = [key for _, key in plan.new] + [change.key for change in plan.changed]
-    refresh_findings(keys=[key.pk for key in keys], actor=actor, now=now)
-
-
-def _write_owners(plan: Plan, actor: Actor, now: datetime) -> None:
-    Owner.objects.bulk_create(plan.owners)
-    for subjects in batches(owner_subject(owner) for owner in plan.owners):
-        record(Action.OWNER_REGISTERED, actor=actor, now=now, subjects=subjects)
-    Owner.objects.bulk_update(plan.owners_with_mail, ["mail"])
-    tell_again(plan.owners_with_mail)
-    for subjects in batches(_given_mail(owner) for owner in plan.owners_with_mail):
-        record(Action.OWNER_EDITED, actor=actor, now=now, subjects=subjects)
-
-
-def _given_mail(owner: Owner) -> Subject:
-    return Subject(ref=owner.ref, before={"has_mail": False}, after={"has_mail": True})
-
-
-def _write_services(plan: Plan, actor: Actor, now: datetime) -> None:
-    Service.objects.bulk_create(plan.services)
-    for subjects in batches(service_subject(service) for service in plan.services):
-        record(Action.SERVICE_REGISTERED, actor=actor, now=now, subjects=subjects)
-
-
-def _write_new(plan: Plan, actor: Actor, reason: str, now: datetime, tell: Tell) -> None:
-    keys = [key for _, key in plan.new]
-    Key.objects.bulk_create(keys, batch_size=_ROWS_AT_ONCE)
-    versions = [first_version(key, state=State.ACTIVE, now=now) for key in keys]
-    for version in versions:
-        if digest := plan.digests.get(version.key.name):
-            setattr(version, REUSE, digest)
-    of_key = {
-        version.key.ref: version for version in KeyVersion.objects.bulk_create(versions, batch_size=_ROWS_AT_ONCE)
-    }
-    done = 0
-    for subjects in batches(registered(key) for key in keys):
-        tell("registered", done, len(keys))
-        done += len(subjects)
-        event = record(
-            Action.KEY_IMPORTED,
-            actor=actor,
-            now=now,
-            reason=reason,
-            subjects=subjects,
-            facts={"state": State.ACTIVE.value},
-        )
-        lifecycle.enter([of_key[subject.ref] for subject in subjects], state=State.ACTIVE, event=event)
-
-
-def _write_changed(plan: Plan, actor: Actor, reason: str, now: datetime, tell: Tell) -> None:
-    for done, change in enumerate(plan.changed):
-        if done % _ROWS_AT_ONCE == 0:
-            tell("changed", done, len(plan.changed))
-        change.key.save(update_fields=[*change.fields, *DERIVED])
-    for subjects in batches(edited(change.key, change.before) for change in plan.changed):
-        record(Action.KEY_EDITED, actor=actor, now=now, reason=reason, subjects=subjects)
-
-
-def _write_held(plan: Plan, actor: Actor, reason: str, now: datetime) -> None:
-    for held in plan.to_be_held:
-        for name in REFERENCES.keys() & set(held.fields):
-            setattr(held.key, name, getattr(held.key, name))  # a record of this file has a number only now
-    hold_rows([held.proposal for held in plan.to_be_held], actor=actor, reason=reason, now=now)

@@ -3,10 +3,11 @@
 import re
 from collections import defaultdict
 from collections.abc import Container, Iterable
+from typing import Generic, TypeVar
 
 from django.db.models import CharField, F, Func, Q, Value
 
-from inventory.models import Owner, Service
+from inventory.models import Integration, Owner, Service, Tenant, Vendor
 from inventory.models.owner import OwnerKind
 from inventory.reading import PersonRef
 from inventory.recognise import merge_people
@@ -88,16 +89,21 @@ def _kind_of(handle: str) -> str:
     return OwnerKind.TEAM if _TEAM.search(handle) else OwnerKind.PERSON
 
 
-class Services:
-    """The services that a file names; new ones in `without` (as "service:billing") are left out. Queries: 1."""
+Named = TypeVar("Named", Service, Vendor, Tenant, Integration)
 
-    def __init__(self, names: Iterable[str], without: Container[str] = ()) -> None:
+
+class Mentioned(Generic[Named]):
+    """Records of one kind that a file names; new ones in `without` (as "service:a") are left out. Queries: 0 or 1."""
+
+    def __init__(self, model: type[Named], names: Iterable[str], without: Container[str] = ()) -> None:
         wanted = {name for name in names if name}
-        self._by_name = {service.name: service for service in Service.objects.filter(name__in=wanted)}
-        named = [Service(name=name) for name in sorted(wanted - self._by_name.keys())]
-        self.left_out = [service for service in named if f"service:{service.name}" in without]
-        self.new = [service for service in named if f"service:{service.name}" not in without]
-        self._by_name |= {service.name: service for service in self.new}
+        found = model._default_manager.filter(name__in=wanted) if wanted else ()
+        self._by_name = {one.name: one for one in found}
+        named = [model(name=name) for name in sorted(wanted - self._by_name.keys())]
+        prefix = model._meta.model_name
+        self.left_out = [one for one in named if f"{prefix}:{one.name}" in without]
+        self.new = [one for one in named if f"{prefix}:{one.name}" not in without]
+        self._by_name |= {one.name: one for one in self.new}
 
-    def find(self, name: str) -> Service | None:
+    def find(self, name: str) -> Named | None:
         return self._by_name.get(name)

@@ -1,4 +1,4 @@
-// Three conveniences; every page works without them.
+// Four conveniences; every page works without them.
 
 // "/" goes to the search, unless the person is typing somewhere.
 document.addEventListener("keydown", (event) => {
@@ -31,3 +31,27 @@ document.addEventListener("change", (event) => {
   for (const button of document.querySelectorAll("[data-after-reading]")) button.disabled = true;
   for (const note of document.querySelectorAll("[data-unread]")) note.hidden = false;
 });
+
+// A page that waits for a worker says how far it is, and is loaded anew when it is done. Without a script the page
+// reloads itself.
+const waiting = document.querySelector("[data-waiting]");
+const look = async () => {
+  const answer = await fetch(waiting.dataset.waiting, { headers: { Accept: "application/json" } }).catch(() => null);
+  const told = answer?.ok ? await answer.json().catch(() => null) : null;
+  if (answer && (!told || !told.is_waiting)) return location.reload();
+  if (told) {
+    const bar = waiting.querySelector("progress");
+    if (told.of) {
+      bar.max = told.of;
+      bar.value = told.done;
+    } else {
+      bar.removeAttribute("value");
+    }
+    waiting.querySelector("[data-step]").textContent = told.step;
+    waiting.querySelector("[data-rows]").textContent = told.of
+      ? `${told.done.toLocaleString("en")} of ${told.of.toLocaleString("en")} rows`
+      : "";
+  }
+  setTimeout(look, 1000);
+};
+if (waiting) setTimeout(look, 500);

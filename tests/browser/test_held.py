@@ -11,6 +11,7 @@ from inventory import services
 from inventory.models import HeldChange, Key
 from tests.browser.test_journey import code_of, sign_in
 from tests.inventory.test_imports import file_of, row
+from tests.inventory.working import work_off
 from tests.inventory.world import facts
 from tests.people import give_device
 
@@ -79,7 +80,7 @@ def test_somebody_of_devops_confirms_it(visitor, key, carol, bob):
     assert visitor.complaints == []
 
 
-def test_the_preview_of_an_import_shows_what_is_held(visitor, key, bob):
+def test_the_preview_of_an_import_shows_what_is_held(visitor, key, bob, as_role):
     come_in(visitor, bob)
     page = visitor.page
     visitor.go("/inventory/key/import/")
@@ -87,6 +88,8 @@ def test_the_preview_of_an_import_shows_what_is_held(visitor, key, bob):
     page.set_input_files("input[type=file]", {"name": "keys.csv", "mimeType": "text/csv", "buffer": content})
     page.get_by_role("textbox", name="Why").fill("quarterly list")
     page.locator("main form:has(input[type=file]) button[type=submit]").click()
+    expect(page.locator("[data-step]")).to_be_visible()
+    work_off(as_role)
     expect(page.get_by_role("heading", name="Held: these would give a key more time")).to_be_visible()
     visitor.look()
     assert visitor.complaints == []

@@ -15,8 +15,9 @@ from keyvault_admin.access.models import User
 from rotation import notifications, overdue
 from rotation.models import Digest
 from tests.browser.conftest import Visitor
-from tests.conftest import PASSWORD
+from tests.conftest import PASSWORD, RoleSwitch
 from tests.engines import ROOT
+from tests.inventory.working import work_off
 from tests.people import give_device
 
 pytestmark = pytest.mark.browser
@@ -69,30 +70,36 @@ def test_a_wrong_code_does_not_sign_in(visitor: Visitor, seed: bytes) -> None:
     assert not visitor.complaints
 
 
-def test_from_sign_in_to_the_timeline(visitor: Visitor, seed: bytes, mail: Digest) -> None:
+def test_from_sign_in_to_the_timeline(visitor: Visitor, seed: bytes, mail: Digest, as_role: RoleSwitch) -> None:
     visitor.go("/")
     sign_in(visitor, "alice", code_of(seed, timezone.now()))
     expect(visitor.page.get_by_role("heading", name="Posture")).to_be_visible()
     visitor.look()
-    import_sample(visitor)
+    import_sample(visitor, as_role)
     find_what_is_late(visitor)
     suspend(visitor)
     see_the_rest(visitor, mail)
     assert not visitor.complaints
 
 
-def import_sample(visitor: Visitor) -> None:
+def import_sample(visitor: Visitor, as_role: RoleSwitch) -> None:
     """A file, its preview, and only then the import."""
     page = visitor.page
     visitor.go("/inventory/key/import/")
     page.get_by_label("File").set_input_files(SAMPLE)
     page.get_by_label("Why").fill("the spreadsheet moves in")
     page.get_by_role("button", name="Show what it would do").click()
+    expect(page.locator("[data-step]")).to_be_visible()
+    work_off(as_role)
     expect(page.get_by_role("heading", name="Registered with them")).to_be_visible()
     visitor.look()
     assert names_of_keys() == {LATE}
     page.get_by_role("button", name=re.compile("^Import [1-9]")).first.click()
-    expect(page.locator(".messagelist")).to_contain_text(re.compile(r"\d+ new, 0 changed, \d+ unchanged, \d+ refused"))
+    expect(page.locator("[data-step]")).to_be_visible()
+    work_off(as_role)
+    expect(page.get_by_role("region", name="Imported")).to_contain_text(
+        re.compile(r"\d+ new, 0 changed, \d+ unchanged, \d+ refused")
+    )
     assert len(names_of_keys()) > 200
 
 
@@ -151,7 +158,7 @@ def see_the_rest(visitor: Visitor, mail: Digest) -> None:
         visitor.go(path)
 
 
-def test_a_form_says_what_is_wrong_beside_the_field(visitor: Visitor, seed: bytes) -> None:
+def test_a_form_says_what_is_wrong_beside_the_field(visitor: Visitor, seed: bytes, as_role: RoleSwitch) -> None:
     page = visitor.page
     visitor.go("/")
     sign_in(visitor, "alice", code_of(seed, timezone.now()))
@@ -170,7 +177,9 @@ def test_a_form_says_what_is_wrong_beside_the_field(visitor: Visitor, seed: byte
     page.get_by_label("File").set_input_files({"name": "keys.csv", "mimeType": "text/csv", "buffer": b"%PDF-1.7"})
     page.get_by_label("Why").fill("a try")
     page.get_by_role("button", name="Show what it would do").click()
-    expect(page.locator("#id_file_error")).to_contain_text("PDF")
+    expect(page.locator("[data-step]")).to_be_visible()
+    work_off(as_role)
+    expect(page.get_by_role("alert")).to_contain_text("PDF")
     visitor.look()
     assert not visitor.complaints
     assert not names_of_keys()

@@ -20,7 +20,7 @@ from tests.inventory import workbooks
 from tests.inventory.workbooks import BOOK, HEADER, NAMESPACE, good_row, sheet, strings, text_cell, workbook
 
 MEGABYTE = 1024 * 1024
-MOST = 5 * MEGABYTE
+MOST = 10 * MEGABYTE
 ROWS = 20_000
 
 

@@ -8,9 +8,10 @@ from django.urls import reverse
 
 from inventory import services
 from inventory.held_views import confirm, reject
-from inventory.models import HeldChange, ImportDraft, Key
+from inventory.models import HeldChange, Key
 from tests.inventory.test_held import by
 from tests.inventory.test_imports import file_of, row
+from tests.inventory.working import brought
 from tests.inventory.world import ACTOR, NOW, actions_since, events_of, last_number, make_key, make_owner, seal
 from tests.people import sign_in
 
@@ -208,24 +209,24 @@ def test_a_wrong_report_says_what_is_wrong(client, key, carol):
     assert not HeldChange.objects.exists()
 
 
-def test_the_preview_of_an_import_shows_what_would_be_held(client, bob):
+def test_the_preview_of_an_import_shows_what_would_be_held(client, bob, as_role):
     make_key(name="a")
     sign_in(client, bob)
     content = file_of(row("a", Last_rotated="2026-11-01"))
-    draft = ImportDraft.objects.create(uploaded_by=bob, uploaded_at=NOW, file_name="x.csv", content=content, reason="x")
-    address = page("key_import_preview", draft.pk)
-    answer = client.get(address)
+    taken = {"content": content, "file_name": "x.csv", "reason": "x", "person": bob.pk, "now": NOW}
+    address = page("key_import_preview", services.take_file(**taken).pk)
+    answer = brought(client, as_role, address)
     shown = said_on(answer)
     assert "Confirming changes nothing yet: 1 row would give a key more time, and waits for somebody of DevOps" in shown
     assert "Ask DevOps for 1 change" in shown
     assert "To be rotated by" in shown
     assert "<ins>30 January 2027</ins>" in shown
-    answer = client.post(address, {"plan_digest": answer.context["plan"].digest}, follow=True)
+    client.post(address, {"plan_digest": answer.context["plan"].digest})
+    answer = brought(client, as_role, address)
     assert "0 new, 0 changed, 0 unchanged, 0 refused, 1 held" in said_on(answer)
-    assert HeldChange.objects.get().kind == "import"
-    draft.pk = None
-    draft.save()
-    shown = said_on(client.get(page("key_import_preview", draft.pk)))
+    held = HeldChange.objects.get()
+    assert (held.kind, held.requested_by, held.requested_by_ref) == ("import", bob, f"user:{bob.pk}")
+    shown = said_on(brought(client, as_role, page("key_import_preview", services.take_file(**taken).pk)))
     assert "nothing is asked again" in shown
     assert "Ask DevOps" not in shown
 

@@ -17,6 +17,8 @@ from inventory import services
 from inventory.models import Finding, ImportDraft, Key, KeyParent
 from inventory.states import State
 from keyvault_admin.access.models import User
+from tests.conftest import RoleSwitch
+from tests.inventory.working import brought
 from tests.inventory.world import ACTOR, NOW, make_key, make_owner, seal
 from tests.people import sign_in
 
@@ -348,18 +350,24 @@ def test_every_field_of_a_record_is_in_one_group(client: Client, alice: User) ->
 # Import
 
 
-def upload(client: Client, text: str) -> object:
+def upload(client: Client, as_role: RoleSwitch, text: str) -> tuple[str, object]:
+    """Return the address of the file's page, and that page when the worker has read the file."""
     from django.core.files.uploadedfile import SimpleUploadedFile
 
     file = SimpleUploadedFile("keys.csv", text.encode())
-    return client.post(f"{LIST}import/", {"file": file, "reason": "moving in"}, follow=True)
+    path = client.post(f"{LIST}import/", {"file": file, "reason": "moving in"})["Location"]
+    assert "The file is being read." in words(client.get(path))
+    return path, brought(client, as_role, path)
 
 
-def test_preview_shows_new_changed_and_refused_and_writes_nothing(client: Client, alice: User) -> None:
+def test_preview_shows_new_changed_and_refused_and_writes_nothing(
+    client: Client, alice: User, as_role: RoleSwitch
+) -> None:
     sign_in(client, alice)
     make_key(name="known", owner=make_owner("ann", "ann@example.org"))
-    shown = upload(
+    _, shown = upload(
         client,
+        as_role,
         "Name,Type,Current Key Owner,Environment,Creation Date,Colour\n"
         "known,API token,ben,production,2026-01-10,red\n"
         "fresh,SSH key,ben,staging,2026-02-01,blue\n"
@@ -369,34 +377,38 @@ def test_preview_shows_new_changed_and_refused_and_writes_nothing(client: Client
     assert "Confirming imports 1 new and changes 1 known key, all at once or not at all; 1 row stays out." in page
     assert "Owner ann ben" in page
     assert re.search(r"\b4 Creation date ", page)
-    assert [column.heading.header for column in shown.context["columns"] if not column.chosen] == ["Colour"]
+    assert [column.header for column in shown.context["columns"] if not column.chosen] == ["Colour"]
     assert "Owners ben" in page
     assert "Import 1 new and 1 changed keys" in page
     assert list(Key.objects.values_list("name", flat=True)) == ["known"]
 
 
-def test_confirmation_imports_what_was_shown(client: Client, alice: User) -> None:
+def test_confirmation_imports_what_was_shown(client: Client, alice: User, as_role: RoleSwitch) -> None:
     sign_in(client, alice)
-    shown = upload(client, "Name,Type\nfresh,SSH key\n")
-    path = shown.redirect_chain[-1][0]
+    path, shown = upload(client, as_role, "Name,Type\nfresh,SSH key\n")
     answer = client.post(path, {"plan_digest": shown.context["plan"].digest}, follow=True)
+    assert "The file is being imported" in words(answer)
+    assert not Key.objects.exists()
+    answer = brought(client, as_role, path)
     assert "keys.csv: 1 new, 0 changed, 0 unchanged, 0 refused." in words(answer)
     assert Key.objects.get().name == "fresh"
-    assert not ImportDraft.objects.exists()
+    draft = ImportDraft.objects.get()
+    assert (draft.state, bytes(draft.content), draft.preview) == ("done", b"", {})
 
 
-def test_confirmation_of_another_plan_shows_the_new_one(client: Client, alice: User) -> None:
+def test_confirmation_of_another_plan_shows_the_new_one(client: Client, alice: User, as_role: RoleSwitch) -> None:
     sign_in(client, alice)
-    shown = upload(client, "Name,Type\nfresh,SSH key\n")
+    path, shown = upload(client, as_role, "Name,Type\nfresh,SSH key\n")
     make_key(name="fresh", kind="ssh_key")
-    answer = client.post(shown.redirect_chain[-1][0], {"plan_digest": shown.context["plan"].digest})
+    client.post(path, {"plan_digest": shown.context["plan"].digest})
+    answer = brought(client, as_role, path)
     assert "The inventory has changed since this preview" in words(answer)
     assert "This file brings nothing new." in words(answer)
 
 
-def test_preview_is_for_who_uploaded_it(client: Client, alice: User, bob: User) -> None:
+def test_preview_is_for_who_uploaded_it(client: Client, alice: User, bob: User, as_role: RoleSwitch) -> None:
     sign_in(client, alice)
-    path = upload(client, "Name,Type\nfresh,SSH key\n").redirect_chain[-1][0]
+    path, _ = upload(client, as_role, "Name,Type\nfresh,SSH key\n")
     client.logout()
     sign_in(client, bob)
     answer = client.get(path, follow=True)

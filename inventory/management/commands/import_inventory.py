@@ -108,6 +108,12 @@ class Command(BaseCommand):
                 "for somebody of DevOps to confirm, under Changes to confirm."
             )
 
+    def _warn(self, plan: Plan, place: str) -> None:
+        for warning in plan.brought.warnings:
+            self.stdout.write(f"warning, {place} {warning.row}, {warning.name}: {warning.sentence}")
+        if unjudged := plan.brought.unjudged:
+            self.stdout.write(f"not looked at for weaknesses: the last {unjudged:,} public keys; split the file")
+
     def _report(self, plan: Plan, *, dry_run: bool) -> None:
         place = plan.brought.place
         for refusal in plan.to_mend:
@@ -115,8 +121,7 @@ class Command(BaseCommand):
             self.stdout.write(f"{where}: {refusal.problem} {refusal.mend}")
         for question in plan.brought.questions:
             self._ask(question, plan)
-        for warning in plan.brought.warnings:
-            self.stdout.write(f"warning, {place} {warning.row}, {warning.name}: {warning.sentence}")
+        self._warn(plan, place)
         self._tell_of_held(plan)
         if plan.ignored:
             self.stdout.write(f"columns not understood and left out: {', '.join(plan.ignored)}")

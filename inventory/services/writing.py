@@ -1,0 +1,123 @@
+"""Writing what an import has planned: each kind of record in a few statements, each event for up to 1,000 of them."""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from audit.actions import Action
+from audit.actor import Actor
+from audit.batches import batches
+from audit.services import Subject, record
+from inventory import lifecycle
+from inventory.models import Key, Owner, Service
+from inventory.services.bulk import insert_rows, update_rows
+from inventory.services.held import hold_rows
+from inventory.services.keys import DERIVED, edited, first_version, registered, tell_again
+from inventory.services.owners import owner_subject, service_subject
+from inventory.states import State
+
+if TYPE_CHECKING:
+    from inventory.services.imports import Plan, Tell
+
+_OTHERS = {
+    "vendor": Action.VENDOR_REGISTERED,
+    "tenant": Action.TENANT_REGISTERED,
+    "integration": Action.INTEGRATION_REGISTERED,
+}
+_REGISTERED = (
+    "creator",
+    "owner",
+    "service",
+    "vendor",
+    "tenant",
+    "integration",
+)  # by this very file, it may be
+
+
+def write_plan(plan: "Plan", *, actor: Actor, reason: str, now: datetime, tell: "Tell") -> None:
+    """Write it all in the caller's transaction: owners and services, new keys, changed ones, questions.
+
+    Events: as apply_import() says. Raises: IntegrityError, StaleError.
+    """
+    _write_owners(plan, actor, now)
+    _write_services(plan, actor, now)
+    _write_others(plan, actor, now)
+    _write_new(plan, actor, reason, now, tell)
+    _write_changed(plan, actor, reason, now, tell)
+    _write_held(plan, actor, reason, now)
+
+
+def _write_owners(plan: "Plan", actor: Actor, now: datetime) -> None:
+    Owner.objects.bulk_create(plan.owners)
+    for subjects in batches(owner_subject(owner) for owner in plan.owners):
+        record(Action.OWNER_REGISTERED, actor=actor, now=now, subjects=subjects)
+    Owner.objects.bulk_update(plan.owners_with_mail, ["mail"])
+    tell_again(plan.owners_with_mail)
+    for subjects in batches(_given_mail(owner) for owner in plan.owners_with_mail):
+        record(Action.OWNER_EDITED, actor=actor, now=now, subjects=subjects)
+
+
+def _given_mail(owner: Owner) -> Subject:
+    return Subject(ref=owner.ref, before={"has_mail": False}, after={"has_mail": True})
+
+
+def _write_services(plan: "Plan", actor: Actor, now: datetime) -> None:
+    Service.objects.bulk_create(plan.services)
+    for subjects in batches(service_subject(service) for service in plan.services):
+        record(Action.SERVICE_REGISTERED, actor=actor, now=now, subjects=subjects)
+
+
+def _write_others(plan: "Plan", actor: Actor, now: datetime) -> None:
+    for kind, action in _OTHERS.items():
+        insert_rows(plan.others.get(kind, ()), by="name")
+        registered_now = (Subject(ref=f"{kind}:{one.pk}", label=one.name) for one in plan.others.get(kind, ()))
+        for subjects in batches(registered_now):
+            record(action, actor=actor, now=now, subjects=subjects)
+
+
+def _write_new(plan: "Plan", actor: Actor, reason: str, now: datetime, tell: "Tell") -> None:
+    keys = [key for _, key in plan.new]
+    _refer_again(keys)
+    insert_rows(keys, by="name", without=["state"])
+    versions = [first_version(key, state=State.ACTIVE, now=now) for key in keys]
+    for version in versions:
+        version.reuse_digest = plan.digests.get(version.key.name)
+    insert_rows(versions, by="key_id", without=["state"])
+    of_key = {version.key.ref: version for version in versions}
+    done = 0
+    for subjects in batches(registered(key) for key in keys):
+        tell("registered", done, len(keys))
+        done += len(subjects)
+        event = record(
+            Action.KEY_IMPORTED,
+            actor=actor,
+            now=now,
+            reason=reason,
+            subjects=subjects,
+            facts={"state": State.ACTIVE.value},
+        )
+        lifecycle.enter([of_key[subject.ref] for subject in subjects], state=State.ACTIVE, event=event)
+
+
+def _write_changed(plan: "Plan", actor: Actor, reason: str, now: datetime, tell: "Tell") -> None:
+    keys, fields = [change.key for change in plan.changed], {name for change in plan.changed for name in change.fields}
+    _refer_again(keys)
+    update_rows(keys, [*sorted(fields), *DERIVED])
+    done = 0
+    for subjects in batches(edited(change.key, change.before) for change in plan.changed):
+        tell("changed", done, len(keys))
+        done += len(subjects)
+        record(Action.KEY_EDITED, actor=actor, now=now, reason=reason, subjects=subjects)
+
+
+def _write_held(plan: "Plan", actor: Actor, reason: str, now: datetime) -> None:
+    _refer_again([held.key for held in plan.to_be_held])
+    hold_rows([held.proposal for held in plan.to_be_held], actor=actor, reason=reason, now=now)
+
+
+def _refer_again(keys: Iterable[Key]) -> None:
+    """Refer to records of this file by their numbers, which they have only now that they are written."""
+    for key in keys:
+        for name in _REGISTERED:
+            if getattr(key, f"{name}_id") is None and (named := getattr(key, name)) is not None:
+                setattr(key, name, named)
