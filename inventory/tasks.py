@@ -36,6 +36,7 @@ def review_findings(after: int | None = None) -> None:
     logger.info("%d findings opened and %d closed up to key %d", opened, closed, last)
 
 
+@shared_task
 def work_off_import(pk: int) -> None:
     """Do the next step with an uploaded file; one that must be looked at again is read again at once."""
     state = ImportState.READING.value
@@ -57,4 +58,4 @@ def work_off_imports() -> None:
 
 def nudge_import(pk: int) -> None:
     """Hurry a file to a worker. Without a broker it waits for the beat."""
-    work_off_import.apply_async(args=[pk], retry=False)
+    work_off_import.apply_async(args=(pk,), retry=False)

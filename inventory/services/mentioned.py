@@ -3,7 +3,7 @@
 import re
 from collections import defaultdict
 from collections.abc import Container, Iterable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from django.db.models import CharField, F, Func, Q, Value
 
@@ -89,7 +89,7 @@ def _kind_of(handle: str) -> str:
     return OwnerKind.TEAM if _TEAM.search(handle) else OwnerKind.PERSON
 
 
-Named = TypeVar("Named", Service, Vendor, Tenant, Integration)
+Named = TypeVar("Named", bound=Service | Vendor | Tenant | Integration)
 
 
 class Mentioned(Generic[Named]):
@@ -98,12 +98,13 @@ class Mentioned(Generic[Named]):
     def __init__(self, model: type[Named], names: Iterable[str], without: Container[str] = ()) -> None:
         wanted = {name for name in names if name}
         found = model._default_manager.filter(name__in=wanted) if wanted else ()
-        self._by_name = {one.name: one for one in found}
+        self._by_name: dict[str, Any] = {one.name: one for one in found}
         named = [model(name=name) for name in sorted(wanted - self._by_name.keys())]
         prefix = model._meta.model_name
-        self.left_out = [one for one in named if f"{prefix}:{one.name}" in without]
-        self.new = [one for one in named if f"{prefix}:{one.name}" not in without]
+        self.left_out: list[Named] = [one for one in named if f"{prefix}:{one.name}" in without]
+        self.new: list[Named] = [one for one in named if f"{prefix}:{one.name}" not in without]
         self._by_name |= {one.name: one for one in self.new}
 
     def find(self, name: str) -> Named | None:
-        return self._by_name.get(name)
+        found: Named | None = self._by_name.get(name)
+        return found
