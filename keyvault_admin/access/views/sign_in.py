@@ -1,7 +1,8 @@
 """Pages of sign-in and of the change of one's own password."""
 
-from typing import Any
+from typing import Any, cast
 
+from django.contrib import messages
 from django.contrib.auth import logout, update_session_auth_hash
 from django.contrib.auth.views import LoginView, PasswordChangeView
 from django.forms import BaseForm
@@ -9,7 +10,8 @@ from django.http import HttpResponse, HttpResponseRedirect
 from django.utils import timezone
 
 from audit.actor import actor_of
-from keyvault_admin.access import services
+from keyvault_admin.access import selectors, services
+from keyvault_admin.access.models import RecoverySheet, User
 
 VERIFIED_KEY = "verified_at"  # session: when a second factor was last checked, ISO 8601
 
@@ -21,7 +23,16 @@ class SignInView(LoginView):
         if self.request.user.is_authenticated:
             logout(self.request)
         self.request.session[VERIFIED_KEY] = timezone.now().isoformat()
-        return super().form_valid(form)  # type: ignore[arg-type]
+        answer = super().form_valid(form)  # type: ignore[arg-type]
+        person = cast("User", self.request.user)
+        if isinstance(person.otp_device, RecoverySheet):
+            left = selectors.usable_codes(person).count()
+            messages.warning(
+                self.request,
+                f"You used a recovery code; {left} are left. Is a device lost? Add another and remove the lost one "
+                "under “Second factors”.",
+            )
+        return answer
 
 
 class OwnPasswordView(PasswordChangeView):
