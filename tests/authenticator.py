@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
-import cbor2
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from django.conf import settings
+from webauthn.helpers import encode_cbor
 
 PRESENT, VERIFIED, ATTESTED = 0x01, 0x04, 0x40
 
@@ -44,7 +44,7 @@ class Authenticator:
         attested = bytes(16) + len(self.credential_id).to_bytes(2) + self.credential_id + self._cose_key()
         statement = {"fmt": "none", "attStmt": {}, "authData": self._data(ATTESTED) + attested}
         said = self._client_data("webauthn.create", options["challenge"])
-        return self._answer(clientDataJSON=b64(said), attestationObject=b64(cbor2.dumps(statement)))
+        return self._answer(clientDataJSON=b64(said), attestationObject=b64(encode_cbor(statement)))
 
     def get(self, options: dict[str, Any]) -> str:
         """Return what `navigator.credentials.get` would give, as JSON."""
@@ -70,4 +70,4 @@ class Authenticator:
 
     def _cose_key(self) -> bytes:
         numbers = self.key.public_key().public_numbers()
-        return cbor2.dumps({1: 2, 3: -7, -1: 1, -2: numbers.x.to_bytes(32), -3: numbers.y.to_bytes(32)})
+        return encode_cbor({1: 2, 3: -7, -1: 1, -2: numbers.x.to_bytes(32), -3: numbers.y.to_bytes(32)})
