@@ -49,12 +49,17 @@ def sign_in_by_code(visitor: Visitor, name: str, device: TotpDevice) -> None:
     type_name(visitor, name)
     visitor.page.get_by_label("One-time code").fill(next_code(device))
     visitor.page.get_by_role("button", name="Sign in", exact=True).click()
-    expect(visitor.page.get_by_role("heading", name="Posture")).to_be_visible()
+    expect_first_page(visitor)
 
 
 def sign_in_by_passkey(visitor: Visitor, name: str) -> None:
     type_name(visitor, name)
     visitor.page.get_by_role("button", name="Use a passkey").click()
+
+
+def expect_first_page(visitor: Visitor) -> None:
+    """Signing in hashes a password on purpose slowly, and the machine may be busy."""
+    expect(visitor.page.get_by_role("heading", name="Posture")).to_be_visible(timeout=30_000)
 
 
 def add_passkey(visitor: Visitor, name: str) -> None:
@@ -72,7 +77,7 @@ def sign_out(visitor: Visitor) -> None:
 
 
 def expect_refused(visitor: Visitor) -> None:
-    expect(visitor.page.get_by_role("alert")).to_contain_text("do not go together")
+    expect(visitor.page.get_by_role("alert")).to_contain_text("do not go together", timeout=30_000)
     visitor.look()
 
 
@@ -86,7 +91,7 @@ def test_a_passkey_from_its_making_to_its_removal(
     sign_out(visitor)
 
     sign_in_by_passkey(visitor, "alice")
-    expect(visitor.page.get_by_role("heading", name="Posture")).to_be_visible()
+    expect_first_page(visitor)
     expect(visitor.page.locator("#user-tools")).to_contain_text("signed in with a passkey")
     visitor.look()
     sign_out(visitor)
