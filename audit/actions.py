@@ -66,6 +66,12 @@ class Action(StrEnum):
     PERSON_DEACTIVATED = "person.deactivated"
     PERSON_ERASED = "person.erased"  # their identity key is destroyed; the chain still verifies
     ENROLMENT_ISSUED = "enrolment.issued"
+    FACTOR_ADDED = "factor.added"
+    FACTOR_REMOVED = "factor.removed"
+    FACTOR_RESET = "factor.reset"  # all of a person's, by somebody else
+    PASSKEY_ASSERTED = "passkey.asserted"  # with the outcome "refused" alone: its counter had gone back
+    RECOVERY_CODE_MADE = "recovery_code.made"
+    RECOVERY_CODE_USED = "recovery_code.used"
     ROLE_GRANTED = "role.granted"
     BOOTSTRAP_CLOSED = "bootstrap.closed"
     SESSION_OPENED = "session.opened"

@@ -85,6 +85,14 @@ PHRASES: dict[str, Phrase] = {
     Action.PERSON_ERASED: Phrase("erased the identity of {subjects}", "erase the identity of {subjects}"),
     Action.PERSON_PASSWORD_CHANGED: Phrase("changed the password of {subjects}", "change the password of {subjects}"),
     Action.ENROLMENT_ISSUED: Phrase("issued an enrolment link to {subjects}", "issue an enrolment link to {subjects}"),
+    Action.FACTOR_ADDED: Phrase("added a second factor for {subjects}", "add a second factor for {subjects}"),
+    Action.FACTOR_REMOVED: Phrase("removed a second factor of {subjects}", "remove a second factor of {subjects}"),
+    Action.FACTOR_RESET: Phrase("reset the second factors of {subjects}", "reset the second factors of {subjects}"),
+    Action.PASSKEY_ASSERTED: Phrase(
+        "used a passkey of {subjects}", "use a passkey of {subjects} that may have been copied"
+    ),
+    Action.RECOVERY_CODE_MADE: Phrase("made new recovery codes for {subjects}", "make recovery codes for {subjects}"),
+    Action.RECOVERY_CODE_USED: Phrase("used a recovery code of {subjects}", "use a recovery code of {subjects}"),
     Action.ROLE_GRANTED: Phrase("granted a role to {subjects}", "grant a role to {subjects}"),
     Action.BOOTSTRAP_CLOSED: Phrase("closed the bootstrap for good", "close the bootstrap"),
     Action.SESSION_OPENED: Phrase("signed in", "sign in"),

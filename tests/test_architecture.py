@@ -160,9 +160,10 @@ def sends_from_a_service(source: Source) -> Iterator[str]:
 
 # The shape of a service
 
-# Writes no event of its own: it sets notices apart for one mail, or leaves its event to the sign-in that called it.
-WITHOUT_ACTOR = {"gather", "begin_enrolment", "verify_code"}
-WITHOUT_NOW = {"verify_code"}  # django-otp asks its device, which has no other clock
+# Writes no event of its own: it sets notices apart for one mail, grants nothing yet, or leaves its event to the sign-in
+# that called it.
+WITHOUT_ACTOR = {"gather", "begin_app", "begin_enrolment", "verify_code"}
+WITHOUT_NOW = {"begin_app", "verify_code"}  # nothing is dated; django-otp asks its device, which has no other clock
 
 
 def breaks_the_shape_of_a_service(source: Source) -> Iterator[str]:

@@ -4,13 +4,14 @@ from typing import Any
 
 from django.contrib import admin
 from django.contrib.auth.models import Group
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from audit.admin_base import ReadOnlyAdmin
-from keyvault_admin.access.models import TotpDevice, User
+from keyvault_admin.access import selectors
+from keyvault_admin.access.models import User
 
 admin.site.unregister(Group)  # roles are data of a migration; nobody edits them by form
 
@@ -43,10 +44,9 @@ class PersonAdmin(ReadOnlyAdmin):
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
-        device = TotpDevice.objects.filter(user=OuterRef("pk"), confirmed=True)
         people: QuerySet[User] = super().get_queryset(request)
         people = people.defer("password").prefetch_related("groups")
-        return people.annotate(has_device=Exists(device))
+        return people.annotate(has_device=selectors.has_factor())
 
     @admin.display(description="roles")
     def roles(self, person: User) -> str:

@@ -27,6 +27,30 @@ class LinkRefusedError(AccessError):
         super().__init__("This link is not valid: it works once and for a limited time. Ask for a new one.")
 
 
+class PasskeyRefusedError(AccessError):
+    """What a browser brought is no passkey, or none that was asked for; the sentence never says which."""
+
+    def __init__(self) -> None:
+        super().__init__("The passkey could not be used. Try again, or use another second factor.")
+
+
+class FactorGoneError(AccessError):
+    """The second factor is not there, or belongs to somebody else; the sentence never says which."""
+
+    def __init__(self) -> None:
+        super().__init__("This second factor is not there any more. Look at the list again.")
+
+
+class LastFactorError(AccessError):
+    """Recovery codes alone are no way to sign in every day."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This is your last second factor, so it stays. Add another one first, then remove this one. "
+            "Have you lost it? Ask Security to reset your second factors."
+        )
+
+
 class AlreadyEnrolledError(AccessError):
     """A person with a second factor gets no further link by this way."""
 

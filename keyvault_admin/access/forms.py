@@ -1,15 +1,21 @@
-"""Forms of sign-in and enrolment."""
+"""Forms of sign-in, enrolment and one's own second factors."""
 
-from typing import Any
+from typing import Any, cast
 
 from django import forms
 from django.contrib.admin.forms import AdminAuthenticationForm
 from django.contrib.auth.password_validation import password_validators_help_texts
 from django.contrib.auth.signals import user_login_failed
 from django.core.exceptions import ValidationError
+from django.http import HttpRequest
+from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
+from audit.actor import actor_of, signed_in
 from keyvault_admin.access import services
+from keyvault_admin.access.challenges import SIGN_IN, take_challenge
+from keyvault_admin.access.models import Passkey, RecoverySheet, TotpDevice, User
+from keyvault_admin.access.passkeys import ANSWER_CHARACTERS
 
 
 class CodeInput(forms.PasswordInput):
@@ -21,13 +27,14 @@ class CodeInput(forms.PasswordInput):
 class CodeField(forms.CharField):
     """Six ASCII digits, taken exactly as typed: nothing is stripped or converted."""
 
-    def __init__(self, *, autofocus: bool = False) -> None:
+    def __init__(self, *, autofocus: bool = False, required: bool = True) -> None:
         attributes = {"inputmode": "numeric", "autocomplete": "one-time-code", "pattern": "[0-9]{6}", "maxlength": "6"}
         if autofocus:
             attributes["autofocus"] = "autofocus"
         super().__init__(
             label="One-time code",
             strip=False,
+            required=required,
             max_length=64,
             widget=CodeInput(attrs=attributes),
             help_text="Six digits from your authenticator app. Each works once.",
@@ -35,37 +42,82 @@ class CodeField(forms.CharField):
 
 
 class SignInForm(AdminAuthenticationForm):
-    """Name, password and code on one page; whichever is wrong, the answer is the same."""
+    """Name, password and one second factor on one page; whichever is wrong, the answer is the same."""
 
-    code = CodeField()
+    code = CodeField(required=False)
+    recovery_code = forms.CharField(
+        label="Recovery code",
+        required=False,
+        strip=False,
+        max_length=64,
+        widget=CodeInput(attrs={"autocomplete": "off", "spellcheck": "false", "autocapitalize": "characters"}),
+        help_text="One of those you wrote down or printed, in place of the code. Each works once.",
+    )
+    assertion = forms.CharField(
+        required=False, strip=False, max_length=ANSWER_CHARACTERS, widget=forms.HiddenInput
+    )  # what the browser says in the name of a passkey; a script fills it in
 
     error_messages = {
         "invalid_login": "That name, password and code do not go together. A code works once: wait for the next one.",
         "inactive": "That name, password and code do not go together. A code works once: wait for the next one.",
     }
 
-    @sensitive_variables("code")
+    @sensitive_variables()
     def clean(self) -> dict[str, Any]:
-        """Look at the password only together with a code, so that an empty code tells nothing about it."""
-        if "code" not in self.cleaned_data:
+        """Look at the password only together with a second factor, so that without one nothing is told about it.
+
+        Until the password is right nothing depends on whom the form names, so the work is the same for everybody.
+        """
+        shown = {name: self.cleaned_data.get(name) for name in ("assertion", "code", "recovery_code")}
+        if not any(shown.values()):
+            self.add_error("code", "Type the code of your authenticator app, or use a passkey or a recovery code.")
+        if self.errors:
             return self.cleaned_data
+        challenge = None
+        if shown["assertion"]:  # taken whatever comes of it: it is good for one answer
+            challenge = take_challenge(self._asked_by, purpose=SIGN_IN, now=timezone.now())
         super().clean()
-        user, code = self.get_user(), self.cleaned_data["code"]
+        user = self.get_user()
         if user is not None:
-            user.otp_device = services.verify_code(person=user, code=code)
+            user.otp_device = self._verified_by(user, shown, challenge)
             if user.otp_device is None:
-                self._refuse_code(user.get_username())
+                self._refuse_factor(user.get_username())
         return self.cleaned_data
 
-    def _refuse_code(self, username: str) -> None:
+    @property
+    def _asked_by(self) -> HttpRequest:
+        return cast("HttpRequest", self.request)  # a sign-in without a request exists in Django's types only
+
+    @sensitive_variables()
+    def _verified_by(
+        self, user: User, shown: dict[str, str | None], challenge: bytes | None
+    ) -> Passkey | TotpDevice | RecoverySheet | None:
+        now = timezone.now()
+        actor = signed_in(actor_of(self._asked_by), user)
+        if answer := shown["assertion"]:
+            return services.verify_assertion(person=user, answer=answer, challenge=challenge, actor=actor, now=now)
+        if code := shown["code"]:
+            return services.verify_code(person=user, code=code)
+        return services.use_recovery_code(person=user, code=shown["recovery_code"] or "", actor=actor, now=now)
+
+    def _refuse_factor(self, username: str) -> None:
         user_login_failed.send(sender=__name__, credentials={"username": username}, request=self.request)
         raise self.get_invalid_login_error()
 
 
 class StepUpForm(forms.Form):
-    """A code once more."""
+    """A code or a passkey once more."""
 
-    code = CodeField(autofocus=True)
+    code = CodeField(autofocus=True, required=False)
+    assertion = forms.CharField(
+        required=False, strip=False, max_length=ANSWER_CHARACTERS, widget=forms.HiddenInput
+    )  # what the browser says in the name of a passkey; a script fills it in
+
+    @sensitive_variables()
+    def clean(self) -> dict[str, Any]:
+        if not self.cleaned_data.get("code") and not self.cleaned_data.get("assertion"):
+            self.add_error("code", "Type the code of your authenticator app, or use a passkey.")
+        return self.cleaned_data
 
 
 class TokenForm(forms.Form):
@@ -80,6 +132,32 @@ class TokenForm(forms.Form):
     def clean_token(self) -> str:
         """Take a whole pasted link too."""
         return str(self.cleaned_data["token"]).rpartition("#")[2]
+
+
+class FactorNameField(forms.CharField):
+    """How a person tells their second factors apart."""
+
+    def __init__(self, example: str) -> None:
+        super().__init__(
+            label="Name",
+            max_length=64,
+            widget=forms.TextInput(attrs={"autocomplete": "off"}),
+            help_text=f"So that you recognise it in the list, such as “{example}”.",
+        )
+
+
+class AppForm(forms.Form):
+    """The first code of one more authenticator app."""
+
+    name = FactorNameField("Phone")
+    code = CodeField()
+
+
+class PasskeyForm(forms.Form):
+    """A passkey that the browser has just made."""
+
+    name = FactorNameField("Laptop")
+    creation = forms.CharField(strip=False, max_length=ANSWER_CHARACTERS, widget=forms.HiddenInput)
 
 
 class EnrolmentForm(forms.Form):

@@ -12,4 +12,12 @@ urlpatterns = [
     path("sessions/", guarded(views.own_sessions), name="account-sessions"),
     path("sessions/<int:pk>/end/", guarded(views.end_own_session), name="account-session-end"),
     path("sessions/end-others/", guarded(views.end_other_sessions), name="account-sessions-end-others"),
+    path("factors/", views.FactorsView.as_view(), name="factors"),
+    path("factors/app/new/", views.NewAppView.as_view(), name="factor-app-new"),
+    path("factors/app/", views.AddAppView.as_view(), name="factor-app"),
+    path("factors/passkey/", views.AddPasskeyView.as_view(), name="factor-passkey"),
+    path("factors/passkey/options/", views.PasskeyOptionsView.as_view(), name="factor-passkey-options"),
+    path("factors/recovery/", views.RecoveryCodesView.as_view(), name="factor-recovery"),
+    path("factors/<slug:kind>/<int:pk>/remove/", views.RemoveFactorView.as_view(), name="factor-remove"),
+    path("passkey/", views.OwnPasskeyChallengeView.as_view(), name="passkey-step-up"),
 ]

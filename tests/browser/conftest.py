@@ -68,12 +68,13 @@ def site(committed_db: CommittedDatabase, static_root: Path, tmp_path: Path) -> 
     """The address of a web process that serves the test's database."""
     port = choose_port(None)
     web = application(port, tmp_path)[0]
-    environ = committed_db.environ(**web.env, STATIC_ROOT=str(static_root))
+    address = f"http://localhost:{port}"  # a name, and the very origin that passkeys are bound to
+    environ = committed_db.environ(**web.env, STATIC_ROOT=str(static_root), SITE_URL=address)
     with (tmp_path / "web.log").open("w+", encoding="utf-8") as log:
         process = subprocess.Popen(web.argv, cwd=ROOT, env=environ, stdout=log, stderr=log)
         try:
             _wait_until_ready(process, port, log.name)
-            yield f"http://localhost:{port}"
+            yield address
         finally:
             process.terminate()
             process.wait(timeout=PATIENCE_SECONDS)

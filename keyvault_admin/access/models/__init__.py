@@ -1,16 +1,20 @@
 """People, their second factors, enrolment links and sessions."""
 
-from keyvault_admin.access.models.devices import TotpDevice
+from keyvault_admin.access.models.devices import Passkey, TotpDevice
 from keyvault_admin.access.models.enrolment import BootstrapClosing, EnrolmentLink
 from keyvault_admin.access.models.people import PeopleQuerySet, User, UserManager
+from keyvault_admin.access.models.recovery import RecoveryCode, RecoverySheet
 from keyvault_admin.access.models.sessions import Ending, PersonSession
 
 __all__ = [
     "BootstrapClosing",
     "Ending",
     "EnrolmentLink",
+    "Passkey",
     "PeopleQuerySet",
     "PersonSession",
+    "RecoveryCode",
+    "RecoverySheet",
     "TotpDevice",
     "User",
     "UserManager",

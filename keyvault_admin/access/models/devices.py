@@ -1,7 +1,8 @@
 """Second factors: what a person has, besides the password they know."""
 
 import secrets
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Any
 
 from django.db import models, transaction
 from django.utils import timezone
@@ -11,24 +12,64 @@ from audit.sealing import seal, unseal
 from keyvault_admin.access import totp
 from keyvault_admin.access.models.people import User
 
+LONGEST_WAIT = timedelta(minutes=15)  # nobody is locked out for days by somebody else's wrong codes
 
-class TotpDevice(TimestampMixin, ThrottlingMixin, Device):  # type: ignore[misc]
+
+class SlowedDown(ThrottlingMixin):  # type: ignore[misc]
+    """Waits 1, 2, 4, 8 … seconds after wrong codes, and never longer than a quarter of an hour."""
+
+    class Meta:
+        abstract = True
+
+    def get_throttle_factor(self) -> int:
+        """Seconds after the first wrong code; doubled by each further one."""
+        return 1
+
+    def verify_is_allowed(self) -> tuple[bool, dict[str, Any] | None]:
+        """Whether a code is looked at now; the caller holds the row's lock."""
+        is_allowed, why = super().verify_is_allowed()
+        if is_allowed or timezone.now() >= self.throttling_failure_timestamp + LONGEST_WAIT:
+            return True, None
+        return False, why
+
+    def count_failure(self) -> None:
+        """Let the next code wait twice as long."""
+        self.throttle_increment(commit=False)
+        self.save(update_fields=["throttling_failure_count", "throttling_failure_timestamp"])
+
+    def accept(self, now: datetime, *also_changed: str) -> None:
+        """Save that a code was right, and forget the wrong ones before it."""
+        self.last_used_at = now
+        self.throttle_reset(commit=False)
+        changed = ["last_used_at", "throttling_failure_count", "throttling_failure_timestamp", *also_changed]
+        self.save(update_fields=changed)
+
+
+class TotpDevice(TimestampMixin, SlowedDown, Device):  # type: ignore[misc]
     """An authenticator app. Its seed is stored sealed, and each of its codes is accepted once.
 
-    django-otp finds this class by itself and keeps its confirmed rows in the session.
+    django-otp finds this class by itself and keeps its confirmed rows in the session. A row is never deleted, because
+    the log names it: one that is removed keeps its dates and loses its seed.
     """
 
     user = models.ForeignKey(User, models.PROTECT, related_name="totp_devices")
     name = models.CharField(max_length=64, default="Authenticator app")
-    sealed_seed = models.BinaryField()  # audit.sealing, context "totp:user:<pk>"
+    sealed_seed = models.BinaryField()  # audit.sealing, context "totp:user:<pk>"; empty once removed
     last_step = models.BigIntegerField(default=-1)  # only later steps are accepted
+    removed_at = models.DateTimeField(null=True)
 
     class Meta:
         verbose_name = "authenticator app"
         default_permissions = ()
         constraints = [
             models.UniqueConstraint(
-                name="access_totpdevice_one_pending", fields=["user"], condition=models.Q(confirmed=False)
+                name="access_totpdevice_one_pending",
+                fields=["user"],
+                condition=models.Q(confirmed=False, removed_at__isnull=True),
+            ),
+            models.CheckConstraint(
+                name="access_totpdevice_removed_is_empty",
+                condition=models.Q(removed_at__isnull=True) | models.Q(confirmed=False, sealed_seed=b""),
             ),
         ]
 
@@ -52,10 +93,6 @@ class TotpDevice(TimestampMixin, ThrottlingMixin, Device):  # type: ignore[misc]
     def _context(self) -> str:
         return f"totp:user:{self.user_id}"
 
-    def get_throttle_factor(self) -> int:
-        """Seconds after the first wrong code; doubled by each further one."""
-        return 1
-
     def recognises(self, code: str) -> bool:
         """Whether this is a code of now, used or not; counts nothing."""
         return totp.matching_step(self.seed(), code, timezone.now()) is not None
@@ -65,22 +102,58 @@ class TotpDevice(TimestampMixin, ThrottlingMixin, Device):  # type: ignore[misc]
         with transaction.atomic():
             self.refresh_from_db(from_queryset=TotpDevice.objects.select_for_update())
             now = timezone.now()
-            if not self.verify_is_allowed()[0]:
+            if self.removed_at is not None or not self.verify_is_allowed()[0]:
                 return False
             step = totp.matching_step(self.seed(), token, now)
             if step is None or step <= self.last_step:
-                self._count_failure()
+                self.count_failure()
                 return False
-            self._accept(step, now)
+            self.last_step = step
+            self.accept(now, "last_step")
             return True
 
-    def _count_failure(self) -> None:
-        self.throttle_increment(commit=False)
-        self.save(update_fields=["throttling_failure_count", "throttling_failure_timestamp"])
+    def remove(self, now: datetime) -> None:
+        """Take the device out of use for good; the caller holds the row's lock."""
+        self.confirmed, self.removed_at, self.sealed_seed = False, now, b""
+        self.save(update_fields=["confirmed", "removed_at", "sealed_seed"])
 
-    def _accept(self, step: int, now: datetime) -> None:
-        self.last_step, self.last_used_at = step, now
-        self.throttle_reset(commit=False)
-        self.save(
-            update_fields=["last_step", "last_used_at", "throttling_failure_count", "throttling_failure_timestamp"]
-        )
+
+class Passkey(TimestampMixin, Device):  # type: ignore[misc]
+    """A key pair in somebody's authenticator; its public half is here. It never verifies by a token."""
+
+    user = models.ForeignKey(User, models.PROTECT, related_name="passkeys")
+    name = models.CharField(max_length=64)
+    credential_id = models.BinaryField(max_length=1023, unique=True)
+    public_key = models.BinaryField(max_length=1023)  # COSE_Key, RFC 9052 §7
+    user_handle = models.BinaryField(max_length=64)  # what the authenticator knows the person by
+    sign_count = models.BigIntegerField(default=0)  # 32 bits, unsigned; stays 0 where the authenticator counts nothing
+    removed_at = models.DateTimeField(null=True)
+
+    class Meta:
+        verbose_name = "passkey"
+        default_permissions = ()
+        constraints = [
+            models.CheckConstraint(
+                name="access_passkey_removed_or_confirmed",
+                condition=models.Q(removed_at__isnull=True, confirmed=True)
+                | models.Q(removed_at__isnull=False, confirmed=False),
+            ),
+            models.CheckConstraint(name="access_passkey_sign_count_positive", condition=models.Q(sign_count__gte=0)),
+        ]
+
+    def __str__(self) -> str:
+        return f"passkey:{self.pk}"
+
+    @property
+    def ref(self) -> str:
+        """Return the name the log uses for this passkey."""
+        return f"passkey:{self.pk}"
+
+    def has_gone_back(self, sign_count: int) -> bool:
+        """Whether the counter says that two authenticators hold this key (Web Authentication §6.1.1)."""
+        return (sign_count > 0 or self.sign_count > 0) and sign_count <= self.sign_count
+
+    def remove(self, now: datetime) -> None:
+        """Take the passkey out of use for good; the caller holds the row's lock."""
+        self.confirmed, self.removed_at = False, now
+        self.save(update_fields=["confirmed", "removed_at"])

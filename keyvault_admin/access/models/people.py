@@ -11,7 +11,8 @@ from keyvault_admin.access import names
 from keyvault_admin.access.errors import NameRefusedError, NeverDeletedError
 
 if TYPE_CHECKING:
-    from keyvault_admin.access.models.devices import TotpDevice
+    from keyvault_admin.access.models.devices import Passkey, TotpDevice
+    from keyvault_admin.access.models.recovery import RecoverySheet
 
 
 class PeopleQuerySet(models.QuerySet["User"]):
@@ -68,7 +69,8 @@ class User(AbstractBaseUser, PermissionsMixin):  # type: ignore[django-manager-m
     date_joined = models.DateTimeField("registered", default=timezone.now)
 
     objects: ClassVar[UserManager] = UserManager()
-    otp_device: "TotpDevice | None"  # set at sign-in and by django-otp's middleware: what verified this session
+    # Set at sign-in and by django-otp's middleware: what verified this session.
+    otp_device: "TotpDevice | Passkey | RecoverySheet | None"
 
     USERNAME_FIELD = "username"
     EMAIL_FIELD = "email"

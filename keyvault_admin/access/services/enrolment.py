@@ -1,6 +1,7 @@
 """Enrolment: a one-time link to set up the first second factor."""
 
 import secrets
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from django.conf import settings
@@ -22,9 +23,18 @@ from keyvault_admin.access.errors import (
 from keyvault_admin.access.models import EnrolmentLink, TotpDevice, User
 from keyvault_admin.access.services.pieces import locked, subject_of, void_links
 from keyvault_admin.access.services.quorum import close_bootstrap_if_complete
+from keyvault_admin.access.services.recovery import fill_sheet
 
 TOKEN_BYTES = 32
 DIGEST_LABEL = "enrolment-link"
+
+
+@dataclass(frozen=True)
+class Enrolment:
+    """What an enrolment ends with: a device that works, and the recovery codes to be shown once."""
+
+    device: TotpDevice
+    recovery_codes: list[str] = field(repr=False)
 
 
 @transaction.atomic
@@ -69,10 +79,10 @@ def begin_enrolment(*, token: str, now: datetime) -> EnrolmentLink:
     return link
 
 
-@sensitive_variables("code", "password")
+@sensitive_variables("code", "password", "codes")
 @transaction.atomic
-def complete_enrolment(*, link_id: int, code: str, password: str, actor: Actor, now: datetime) -> TotpDevice | None:
-    """Confirm the device by its first code, set the password of a person who has none, and use up the link.
+def complete_enrolment(*, link_id: int, code: str, password: str, actor: Actor, now: datetime) -> Enrolment | None:
+    """Confirm the device by its first code, make recovery codes, set a password where there is none, use up the link.
 
     Return None when the code is wrong, which is counted. Locks link and device. Event: person.enrolled.
 
@@ -92,11 +102,17 @@ def complete_enrolment(*, link_id: int, code: str, password: str, actor: Actor, 
     device.confirmed, link.used_at = True, now
     device.save(update_fields=["confirmed"])
     link.save(update_fields=["used_at"])
-    facts: dict[str, JSON] = {"link": link.ref, "device": device.ref, "password_set": sets_password}
+    sheet, codes = fill_sheet(person, now)
+    facts: dict[str, JSON] = {
+        "link": link.ref,
+        "device": device.ref,
+        "password_set": sets_password,
+        "recovery": sheet.ref,
+    }
     subject = subject_of(person, before={"enrolled": False}, after={"enrolled": True})
     record(Action.PERSON_ENROLLED, actor=actor, now=now, subjects=[subject], facts=facts)
     close_bootstrap_if_complete(actor=actor, now=now)
-    return device
+    return Enrolment(device, codes)
 
 
 def _locked_link(wanted: Q, now: datetime) -> EnrolmentLink:

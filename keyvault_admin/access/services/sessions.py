@@ -6,17 +6,17 @@ from datetime import datetime
 from django.conf import settings
 from django.contrib.sessions.models import Session
 from django.db import transaction
-from django.db.models import F, Q, QuerySet
+from django.db.models import Q, QuerySet
 from django.views.decorators.debug import sensitive_variables
 
 from audit.actions import Action
 from audit.actor import Actor
 from audit.services import MAX_SUBJECTS, Subject, record
-from keyvault_admin.access.models import PersonSession, TotpDevice, User
+from keyvault_admin.access.models import PersonSession, User
 from keyvault_admin.access.models.sessions import Ending, stored_key
-from keyvault_admin.access.services.factors import verify_code
 from keyvault_admin.access.services.pieces import subject_of
 
+FACTORS_CHANGED = "their second factors were changed"
 REASONS = {
     Ending.IDLE: "nobody clicked for too long",
     Ending.TOO_LONG: "it was open for too long",
@@ -113,21 +113,3 @@ def clear_sessions(*, actor: Actor, now: datetime) -> Cleared:
         record(Action.SESSION_ENDED, actor=actor, now=now, subjects=subjects, reason="they were over", facts=facts)
     others, _ = Session.objects.filter(expire_date__lte=now).delete()
     return Cleared(of_people=count, others=others)
-
-
-@sensitive_variables("code", "session_key")
-@transaction.atomic
-def verify_session(*, person: User, session_key: str, code: str, actor: Actor, now: datetime) -> TotpDevice | None:
-    """Check the second factor once more; return the device that accepted the code, else None and the try is counted.
-
-    Locks the person's devices, then the session. Event: session.verified; the refusal is the door's to record.
-    """
-    mine = PersonSession.objects.filter(person=person, session_id=stored_key(session_key))
-    device = verify_code(person=person, code=code)
-    if device is None:
-        mine.update(wrong_codes=F("wrong_codes") + 1)
-        return None
-    mine.update(wrong_codes=0, verified_by=device.ref)
-    facts = {"verified_by": device.ref}
-    record(Action.SESSION_VERIFIED, actor=actor, now=now, subjects=[subject_of(person)], facts=facts)
-    return device

@@ -1,13 +1,31 @@
-"""Pages of sign-in, enrolment, one's own sessions and the change of one's own password."""
+"""Pages of sign-in, enrolment, one's own second factors, sessions and password."""
 
 from keyvault_admin.access.views.enrolment import ShowLinkView, set_up_factor
+from keyvault_admin.access.views.factors import (
+    AddAppView,
+    AddPasskeyView,
+    FactorsView,
+    NewAppView,
+    RecoveryCodesView,
+    RemoveFactorView,
+)
+from keyvault_admin.access.views.passkeys import OwnPasskeyChallengeView, PasskeyChallengeView, PasskeyOptionsView
 from keyvault_admin.access.views.sessions import end_other_sessions, end_own_session, own_sessions
 from keyvault_admin.access.views.sign_in import VERIFIED_KEY, OwnPasswordView, SignInView, why_signed_out
 from keyvault_admin.access.views.step_up import step_up
 
 __all__ = [
     "VERIFIED_KEY",
+    "AddAppView",
+    "AddPasskeyView",
+    "FactorsView",
+    "NewAppView",
+    "OwnPasskeyChallengeView",
     "OwnPasswordView",
+    "PasskeyChallengeView",
+    "PasskeyOptionsView",
+    "RecoveryCodesView",
+    "RemoveFactorView",
     "ShowLinkView",
     "SignInView",
     "end_other_sessions",

@@ -4,9 +4,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-import segno
-from django.conf import settings
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.contrib.auth import logout
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse
@@ -17,10 +15,12 @@ from django.views.decorators.debug import sensitive_post_parameters, sensitive_v
 from django.views.generic import FormView
 
 from audit.actor import Actor, actor_of, signed_in
-from keyvault_admin.access import selectors, services, totp
+from keyvault_admin.access import selectors, services
 from keyvault_admin.access.errors import LinkRefusedError
 from keyvault_admin.access.forms import EnrolmentForm, TokenForm
-from keyvault_admin.access.models import EnrolmentLink, TotpDevice, User
+from keyvault_admin.access.models import EnrolmentLink
+from keyvault_admin.access.services import Enrolment
+from keyvault_admin.access.views.seed import seed_context
 
 LINK_KEY = "enrolment_link"  # session: the link that this visitor has shown
 
@@ -50,24 +50,29 @@ class ShowLinkView(FormView):
 @sensitive_post_parameters("code", "password", "repeated")
 @sensitive_variables()
 def set_up_factor(request: HttpRequest) -> HttpResponse:
-    """Second page: the seed to scan, the first code, and a password for who has none."""
+    """Second page: the seed to scan, the first code, and a password for who has none; then the recovery codes, once.
+
+    The codes stand in the answer to the form, so no address leads to them and no session holds them.
+    """
     now = timezone.now()
     link = selectors.open_link(request.session.get(LINK_KEY, 0), now)
     device = selectors.pending_device(link.user) if link else None
     if link is None or device is None:
         return redirect("enrol")
     form = EnrolmentForm(request.POST or None, asks_password=not link.user.has_usable_password())
-    if form.is_valid() and _is_completed(request, link, form, now):
+    enrolment = _completed(request, link, form, now) if form.is_valid() else None
+    if enrolment is not None:
         request.session.flush()
-        messages.success(request, "You are set up. Sign in with your next code: the one you have just typed is used.")
-        return redirect("admin:index")
-    return render(request, "access/set_up_factor.html", _context(request, link.user, device, form))
+        page = {**_bare_page(request), "title": "Your recovery codes", "is_new": True, "person": link.user}
+        return render(request, "access/recovery_codes.html", {**page, "codes": enrolment.recovery_codes})
+    page = {**_bare_page(request), "person": link.user, "form": form, **seed_context(link.user, device)}
+    return render(request, "access/set_up_factor.html", page)
 
 
 @sensitive_variables()
-def _is_completed(request: HttpRequest, link: EnrolmentLink, form: EnrolmentForm, now: datetime) -> bool:
+def _completed(request: HttpRequest, link: EnrolmentLink, form: EnrolmentForm, now: datetime) -> Enrolment | None:
     try:
-        device = services.complete_enrolment(
+        enrolment = services.complete_enrolment(
             link_id=link.pk,
             code=form.cleaned_data["code"],
             password=form.cleaned_data.get("password", ""),
@@ -76,30 +81,17 @@ def _is_completed(request: HttpRequest, link: EnrolmentLink, form: EnrolmentForm
         )
     except LinkRefusedError as error:
         form.add_error(None, str(error))
-        return False
+        return None
     except ValidationError as error:
         form.add_error("password", error)
-        return False
-    if device is None:
+        return None
+    if enrolment is None:
         form.add_error("code", "That is not the code of now. Check the clock of your device and type the next one.")
-    return device is not None
+    return enrolment
 
 
 def _bearer(request: HttpRequest, link: EnrolmentLink, now: datetime) -> Actor:
     return replace(signed_in(actor_of(request), link.user), verified_by=link.ref, verified_at=now)
-
-
-@sensitive_variables()
-def _context(request: HttpRequest, person: User, device: TotpDevice, form: EnrolmentForm) -> dict[str, Any]:
-    seed = device.seed()
-    uri = totp.provisioning_uri(seed, account=person.username, issuer=settings.OTP_TOTP_ISSUER)
-    return {
-        **_bare_page(request),
-        "person": person,
-        "form": form,
-        "qr": segno.make(uri, error="m").svg_data_uri(scale=5, border=4, dark="#000", light="#fff"),
-        "seed": totp.base32(seed),
-    }
 
 
 def _bare_page(request: HttpRequest) -> dict[str, Any]:

@@ -18,7 +18,11 @@ from keyvault_admin.access.models import PersonSession
 from keyvault_admin.access.models.sessions import stored_key
 from keyvault_admin.access.views.pieces import person_of
 
-FACTORS = {"totp": "authenticator app"}  # by the kind in the reference of the device
+FACTORS = {
+    "totp": "authenticator app",
+    "passkey": "passkey",
+    "recovery": "recovery code",
+}  # by the kind in the reference of the device
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from typing import Any
 
 from django.conf import settings
+from django.contrib import messages
 from django.contrib.auth import logout, update_session_auth_hash
 from django.contrib.auth.views import LoginView, PasswordChangeView
 from django.forms import BaseForm
@@ -10,8 +11,8 @@ from django.http import HttpResponse, HttpResponseRedirect
 from django.utils import timezone
 
 from audit.actor import actor_of, signed_in
-from keyvault_admin.access import services
-from keyvault_admin.access.models import Ending
+from keyvault_admin.access import selectors, services
+from keyvault_admin.access.models import Ending, RecoverySheet
 from keyvault_admin.access.views.pieces import person_of
 
 VERIFIED_KEY = "verified_at"  # session: when a second factor was last checked, ISO 8601
@@ -25,7 +26,7 @@ class SignInView(LoginView):
         if self.request.user.is_authenticated:
             logout(self.request)
         self.request.session[VERIFIED_KEY] = now.isoformat()
-        response = super().form_valid(form)  # type: ignore[arg-type]
+        answer = super().form_valid(form)  # type: ignore[arg-type]
         actor = signed_in(actor_of(self.request), self.request.user)
         services.open_session(
             person=person_of(self.request),
@@ -34,7 +35,18 @@ class SignInView(LoginView):
             actor=actor,
             now=now,
         )
-        return response
+        self._warn_after_recovery()
+        return answer
+
+    def _warn_after_recovery(self) -> None:
+        person = person_of(self.request)
+        if isinstance(person.otp_device, RecoverySheet):
+            left = selectors.usable_codes(person).count()
+            messages.warning(
+                self.request,
+                f"You used a recovery code; {left} are left. Is a device lost? Add another and remove the lost one "
+                "under “Second factors”.",
+            )
 
 
 def why_signed_out(word: str | None) -> str:

@@ -16,8 +16,9 @@ from audit.actions import Action
 from audit.actor import actor_of
 from audit.services import Subject, record_refusal
 from keyvault_admin.access import selectors, services
+from keyvault_admin.access.challenges import STEP_UP, take_challenge
 from keyvault_admin.access.forms import StepUpForm
-from keyvault_admin.access.models import Ending, TotpDevice
+from keyvault_admin.access.models import Ending, Passkey, TotpDevice
 from keyvault_admin.access.returning import safe_path
 from keyvault_admin.access.views.pieces import person_of
 from keyvault_admin.access.views.sign_in import VERIFIED_KEY
@@ -35,7 +36,7 @@ def step_up(request: HttpRequest) -> HttpResponse:
     if request.method != "POST" and request.has_stepped_up:  # type: ignore[attr-defined]
         return redirect(after)  # who has signed in on the way here is not asked twice
     if form.is_valid():
-        device = _device(request, form.cleaned_data["code"], now)
+        device = _device(request, form, now)
         if device is not None:
             remember_verification(request, device, now)
             if was_unsent:
@@ -51,23 +52,32 @@ def step_up(request: HttpRequest) -> HttpResponse:
         "form": form,
         "next": after,
         "is_unsent": was_unsent,
+        "has_passkey": person_of(request).passkeys.filter(confirmed=True).exists(),
         "minutes": int(settings.STEP_UP_LIFETIME.total_seconds() // 60),
     })  # fmt: skip
 
 
 @sensitive_variables()
-def _device(request: HttpRequest, code: str, now: datetime) -> TotpDevice | None:
-    """Return the device that accepts the code; leave an event either way."""
+def _device(request: HttpRequest, form: StepUpForm, now: datetime) -> TotpDevice | Passkey | None:
+    """Return the device that accepts what was shown; leave an event either way."""
     actor = actor_of(request)
+    answer = form.cleaned_data["assertion"]
+    challenge = take_challenge(request, purpose=STEP_UP, now=now) if answer else None
     device = services.verify_session(
-        person=person_of(request), session_key=request.session.session_key or "", code=code, actor=actor, now=now
+        person=person_of(request),
+        session_key=request.session.session_key or "",
+        code=form.cleaned_data["code"],
+        answer=answer,
+        challenge=challenge,
+        actor=actor,
+        now=now,
     )
     if device is None:
         record_refusal(Action.SESSION_VERIFIED, actor=actor, now=now, subjects=[Subject(ref=actor.id)])
     return device
 
 
-def remember_verification(request: HttpRequest, device: TotpDevice, now: datetime) -> None:
+def remember_verification(request: HttpRequest, device: TotpDevice | Passkey, now: datetime) -> None:
     """Let the session count as verified by this device from now on, under a new id."""
     request.session[VERIFIED_KEY] = now.isoformat()
     django_otp.login(request, device)

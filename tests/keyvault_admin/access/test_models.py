@@ -14,7 +14,7 @@ from django_otp import device_classes
 from audit.errors import SealError
 from keyvault_admin.access import totp
 from keyvault_admin.access.errors import NeverDeletedError
-from keyvault_admin.access.models import EnrolmentLink, TotpDevice, User
+from keyvault_admin.access.models import EnrolmentLink, Passkey, RecoverySheet, TotpDevice, User
 from tests.people import give_device, next_code
 
 AsRole = Callable[[str], AbstractContextManager[None]]
@@ -63,7 +63,9 @@ def test_people_are_never_deleted_by_the_orm(alice: User) -> None:
 
 @pytest.mark.parametrize("role", ["web", "worker", "beat", "signer", "command"])
 def test_database_refuses_to_delete_people(alice: User, as_role: AsRole, role: str) -> None:
-    for statement in ("DELETE FROM access_user", "TRUNCATE access_user CASCADE", "DELETE FROM access_totpdevice"):
+    factors = ("access_totpdevice", "access_passkey", "access_recoverysheet", "access_recoverycode")
+    deletions = [f"DELETE FROM {table}" for table in ("access_user", *factors)]
+    for statement in (*deletions, "TRUNCATE access_user CASCADE"):
         with pytest.raises(DatabaseError, match="permission denied"), as_role(role), connection.cursor() as cursor:
             cursor.execute(statement)
 
@@ -81,6 +83,10 @@ def test_database_refuses_to_delete_people(alice: User, as_role: AsRole, role: s
         "INSERT INTO access_enrolmentlink (token_digest, user_id, issued_by, created_at, expires_at) "
         "VALUES ('x', 1, 'x', now(), now() + interval '1 day')",
         "DELETE FROM access_bootstrapclosing",
+        "UPDATE access_passkey SET public_key = 'x'",
+        "UPDATE access_passkey SET user_id = 1",
+        "UPDATE access_recoverycode SET code_digest = 'x'",
+        "UPDATE access_recoverycode SET sheet_id = 1",
         "UPDATE access_bootstrapclosing SET closed_at = now()",
         "SELECT * FROM django_admin_log",
         "INSERT INTO django_admin_log (action_time) VALUES (now())",
@@ -98,6 +104,8 @@ def test_worker_sees_no_password_and_no_seed(alice: User, as_role: AsRole) -> No
         "SELECT password FROM access_user",
         "SELECT sealed_seed FROM access_totpdevice",
         "SELECT token_digest FROM access_enrolmentlink",
+        "SELECT code_digest FROM access_recoverycode",
+        "SELECT public_key FROM access_passkey",
         "SELECT session_data FROM django_session",
     ):
         for role in ("worker", "beat", "signer"):
@@ -115,9 +123,9 @@ def test_role_names_are_in_order_and_join_for_the_log(alice: User, as_role: AsRo
 # One-time codes
 
 
-def test_django_otp_knows_one_kind_of_device(db: None) -> None:
-    """A stock plug-in keeps its seeds in clear."""
-    assert list(device_classes()) == [TotpDevice]
+def test_django_otp_knows_our_kinds_of_device_only(db: None) -> None:
+    """A stock plug-in keeps its seeds and codes in clear."""
+    assert set(device_classes()) == {TotpDevice, Passkey, RecoverySheet}
 
 
 def _row_text(row: Model) -> str:

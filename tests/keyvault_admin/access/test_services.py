@@ -72,9 +72,10 @@ def issue(person: User, now: datetime, as_role: AsRole) -> str:
 def complete(link: EnrolmentLink, now: datetime, *, password: str = GOOD, code: str = "") -> TotpDevice | None:
     device = selectors.pending_device(link.user)
     assert device is not None
-    return services.complete_enrolment(
+    enrolment = services.complete_enrolment(
         link_id=link.pk, code=code or next_code(device), password=password, actor=bearer(link.user), now=now
     )
+    return enrolment.device if enrolment else None
 
 
 # Registering

@@ -247,7 +247,10 @@ def test_enrolling_by_link_ends_with_a_person_who_can_sign_in(client: Client, li
 
     assert base32(device.seed()) in page
     assert 'src="data:image/svg+xml' in page
-    assert finish(client, next_code(device)) == 302
+    answer = client.post("/enrol/factor/", {"code": next_code(device), "password": GOOD, "repeated": GOOD})
+    assert len(set(re.findall(r"<code>((?:[A-Z2-7]{4}-){5}[A-Z2-7]{4})</code>", answer.content.decode()))) == 10
+    assert answer["Cache-Control"] == "no-store"
+    assert client.session.is_empty(), "nothing of the codes is kept"
     assert client.get("/enrol/factor/").status_code == 302, "the page of the seed is gone"
     assert attempt(client, name="frances", password=GOOD, code=next_code(device))
     assert actions() == [
@@ -266,7 +269,7 @@ def test_a_link_works_once(client: Client, link: str) -> None:
     show(client, link)
     late = Client()
     show(late, link)
-    assert finish(client, next_code(pending())) == 302
+    assert finish(client, next_code(pending())) == 200
     assert late.get("/enrol/factor/")["Location"] == "/enrol/"
     assert finish(late, "123456") == 302
     answer = Client().post("/enrol/", {"token": link})

@@ -1,0 +1,96 @@
+"""Recovery codes: made, shown once, used once."""
+
+from datetime import datetime
+
+from django.db import transaction
+from django.views.decorators.debug import sensitive_variables
+
+from audit.actions import Action
+from audit.actor import Actor
+from audit.canonical import JSON
+from audit.sealing import keyed_digest
+from audit.services import record
+from keyvault_admin.access import recovery, selectors
+from keyvault_admin.access.models import RecoveryCode, RecoverySheet, User
+from keyvault_admin.access.services.letters import tell_of_change
+from keyvault_admin.access.services.pieces import locked, subject_of
+from keyvault_admin.access.services.sessions import FACTORS_CHANGED, end_sessions
+
+DIGEST_LABEL = "recovery-code"
+
+
+@sensitive_variables("codes")
+@transaction.atomic
+def make_recovery_codes(*, person: User, keep: str = "", actor: Actor, now: datetime) -> list[str]:
+    """Return ten new codes, to be shown once; the ones before are void. Locks the person. Event: recovery_code.made.
+
+    Ends their sessions but the one with the key `keep`.
+
+    Raises: InactiveError.
+    """
+    person = locked(person)
+    sheet, codes = fill_sheet(person, now)
+    end_sessions(person=person, reason=FACTORS_CHANGED, actor=actor, now=now, keep=keep)
+    facts: dict[str, JSON] = {"sheet": sheet.ref, "codes": len(codes)}
+    record(Action.RECOVERY_CODE_MADE, actor=actor, now=now, subjects=[subject_of(person)], facts=facts)
+    tell_of_change(
+        person,
+        subject="Your recovery codes were made again",
+        what="New recovery codes were made for your sign-in. The ones you had before do not work any more.",
+        now=now,
+    )
+    return codes
+
+
+@sensitive_variables()
+def fill_sheet(person: User, now: datetime) -> tuple[RecoverySheet, list[str]]:
+    """Void the person's codes and write new ones; the caller locks the person, or their link, and records it."""
+    sheet = RecoverySheet.objects.filter(user=person).first() or RecoverySheet(user=person)
+    sheet.confirmed = True
+    sheet.throttle_reset(commit=False)
+    sheet.save()
+    void_codes(sheet, now)
+    codes = [recovery.draw() for _ in range(recovery.CODES)]
+    RecoveryCode.objects.bulk_create(
+        [RecoveryCode(sheet=sheet, code_digest=_digest(person, code), made_at=now) for code in codes]
+    )
+    return sheet, codes
+
+
+def void_codes(sheet: RecoverySheet, now: datetime) -> None:
+    """Make every unused code of the sheet useless."""
+    sheet.codes.filter(used_at__isnull=True, voided_at__isnull=True).update(voided_at=now)
+
+
+@sensitive_variables("code", "typed")
+@transaction.atomic
+def use_recovery_code(*, person: User, code: str, actor: Actor, now: datetime) -> RecoverySheet | None:
+    """Return the sheet that held this code, which is used up now, else None; a wrong code is counted.
+
+    Locks the sheet, so that one of many equal requests succeeds. Event: recovery_code.used.
+    """
+    sheet: RecoverySheet | None
+    sheet = RecoverySheet.objects.select_for_update().filter(user=person, confirmed=True).first()
+    if sheet is None or not sheet.verify_is_allowed()[0]:
+        return None
+    usable = selectors.usable_codes(person).filter(code_digest=_digest(person, code))
+    if not usable.update(used_at=now):
+        sheet.count_failure()
+        return None
+    sheet.accept(now)
+    left = selectors.usable_codes(person).count()
+    facts: dict[str, JSON] = {"sheet": sheet.ref, "left": left}
+    record(Action.RECOVERY_CODE_USED, actor=actor, now=now, subjects=[subject_of(person)], facts=facts)
+    tell_of_change(
+        person,
+        subject="A recovery code was used to sign in as you",
+        what=f"One of your recovery codes was used in place of a code or passkey. {left} of them are left.",
+        now=now,
+    )
+    return sheet
+
+
+@sensitive_variables()
+def _digest(person: User, code: str) -> bytes:
+    """Return the keyed digest that binds a code to its person; what can be no code has one that is never stored."""
+    return keyed_digest(f"{person.ref}\0{recovery.normal(code) or ''}".encode(), label=DIGEST_LABEL)

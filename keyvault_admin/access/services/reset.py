@@ -1,0 +1,64 @@
+"""The way back in for somebody who has lost every second factor; somebody else has to open it."""
+
+from datetime import datetime
+
+from django.db import transaction
+
+from audit.actions import Action
+from audit.actor import Actor
+from audit.services import record
+from keyvault_admin.access import selectors
+from keyvault_admin.access.models import Passkey, RecoverySheet, TotpDevice, User
+from keyvault_admin.access.roles import VOTING
+from keyvault_admin.access.services.enrolment import issue_enrolment_link
+from keyvault_admin.access.services.letters import tell, tell_of_change
+from keyvault_admin.access.services.pieces import locked, subject_of
+from keyvault_admin.access.services.recovery import void_codes
+from keyvault_admin.access.services.sessions import FACTORS_CHANGED, end_sessions
+
+
+@transaction.atomic
+def reset_factors(*, person: User, actor: Actor, reason: str, now: datetime) -> str:
+    """Remove every second factor and recovery code of a person, and return a link to enrol anew, to be shown once.
+
+    The password stays: whoever finds the link cannot sign in with it alone. Ends every session of theirs. Locks the
+    person. Events: factor.reset, enrolment.issued.
+
+    Raises: InactiveError.
+    """
+    person = locked(person)
+    was_enrolled = selectors.is_enrolled(person)
+    removed = _remove_all(person, now)
+    end_sessions(person=person, reason=FACTORS_CHANGED, actor=actor, now=now)
+    subject = subject_of(person, before={"enrolled": was_enrolled}, after={"enrolled": False})
+    record(Action.FACTOR_RESET, actor=actor, now=now, subjects=[subject], reason=reason, facts={"removed": removed})
+    tell_of_change(
+        person,
+        subject="Your second factors were reset",
+        what="All your second factors and recovery codes were removed, so that you can set up new ones with a link "
+        "that you are given.",
+        now=now,
+    )
+    tell(
+        selectors.people_of(*VOTING).exclude(pk=person.pk),
+        subject="Somebody's second factors were reset",
+        what=f"All second factors of {person.username} were removed by a command on the machine. Reason: {reason}",
+        advice="If nobody of you knows why, deactivate that person at once and look into the audit log.",
+        page="admin:index",
+        now=now,
+    )
+    return issue_enrolment_link(person=person, actor=actor, now=now)
+
+
+def _remove_all(person: User, now: datetime) -> list[str]:
+    removed = []
+    for kind in (TotpDevice, Passkey):
+        for factor in kind.objects.select_for_update().filter(user=person, removed_at__isnull=True).order_by("pk"):
+            factor.remove(now)
+            removed.append(factor.ref)
+    for sheet in RecoverySheet.objects.select_for_update().filter(user=person, confirmed=True):
+        void_codes(sheet, now)
+        sheet.confirmed = False
+        sheet.save(update_fields=["confirmed"])
+        removed.append(sheet.ref)
+    return removed

@@ -1,0 +1,110 @@
+"""Resetting somebody's second factors: by a command, told to everybody who must know."""
+
+from io import StringIO
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.test import Client
+from django.utils import timezone
+
+from keyvault_admin.access import selectors, services
+from keyvault_admin.access.models import EnrolmentLink, RecoveryCode, TotpDevice, User
+from rotation.models import Digest
+from tests.keyvault_admin.access.test_passkeys import ACTOR, actions, events, give_passkey
+from tests.people import give_device, next_code, sign_in
+
+REASON = "phone stolen, recognised on a call"
+
+
+@pytest.fixture
+def link(client: Client, alice: User, bob: User, carol: User, as_role) -> tuple[str, str]:
+    """What the command prints about carol, who had one of each kind."""
+    services.make_recovery_codes(person=carol, actor=ACTOR, now=timezone.now())
+    give_passkey(carol)
+    sign_in(client, carol)
+    services.begin_app(person=carol)
+    with as_role("command"):
+        return run("carol", "--reason", REASON)
+
+
+def run(*words: str) -> tuple[str, str]:
+    out, err = StringIO(), StringIO()
+    call_command("reset_second_factors", *words, stdout=out, stderr=err)
+    return out.getvalue().strip(), err.getvalue()
+
+
+def test_reset_takes_every_factor_and_gives_a_link(client: Client, carol: User, link: tuple[str, str]) -> None:
+    address, words = link
+    assert "/enrol/#" in address
+    assert address not in words
+    assert not selectors.is_enrolled(carol)
+    assert not TotpDevice.objects.exclude(sealed_seed=b"").exists(), "the one that waited too"
+    assert not selectors.usable_codes(carol).exists()
+    assert RecoveryCode.objects.filter(voided_at__isnull=False).count() == 10
+    assert client.get("/").status_code == 302, "the session is worth nothing"
+
+
+def test_reset_is_recorded_with_its_reason(carol: User, link: tuple[str, str]) -> None:
+    assert actions()[-2:] == ["factor.reset", "enrolment.issued"]
+    event = events()[-2]
+    assert event["reason"] == REASON
+    assert event["actor"]["id"] == "command:reset_second_factors"
+    assert [name.split(":")[0] for name in event["facts"]["removed"]] == ["totp", "totp", "passkey", "recovery"]
+    assert "carol" not in str(event)
+
+
+def test_reset_tells_the_person_and_security_and_devops(carol: User, link: tuple[str, str]) -> None:
+    mine = Digest.objects.get(subject="Your second factors were reset")
+    assert mine.recipient == carol.email
+    others = Digest.objects.filter(subject="Somebody's second factors were reset")
+    assert set(others.values_list("recipient", flat=True)) == {"alice@example.org", "bob@example.org"}
+    assert REASON in others[0].text
+    token = link[0].rpartition("#")[2]
+    assert not any(token in text + html for text, html in Digest.objects.values_list("text", "html"))
+
+
+def test_after_a_reset_the_link_enrols_anew_and_the_password_stays(carol: User, link: tuple[str, str]) -> None:
+    browser = Client()
+    assert browser.post("/enrol/", {"token": link[0]}).status_code == 302
+    device = selectors.pending_device(carol)
+    answer = browser.post("/enrol/factor/", {"code": next_code(device)})
+    assert answer.status_code == 200
+    assert selectors.usable_codes(carol).count() == 10
+    assert sign_in(Client(), carol) == device
+
+
+def test_dry_run_changes_nothing(client: Client, carol: User, as_role) -> None:
+    sign_in(client, carol)
+    before = actions()
+    with as_role("command"):
+        out, err = run("carol", "--reason", REASON, "--dry-run")
+    assert out == ""
+    assert "1 authenticator apps, 0 passkeys and 0 recovery codes" in err
+    assert "Nothing was changed" in err
+    assert actions() == before
+    assert not EnrolmentLink.objects.exists()
+    assert client.get("/").status_code == 200
+
+
+@pytest.mark.parametrize(("words", "answer"), [(["nobody"], "Nobody has that name"), (["carol"], "Say why")])
+def test_reset_refuses_with_a_sentence(carol: User, as_role, words: list[str], answer: str) -> None:
+    give_device(carol)
+    with as_role("command"), pytest.raises(CommandError, match=answer) as caught:
+        run(*words, "--reason", " ")
+    assert caught.value.returncode == 1
+    assert selectors.is_enrolled(carol)
+
+
+def test_reset_refuses_somebody_deactivated(carol: User, as_role) -> None:
+    with as_role("command"):
+        User.objects.filter(pk=carol.pk).update(is_active=False)
+        with pytest.raises(CommandError, match="deactivated"):
+            run("carol", "--reason", REASON)
+
+
+def test_web_resets_nobody(carol: User) -> None:
+    """Issuing a link is the command's."""
+    from django.db import DatabaseError, transaction
+
+    with pytest.raises(DatabaseError, match="permission denied"), transaction.atomic():
+        services.reset_factors(person=carol, actor=ACTOR, reason=REASON, now=timezone.now())
