@@ -5,7 +5,6 @@ from datetime import datetime
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Q
 
 from audit.actions import Action
 from audit.actor import Actor
@@ -13,7 +12,7 @@ from audit.canonical import JSON
 from audit.services import Subject, record
 from inventory.models import Owner, Service, Vendor
 from inventory.models.owner import OwnerKind
-from inventory.services.keys import require, reword, tell_again
+from inventory.services.keys import require, tell_again
 
 OWNER_FACTS = ("handle", "mail", "kind", "user_id", "is_active")
 OF_PEOPLE = ("handle", "mail")  # what stays out of the hashed bytes
@@ -58,7 +57,7 @@ def edit_owner(*, pk: int, changes: Mapping[str, Any], actor: Actor, reason: str
 
     Who can be told now, and could not before, is told of their keys again. A new name is found by the search at once.
     Locks the owner. Event: owner.edited, which names the facts of people that changed and not what they are; none when
-    nothing changed. Queries: 5, and 2 for each 1,000 keys when the name changed.
+    nothing changed. Queries: 5.
     """
     require(reason)
     owner = Owner.objects.select_for_update(of=("self",)).get(pk=pk)
@@ -70,8 +69,6 @@ def edit_owner(*, pk: int, changes: Mapping[str, Any], actor: Actor, reason: str
         setattr(owner, name, changes[name])
     owner.full_clean()
     owner.save(update_fields=[name.removesuffix("_id") for name in changed])
-    if "handle" in changed:
-        reword(Q(owner=owner) | Q(creator=owner))
     if "mail" in changed or not was_told:
         tell_again([owner] if owner.mail and owner.is_active else [])
     facts: dict[str, JSON] = {"of_people": [name for name in OF_PEOPLE if name in changed]}
@@ -128,7 +125,7 @@ def edit_service(*, pk: int, changes: Mapping[str, Any], actor: Actor, reason: s
     """Change what is said of a service; `changes` holds values for names of SERVICE_FACTS.
 
     Locks it. A new name is found by the search at once. Event: service.edited with what was before and after; none when
-    nothing changed. Queries: 4, and 2 for each 1,000 keys when the name changed.
+    nothing changed. Queries: 4.
     """
     require(reason)
     service = Service.objects.select_for_update(of=("self",)).select_related("team", "vendor").get(pk=pk)
@@ -141,8 +138,6 @@ def edit_service(*, pk: int, changes: Mapping[str, Any], actor: Actor, reason: s
         return service
     service.full_clean()
     service.save(update_fields=SERVICE_FACTS)
-    if before["name"] != after["name"]:
-        reword(Q(service=service))
     subject = _difference(service.ref, before, after, label=service.name)
     record(Action.SERVICE_EDITED, actor=actor, now=now, reason=reason, subjects=[subject])
     return service
