@@ -26,10 +26,11 @@ from inventory import services
 from inventory.clause_forms import ClauseForm, EditClauseForm, ThreatForm, WhyForm
 from inventory.clause_wording import changed_lines, demands_of, history, scope_of, verb_of
 from inventory.conflicts import disagreements
+from inventory.counts import reaches
 from inventory.effects import simulate
 from inventory.errors import EffectChangedError, InventoryError
 from inventory.models import PolicyClause, ThreatLevel
-from inventory.selectors import clauses_in_force, reaches, threat_level
+from inventory.selectors import clauses_in_force, threat_level
 
 HISTORY_LENGTH = 50
 DRAFT_LIFETIME = timedelta(hours=1)

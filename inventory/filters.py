@@ -1,19 +1,18 @@
 """The filters above the list of keys."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import MAXYEAR, UTC, datetime
 from typing import Any
 
 from django.contrib import admin
 from django.db.models import Exists, Model, OuterRef, Q, QuerySet
-from django.db.models.lookups import IsNull
 from django.http import HttpRequest
 from django.utils import timezone
 
 from inventory.findings import CATALOGUE, Severity, title_of
 from inventory.models import Finding, Key, Owner, PolicyClause, Service
 from inventory.models.held import HeldState
-from inventory.selectors import DESTROYED_STATES, SINCE, SOON, due_in_week
+from inventory.selectors import AGE_UNKNOWN, DESTROYED_STATES, SOON, due_in_week
 from inventory.states import CAN_BE_OVERDUE
 
 _DIGITS = 19  # fewer always fit 64 bits
@@ -90,12 +89,15 @@ class MissingFilter(ConditionFilter):
     def conditions(self) -> dict[str, Q]:
         return {
             "owner": Q(owner__isnull=True),
-            "age": Q(IsNull(SINCE, True)),  # noqa: FBT003 - Django's signature; the index is on this expression
+            "age": AGE_UNKNOWN,
         }
 
 
 class RecordFilter(admin.SimpleListFilter):
-    """One record that a link elsewhere has led to ("?service=3"). While none is chosen there is nothing to show."""
+    """One record that a link elsewhere has led to ("?service=3"). While none is chosen there is nothing to show.
+
+    Its name is read off the rows of the page, each of which has it; only an empty page asks the database for it.
+    """
 
     model: type[Model]
     field_name: str
@@ -105,9 +107,18 @@ class RecordFilter(admin.SimpleListFilter):
         return int(text) if text.isascii() and text.isdecimal() and len(text) < _DIGITS else None
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:  # noqa: ANN401 - Django's signature
-        chosen = self._chosen()
-        record = None if chosen is None else self.model._default_manager.filter(pk=chosen).first()
-        return [(str(self.value()), str(record))] if record else []
+        return [] if self._chosen() is None else [(str(self.value()), "")]
+
+    def choices(self, changelist: Any) -> Iterator[Any]:  # noqa: ANN401 - Django's signature
+        everything, chosen = super().choices(changelist)
+        yield everything
+        yield {**chosen, "display": self._name(changelist.result_list)}
+
+    def _name(self, rows: Sequence[Key]) -> str:
+        if rows:
+            return str(getattr(rows[0], self.field_name))
+        record = self.model._default_manager.filter(pk=self._chosen()).first()
+        return "not in the inventory" if record is None else str(record)
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Key]) -> QuerySet[Key]:
         chosen = self._chosen()

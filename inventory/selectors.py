@@ -2,19 +2,18 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import OperationalError, connection
 from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet
-from django.db.models.functions import Coalesce
-from django.db.models.lookups import IsNull
+from django.db.models.functions import Coalesce, Left
 from django.utils.text import smart_split, unescape_string_literal
 from psycopg.errors import LockNotAvailable
 
-from audit.counting import COUNTED, count_up_to
+from audit.counting import COUNTED, estimate_each
 from inventory.algorithms import AlgorithmRow, InUse
 from inventory.algorithms import Facts as AlgorithmFacts
 from inventory.errors import ClausesHeldError
@@ -32,12 +31,14 @@ from inventory.models import (
     ThreatLevel,
 )
 from inventory.models.held import HeldState
-from inventory.policy import Clause, Facts, Rule, Verdict, covers, judge
+from inventory.models.search import LONGEST_NAME
+from inventory.policy import Clause, Rule, Verdict, covers, judge
 from inventory.states import CAN_BE_OVERDUE, State
 from inventory.terms import Classification
 
 SOON = timedelta(days=30)
 SINCE = Coalesce("last_rotated_on", "created_on")  # the day from which the age of a key counts
+AGE_UNKNOWN = Q(last_rotated_on__isnull=True, created_on__isnull=True)  # as the index key_age_unknown has it
 DESTROYED_STATES = (State.DESTROYED, State.DESTROYED_COMPROMISED)
 
 
@@ -108,35 +109,6 @@ def clauses_in_force() -> list[Clause]:
     return [clause.terms for clause in sorted(PolicyClause.objects.filter(is_in_force=True), key=lambda one: one.code)]
 
 
-@dataclass(frozen=True)
-class Reach:
-    """Of how many keys a clause speaks, and for how many it decides the date."""
-
-    covered: int = 0
-    won: int = 0
-
-
-def reaches(clauses: Iterable[PolicyClause]) -> dict[int, Reach]:
-    """Count for each clause, by its id, the keys that it covers and those whose date it sets. Queries: 1.
-
-    The keys are counted by the few thousand combinations of what a clause looks at, so that it matters little how many
-    clauses there are.
-    """
-    looked_at = ("kind", "environment", "classification", "access")
-    counted = list(Key.objects.order_by().values_list(*looked_at, "winning_clause").annotate(Count("pk")))
-    alike = [
-        (Facts(**dict(zip(looked_at, words, strict=True)), created_on=None, last_rotated_on=None), won_by, count)
-        for *words, won_by, count in counted
-    ]
-    return {
-        clause.pk: Reach(
-            covered=sum(count for facts, _, count in alike if covers(clause.scope, facts)),
-            won=sum(count for _, won_by, count in alike if won_by == clause.pk),
-        )
-        for clause in clauses
-    }
-
-
 def verdict(key: Key) -> Verdict:
     """Judge a key by the clauses in force today. Queries: 2."""
     return judge(key.facts, rules())
@@ -168,6 +140,7 @@ class Posture:
 def posture(now: datetime) -> Posture:
     """Count the inventory at an instant; each figure stops at one more than COUNTED, but `keys` may be an estimate.
 
+    `owners_due_soon` are the owners of those keys that were counted as `due_soon`.
     Queries: 1. Each figure is a range of an index, so none of them reads the table however long it is.
     """
     late = Key.objects.filter(rotate_by__lte=now, state__in=CAN_BE_OVERDUE)
@@ -176,14 +149,14 @@ def posture(now: datetime) -> Posture:
         keys=Key.objects.all(),
         overdue=late,
         due_soon=Key.objects.filter(soon),
-        owners_due_soon=Owner.objects.filter(Exists(Key.objects.filter(soon, owner=OuterRef("pk")))),
+        owners_due_soon=Key.objects.filter(soon),
         suspended=Key.objects.filter(state=State.SUSPENDED),
         compromised=Key.objects.filter(state=State.COMPROMISED),
         without_owner=Key.objects.filter(owner__isnull=True),
-        of_unknown_age=Key.objects.filter(IsNull(SINCE, True)),  # noqa: FBT003 - Django's signature
+        of_unknown_age=Key.objects.filter(AGE_UNKNOWN),
         restricted_overdue=late.filter(classification=Classification.RESTRICTED),
         open_findings=Finding.objects.filter(closed_at__isnull=True),
-        critical_findings=_critical(),
+        critical_findings=critical_findings(),
     )
     if counted["keys"] > COUNTED:
         counted["keys"] = max(counted["keys"], counted["estimate"])
@@ -192,30 +165,26 @@ def posture(now: datetime) -> Posture:
 
 
 def _counted(**rows: QuerySet[Any]) -> dict[str, int]:
-    """Count several sets of rows up to COUNTED in one query, with the estimate of how many keys there are."""
-    compiled = {
-        name: found.order_by().values("pk")[: COUNTED + 1].query.sql_with_params() for name, found in rows.items()
-    }
-    parts = [f'(SELECT count(*) FROM ({sql}) AS counted) AS "{name}"' for name, (sql, _) in compiled.items()]  # noqa: S608 - compiled by Django, values apart
-    parts.append("(SELECT reltuples::bigint FROM pg_class WHERE oid = to_regclass('inventory_key')) AS estimate")
+    """Count several sets of rows up to COUNTED in one query, with the estimate of how many keys there are.
+
+    What is called "owners_…" is a set of keys whose owners are counted.
+    """
+    parts = ["(SELECT reltuples::bigint FROM pg_class WHERE oid = to_regclass('inventory_key')) AS estimate"]
+    values: list[Any] = []
+    for name, found in rows.items():
+        field, count = ("owner", "DISTINCT owner") if name.startswith("owners_") else ("pk", "*")
+        compiled, its_values = found.order_by().values(field)[: COUNTED + 1].query.sql_with_params()
+        parts.append(f'(SELECT count({count}) FROM ({compiled}) AS counted) AS "{name}"')  # noqa: S608 - compiled by Django, values apart
+        values += its_values
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT {', '.join(parts)}", [value for _, values in compiled.values() for value in values])
-        found = cursor.fetchone()
-    return dict(zip([*rows, "estimate"], found, strict=True))
+        cursor.execute(f"SELECT {', '.join(parts)}", values)
+        found_counts = cursor.fetchone()
+    return dict(zip(["estimate", *rows], found_counts, strict=True))
 
 
-def count_overdue(now: datetime) -> int:
-    """Count the keys that are late, up to one more than COUNTED. Queries: 1, over the partial index."""
-    return count_up_to(Key.objects.filter(rotate_by__lte=now, state__in=CAN_BE_OVERDUE))
-
-
-def _critical() -> QuerySet[Finding]:
+def critical_findings() -> QuerySet[Finding]:
+    """Return the critical findings that are open: a partial index. No query by itself."""
     return Finding.objects.filter(closed_at__isnull=True, severity=Severity.CRITICAL)
-
-
-def count_critical_findings() -> int:
-    """Count the critical findings that are open, up to one more than COUNTED. Queries: 1, over a partial index."""
-    return count_up_to(_critical())
 
 
 def findings_of(key: Key) -> Sequence[Finding]:
@@ -240,6 +209,7 @@ def most_overdue(now: datetime, count: int) -> Sequence[Key]:
 class Week:
     starts_on: datetime
     count: int
+    is_estimate: bool = False
 
 
 def due_in_week(start: datetime, now: datetime) -> Q:
@@ -250,17 +220,20 @@ def due_in_week(start: datetime, now: datetime) -> Q:
 
 
 def due_by_week(now: datetime, weeks: int) -> list[Week]:
-    """Count what will fall due in each week from that of `now` on (Monday, UTC); what is late already is not counted.
+    """Say what will fall due in each week from that of `now` on (Monday, UTC); what is late already is not counted.
 
-    Queries: 1.
+    A week of more than COUNTED keys is estimated. Queries: 1, and 1 more where there is such a week.
     """
     monday = (now - timedelta(days=now.weekday())).replace(hour=0, minute=0, second=0, microsecond=0)
     starts = [monday + timedelta(weeks=number) for number in range(weeks)]
-    counts = {f"week{number}": Count("pk", filter=due_in_week(start, now)) for number, start in enumerate(starts)}
-    found = Key.objects.filter(
-        state__in=CAN_BE_OVERDUE, rotate_by__gt=now, rotate_by__lt=starts[-1] + timedelta(weeks=1)
-    ).aggregate(**counts)
-    return [Week(starts_on=start, count=found[f"week{number}"]) for number, start in enumerate(starts)]
+    due = {f"week{number}": Key.objects.filter(due_in_week(start, now)) for number, start in enumerate(starts)}
+    counted = _counted(**due)
+    long = [name for name in due if counted[name] > COUNTED]
+    estimated = dict(zip(long, estimate_each([due[name] for name in long]), strict=True))
+    return [
+        Week(starts_on=start, count=max(counted[name], estimated.get(name, 0)), is_estimate=name in estimated)
+        for name, start in zip(due, starts, strict=True)
+    ]
 
 
 def algorithm_rows() -> list[AlgorithmRow]:
@@ -343,9 +316,9 @@ def search(keys: QuerySet[Key], text: str) -> QuerySet[Key]:
         unescape_string_literal(bit) if bit[0] in "\"'" and bit[-1] == bit[0] else bit for bit in smart_split(said)
     ]
     if not any(_INDEXED.search(word) for word in words):
-        return keys.filter(name__istartswith=said)
+        return keys.alias(beginning=Left("search__text", LONGEST_NAME)).filter(beginning__istartswith=said)
     for word in words:
-        keys = keys.filter(search_text__icontains=word)
+        keys = keys.filter(search__text__icontains=word)
     return keys
 
 
@@ -355,7 +328,12 @@ def waiting_change(key: Key) -> HeldChange | None:
     return waiting.select_related("key", "requested_by", "evidence").first()
 
 
-def count_to_confirm(user_id: int | None) -> int:
-    """Count the changes that wait for somebody else than who asked, as this person could decide on. Queries: 1."""
+def to_confirm(user_id: int | None) -> QuerySet[HeldChange]:
+    """Return the changes that wait for somebody else than who asked, as this person could decide on."""
     waiting = HeldChange.objects.filter(state=HeldState.PENDING)
-    return waiting.filter(~Q(requested_by=user_id) | Q(requested_by__isnull=True)).count()
+    return waiting.filter(~Q(requested_by=user_id) | Q(requested_by__isnull=True))
+
+
+def count_to_confirm(user_id: int | None) -> int:
+    """Count what this person could decide on. Queries: 1."""
+    return to_confirm(user_id).count()

@@ -4,16 +4,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.template.defaultfilters import pluralize
 from django.urls import reverse
 from django.utils import timezone
 
 from audit import selectors as audit
-from audit.counting import COUNTED, about, shown
+from audit.counting import COUNTED, about, count_each, shown
 from inventory import selectors as inventory
 from inventory.chips import Chip, due_chip
 from inventory.models import Key, Owner, Service
+from inventory.states import CAN_BE_OVERDUE
 from rotation import selectors as rotation
 
 WEEKS = 12
@@ -38,6 +40,8 @@ class Bar:
     starts_on: datetime
     label: str
     count: int
+    figure: str  # what fits above the bar: "812", "≈78k"
+    words: str  # "812", "about 78,100"
     x: int
     y: int
     height: int
@@ -79,18 +83,17 @@ def posture_context(request: HttpRequest) -> dict[str, Any]:
 
 
 def nav_counts(request: HttpRequest) -> dict[str, str | int]:
-    """Return what waits behind an entry of the navigation, by what this person may see. Queries: 4 at most."""
-    counts: dict[str, str | int] = {}
-    if request.user.has_perm("inventory.confirm_heldchange"):
-        counts["held"] = inventory.count_to_confirm(request.user.pk)
-    if request.user.has_perm("inventory.view_key"):
-        late = inventory.count_overdue(timezone.now())
-        counts["late"] = shown(late) if late > COUNTED else late
-        critical = inventory.count_critical_findings()
-        counts["critical"] = shown(critical) if critical > COUNTED else critical
-    if request.user.has_perm("rotation.view_digest"):
-        counts["mail"] = rotation.count_undelivered(timezone.now())
-    return counts
+    """Return what waits behind an entry of the navigation, by what this person may see. Queries: 1 at most."""
+    may, now = request.user.has_perm, timezone.now()
+    waiting: dict[str, QuerySet[Any]] = {}
+    if may("inventory.confirm_heldchange"):
+        waiting["held"] = inventory.to_confirm(request.user.pk)
+    if may("inventory.view_key"):
+        waiting["late"] = Key.objects.filter(rotate_by__lte=now, state__in=CAN_BE_OVERDUE)
+        waiting["critical"] = inventory.critical_findings()
+    if may("rotation.view_digest"):
+        waiting["mail"] = rotation.undelivered(now)
+    return {name: shown(count) if count > COUNTED else count for name, count in count_each(waiting).items()}
 
 
 def _due(key: Key, now: datetime) -> Chip:
@@ -106,7 +109,7 @@ def _key_tiles(counted: inventory.Posture) -> list[Tile]:
             "Due in 30 days",
             shown(counted.due_soon),
             "soon" if counted.due_soon else "",
-            f"{shown(counted.owners_due_soon)} owner{pluralize(counted.owners_due_soon)}",
+            _owners_words(counted),
             f"{keys}?due=soon",
         ),
         Tile(
@@ -131,6 +134,12 @@ def _findings_tile(counted: inventory.Posture) -> Tile:
     look = "late" if critical else "soon" if found else "ok"
     note = f"{shown(critical)} critical" if found else "nothing is wrong with any record"
     return Tile("Open findings", shown(found), look, note, reverse("admin:inventory_finding_changelist"))
+
+
+def _owners_words(counted: inventory.Posture) -> str:
+    """Name how many owners have keys that are due soon; "+" where not all of these keys were counted."""
+    more = "+" if counted.due_soon > COUNTED else ""
+    return f"{counted.owners_due_soon:,}{more} owner{pluralize(counted.owners_due_soon)}"
 
 
 def _log_tile(request: HttpRequest, now: datetime) -> list[Tile]:
@@ -162,6 +171,8 @@ def _bars(weeks: list[inventory.Week]) -> list[Bar]:
                 starts_on=week.starts_on,
                 label=f"{week.starts_on:%-d %b}" if begins_month else f"{week.starts_on:%-d}",
                 count=week.count,
+                figure=f"≈{week.count // 1_000:,}k" if week.is_estimate else f"{week.count:,}",
+                words=about(week.count) if week.is_estimate else f"{week.count:,}",
                 x=10 + 52 * number,
                 y=160 - height,
                 height=height,

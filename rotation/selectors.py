@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from django.contrib.auth import get_user_model
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 
 from rotation.models import Digest, DigestState, Notice
 
@@ -31,6 +31,6 @@ def to_be_sent(now: datetime) -> Q:
     return due | Q(state=DigestState.SENDING, leased_until__lt=now)
 
 
-def count_undelivered(now: datetime) -> int:
-    """Count the mails of the last month that were given up. Queries: 1."""
-    return Digest.objects.filter(composed_at__gte=now - A_MONTH, state=DigestState.FAILED).count()
+def undelivered(now: datetime) -> QuerySet[Digest]:
+    """Return the mails of the last month that were given up."""
+    return Digest.objects.filter(composed_at__gte=now - A_MONTH, state=DigestState.FAILED)

@@ -52,7 +52,7 @@ class KeyAdmin(KeysetAdmin):
         SizeFilter,
     )
     list_select_related = ("owner", "service", "winning_clause")
-    search_fields = ("search_text",)
+    search_fields = ("search__text",)
     search_help_text = "Name, service, person, algorithm, place"
     sortable_by = ("key", "age", "due")
     keyset_orders: ClassVar[dict[str, Order]] = {

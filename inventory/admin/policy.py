@@ -17,8 +17,9 @@ from inventory.admin.common import chip, list_link
 from inventory.algorithms import Judgement, judge_rows
 from inventory.chips import algorithm_chip, status_chip
 from inventory.clause_wording import demands_of, scope_of
+from inventory.counts import reaches
 from inventory.models import Algorithm, PolicyClause
-from inventory.selectors import reaches, threat_level
+from inventory.selectors import threat_level
 
 
 @admin.register(PolicyClause)
@@ -76,7 +77,7 @@ class PolicyClauseAdmin(ReadOnlyAdmin):
 
     @admin.display(description="Covers")
     def covered_count(self, clause: PolicyClause) -> str:
-        return f"{clause.reach.covered:,}"  # type: ignore[attr-defined]
+        return str(clause.reach.words[0])  # type: ignore[attr-defined]
 
     @admin.display(description="Decides for")
     def won_count(self, clause: PolicyClause) -> SafeString:

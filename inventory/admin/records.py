@@ -11,36 +11,22 @@ from django.utils.safestring import SafeString
 
 from audit.actor import actor_of
 from inventory import records_views, services
-from inventory.admin.common import EditedWithReason, changes_of, late_keys, list_link, page_of
+from inventory.admin.common import CountsKeys, EditedWithReason, changes_of, page_of
 from inventory.forms import EditOwnerForm, EditServiceForm, EditVendorForm, OwnerForm, ServiceForm, VendorForm
 from inventory.models import Owner, Service, Vendor
 
 
 @admin.register(Owner)
-class OwnerAdmin(EditedWithReason):
+class OwnerAdmin(CountsKeys):
+    counted_by = "owner"
     form, edit_form = OwnerForm, EditOwnerForm
     list_display = ("handle", "kind", "mail", "key_count", "late_count", "active")
     list_filter = ("kind", "is_active")
     search_fields = ("handle", "mail")
 
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Owner]:
-        found: QuerySet[Owner] = super().get_queryset(request)
-        return found.annotate(keys_held=Count("keys"), keys_late=late_keys(timezone.now()))
-
-    def get_readonly_fields(self, request: HttpRequest, obj: Owner | None = None) -> tuple[str, ...]:
-        return ("key_count", "late_count") if obj else ()
-
     @admin.display(description="Active", boolean=True, ordering="is_active")
     def active(self, owner: Owner) -> bool:
         return owner.is_active
-
-    @admin.display(description="Keys", ordering="keys_held")
-    def key_count(self, owner: Owner) -> SafeString:
-        return list_link(owner.keys_held, owner=owner.pk)  # type: ignore[attr-defined]
-
-    @admin.display(description="Overdue", ordering="keys_late")
-    def late_count(self, owner: Owner) -> SafeString:
-        return list_link(owner.keys_late, owner=owner.pk, due="overdue")  # type: ignore[attr-defined]
 
     def save_model(self, request: HttpRequest, obj: Owner, form: ModelForm, change: bool) -> None:  # noqa: FBT001
         who, now = actor_of(request), timezone.now()
@@ -55,7 +41,8 @@ class OwnerAdmin(EditedWithReason):
 
 
 @admin.register(Service)
-class ServiceAdmin(EditedWithReason):
+class ServiceAdmin(CountsKeys):
+    counted_by = "service"
     form, edit_form = ServiceForm, EditServiceForm
     list_display = ("service", "tier_number", "team", "data", "key_count", "late_count")
     list_display_links = ("service",)
@@ -78,21 +65,6 @@ class ServiceAdmin(EditedWithReason):
     @admin.display(description="Data")
     def data(self, service: Service) -> str:
         return ", ".join(service.data_classes)
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Service]:
-        found: QuerySet[Service] = super().get_queryset(request)
-        return found.annotate(keys_held=Count("keys"), keys_late=late_keys(timezone.now()))
-
-    def get_readonly_fields(self, request: HttpRequest, obj: Service | None = None) -> tuple[str, ...]:
-        return ("key_count", "late_count") if obj else ()
-
-    @admin.display(description="Keys", ordering="keys_held")
-    def key_count(self, service: Service) -> SafeString:
-        return list_link(service.keys_held, service=service.pk)  # type: ignore[attr-defined]
-
-    @admin.display(description="Overdue", ordering="keys_late")
-    def late_count(self, service: Service) -> SafeString:
-        return list_link(service.keys_late, service=service.pk, due="overdue")  # type: ignore[attr-defined]
 
     def save_model(self, request: HttpRequest, obj: Service, form: ModelForm, change: bool) -> None:  # noqa: FBT001
         who, now = actor_of(request), timezone.now()

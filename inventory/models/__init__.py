@@ -8,6 +8,7 @@ from inventory.models.held import HeldChange, RotationEvidence
 from inventory.models.key import Key, KeyVersion
 from inventory.models.owner import Owner
 from inventory.models.parent import KeyParent
+from inventory.models.search import KeySearch
 from inventory.models.service import Integration, Service, Tenant
 from inventory.models.threat import Threat, ThreatLevel
 from inventory.models.vendor import Vendor
@@ -22,6 +23,7 @@ __all__ = [
     "Key",
     "KeyConsumer",
     "KeyParent",
+    "KeySearch",
     "KeyVersion",
     "Owner",
     "PolicyClause",

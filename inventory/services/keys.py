@@ -7,7 +7,7 @@ from typing import Any, cast
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
-from django.db.models import F, Model, Q
+from django.db.models import F, Model
 
 from audit.actions import Action
 from audit.actor import Actor
@@ -43,7 +43,7 @@ REFERENCES: Mapping[str, str] = {
     "vendor": "vendor", "winning_clause": "clause",
 }  # fmt: skip
 DERIVED: tuple[str, ...] = (
-    "rotate_by", "winning_clause", "search_text", "flagged_overdue_at", "next_notice_at", "revision",
+    "rotate_by", "winning_clause", "flagged_overdue_at", "next_notice_at", "revision",
 )  # fmt: skip
 
 
@@ -231,25 +231,6 @@ def derive(key: Key, clauses: Sequence[Rule]) -> None:
         key.next_notice_at = _first_notice_at(verdict.rotate_by)
     key.rotate_by = verdict.rotate_by
     key.winning_clause_id = verdict.winning.clause_id if verdict.winning and verdict.rotate_by else None
-    key.search_text = _words(key)
-
-
-def _words(key: Key) -> str:
-    """Return what a search finds the key by."""
-    people = (str(person) for person in (key.owner, key.creator) if person)
-    words = [
-        key.name, key.purpose, str(key.service or ""), *people, key.algorithm, key.storage_location, key.secret_name,
-    ]  # fmt: skip
-    return "\n".join(word for word in words if word)
-
-
-def reword(which: Q) -> None:
-    """Make keys findable again after a record that they name was renamed. Queries: 1, and 1 for each 1,000 keys."""
-    keys = Key.objects.filter(which).select_related("owner", "creator", "service").order_by("pk")
-    found = list(keys.select_for_update(of=("self",), no_key=True))
-    for key in found:
-        key.search_text = _words(key)
-    Key.objects.bulk_update(found, ["search_text"], batch_size=1_000)
 
 
 def _first_notice_at(rotate_by: datetime | None) -> datetime | None:

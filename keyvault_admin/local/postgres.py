@@ -22,7 +22,6 @@ _OPTIONS = {
     "password_encryption": "scram-sha-256",
     "timezone": "UTC",
     "log_timezone": "UTC",
-    "max_wal_size": "256MB",
     # Django sends values inside the statement: a log of failed statements would hold digests and names.
     "log_min_error_statement": "panic",
     "log_error_verbosity": "terse",

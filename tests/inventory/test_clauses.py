@@ -9,6 +9,7 @@ from django.core.exceptions import ValidationError
 from django.db import connection, transaction
 
 from inventory import selectors, services
+from inventory.counts import reaches
 from inventory.effects import simulate
 from inventory.errors import (
     ClausesHeldError,
@@ -235,7 +236,7 @@ def test_reaches_counts_covered_and_won_in_one_query(django_assert_num_queries):
     make_key(name="b", environment="test", access="none", kind="kek")
     clauses = list(PolicyClause.objects.all())
     with django_assert_num_queries(1):
-        found = selectors.reaches(clauses)
+        found = reaches(clauses)
     by_code = {one.code: (found[one.pk].covered, found[one.pk].won) for one in clauses}
     assert by_code["s0-5-annual"] == (2, 1)
     assert by_code["s4-production-90"] == (1, 1)

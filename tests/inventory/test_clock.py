@@ -4,7 +4,6 @@ from datetime import UTC, date, datetime, timedelta, timezone
 
 import pytest
 
-from inventory import selectors
 from inventory.chips import due_chip
 from inventory.models import Key
 from inventory.states import State
@@ -63,7 +62,7 @@ def test_a_key_is_late_from_the_instant_on_whatever_the_day(day, seconds):
     key = due_on(ODD_DAYS[day])
     now = key.rotate_by + seconds * SECOND
     assert Key.objects.overdue(now).exists() == OFFSETS[seconds]
-    assert selectors.count_overdue(now) == OFFSETS[seconds]
+    assert Key.objects.overdue(now).count() == OFFSETS[seconds]
     flagged = [done.newly_late for done in flag_thrice(now)]
     assert flagged == [int(OFFSETS[seconds]), 0, 0]
     assert len(events_of("key.flagged_overdue")) == OFFSETS[seconds]

@@ -39,7 +39,6 @@ def fill(count, first=0):
                 rotate_by=NOW + timedelta(days=number % 365) if number % 10 else None,
                 winning_clause=clause if number % 10 else None,
                 last_rotated_on=date(2026, 1, 1) + timedelta(days=number % 300) if number % 10 else None,
-                search_text=f"key-{number:06}\npayments",
             )
             for number in range(first, first + count)
         ),
@@ -171,7 +170,8 @@ def of_page(query, **start):
 def twenty_thousand(db, as_owner):
     fill(20_000)
     with as_owner(), connection.cursor() as cursor:
-        cursor.execute("ANALYZE inventory_key")
+        cursor.execute("SELECT gin_clean_pending_list('keysearch_text')")  # as autovacuum does
+        cursor.execute("ANALYZE inventory_key, inventory_keysearch")
 
 
 def test_pages_and_figures_are_read_by_index_and_nothing_is_sorted(twenty_thousand, as_owner):
@@ -186,7 +186,7 @@ def test_pages_and_figures_are_read_by_index_and_nothing_is_sorted(twenty_thousa
             assert not any("Sort" in node["Node Type"] for node in read), (order, start)
     overdue = plan_of(Key.objects.overdue(NOW).values("pk")[:10_001])
     assert "Seq Scan" not in {node["Node Type"] for node in overdue}
-    for text, index in (("key-0012", "key_search"), ("k1", "key_name_begins")):
+    for text, index in (("key-0012", "keysearch_text"), ("zz", "keysearch_begins")):
         read = plan_of(search(Key.objects.all(), text))
         assert index in {node.get("Index Name") for node in read}, text
     assert abs(count_or_estimate(Key) - 20_000) < 500

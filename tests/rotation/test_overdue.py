@@ -328,12 +328,12 @@ def test_the_statement_and_the_lists_use_their_indexes(ann):
             "ORDER BY rotate_by, id LIMIT 50"
         )
         assert "key_due" in plan_of("SELECT id FROM inventory_key ORDER BY rotate_by, id LIMIT 50")
-        assert "key_search" in plan_of(
-            "SELECT id FROM inventory_key WHERE upper(search_text) LIKE upper('%stripe%')"
+        assert "keysearch_text" in plan_of(
+            "SELECT key_id FROM inventory_keysearch WHERE upper(text) LIKE upper('%stripe%')"
         ) or _bitmap(cursor)
 
 
 def _bitmap(cursor):
     cursor.execute("SET LOCAL enable_bitmapscan = on")
-    cursor.execute("EXPLAIN SELECT id FROM inventory_key WHERE upper(search_text) LIKE upper('%stripe%')")
-    return "key_search" in "\n".join(row[0] for row in cursor.fetchall())
+    cursor.execute("EXPLAIN SELECT key_id FROM inventory_keysearch WHERE upper(text) LIKE upper('%stripe%')")
+    return "keysearch_text" in "\n".join(row[0] for row in cursor.fetchall())
