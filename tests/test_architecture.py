@@ -135,9 +135,12 @@ def reads_the_environment(source: Source) -> Iterator[str]:
 
 def writes_a_state(source: Source) -> Iterator[str]:
     """A key's state is written by lifecycle; registering mirrors on the object what the database has written."""
-    if source.path in {"inventory/lifecycle.py", "inventory/services/keys.py"} or not source.path.startswith(
-        "inventory/"
-    ):
+    # (the jobs write the state of an uploaded file)
+    if source.path in {
+        "inventory/lifecycle.py",
+        "inventory/services/jobs.py",
+        "inventory/services/keys.py",
+    } or not source.path.startswith("inventory/"):
         return
     for node in ast.walk(source.tree):
         if isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign):
