@@ -121,6 +121,7 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # People and sessions
 AUTH_USER_MODEL = "access.User"
+AUTHENTICATION_BACKENDS = ["keyvault_admin.access.backends.RoleBackend"]
 LOGIN_URL = "admin:login"
 LOGIN_REDIRECT_URL = "admin:index"
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.Argon2PasswordHasher"]
@@ -224,6 +225,8 @@ CELERY_BEAT_SCHEDULE = {
     "apply-due-transitions": {"task": "inventory.tasks.apply_due_transitions", "schedule": timedelta(minutes=1)},
     # Every minute: notices become digests, digests become mail; finds whatever was not nudged.
     "deliver-mail": {"task": "rotation.tasks.deliver_mail", "schedule": timedelta(minutes=1)},
+    # Every minute: accounts whose last day is over are deactivated; sign-in refuses them from midnight on anyway.
+    "end-accounts": {"task": "keyvault_admin.access.tasks.end_accounts", "schedule": timedelta(minutes=1)},
     # Every hour: partitions of the audit log are made ahead of need.
     "extend-audit-log": {"task": "audit.tasks.extend_log", "schedule": timedelta(hours=1)},
 }

@@ -193,5 +193,5 @@ def _record(action: Action, digest: Digest, actor: Actor, now: datetime, *, outc
     told = sorted({f"owner:{notice.owner_id}" if notice.owner_id else "Security" for notice in notices})
     subjects = {notice.key_id: Subject(ref=notice.key.ref, label=notice.key.name) for notice in notices}
     facts: dict[str, JSON] = {"digest": str(digest.pk), "told": told, "attempts": digest.attempts}
-    for batch in batches(subjects.values()):
+    for batch in list(batches(subjects.values())) or [[]]:  # a letter tells of no key
         record(action, actor=actor, now=now, subjects=batch, facts=facts, outcome=outcome)

@@ -1,0 +1,59 @@
+"""What people are told by mail about accounts and roles. Part of the transaction that does it; never a secret."""
+
+from datetime import datetime
+
+from django.conf import settings
+from django.urls import reverse
+
+from audit.actor import Actor
+from keyvault_admin.access import selectors
+from keyvault_admin.access.models import User
+from keyvault_admin.access.roles import VOTING
+from rotation.letters import write_letter
+
+
+def tell_of_decision(*, person: User, what: str, actor: Actor, reason: str, now: datetime) -> None:
+    """Tell the person, and everybody of Security and DevOps, what was done for them and why. Two queries."""
+    name = f"{person} ({person.username})"
+    write_letter(
+        recipients=[person.email, *selectors.mails_of(*VOTING)],
+        subject=f"{person.username} {what}",
+        lines=[f"{name} {what} by {actor.id}, on {now:%-d %B %Y at %H:%M} UTC.", f"Why: {reason}"],
+        url=page_of(person),
+        now=now,
+    )
+
+
+def tell_everybody(*, subject: str, lines: list[str], url: str, now: datetime) -> None:
+    """Tell every active person, whatever their role. Two queries."""
+    write_letter(recipients=selectors.mails_of(), subject=subject, lines=lines, url=settings.SITE_URL + url, now=now)
+
+
+def tell_of_edit(*, person: User, was: str, now: datetime) -> None:
+    """Tell the old address and the new one that mail goes elsewhere from now on."""
+    write_letter(
+        recipients=[was, person.email],
+        subject="The mail address of your account was changed",
+        lines=[f"From now on, Keyvault Admin writes to {person.username} at {person.email}, no longer at {was}."],
+        url=settings.SITE_URL + reverse("admin:index"),
+        now=now,
+    )
+
+
+def tell_of_link(*, person: User, now: datetime) -> None:
+    """Tell the person that somebody has made a link to set up their sign-in. The link itself never travels by mail."""
+    write_letter(
+        recipients=[person.email],
+        subject="A link to set up your sign-in was made",
+        lines=[
+            f"Somebody of Security has made a one-time link with which the sign-in of {person.username} is set up, "
+            "and will hand it to you. It never comes by mail, works once, and only for a day.",
+        ],
+        url=settings.SITE_URL + reverse("admin:index"),
+        now=now,
+    )
+
+
+def page_of(person: User) -> str:
+    """Return the address of the person's page."""
+    return settings.SITE_URL + reverse("admin:access_user_change", args=[person.pk])

@@ -1,0 +1,17 @@
+"""Nudges of the beat about accounts. Running one twice does nothing more."""
+
+import logging
+
+from celery import shared_task
+from django.utils import timezone
+
+from audit.actor import Actor
+from keyvault_admin.access import services
+
+logger = logging.getLogger(__name__)
+
+
+@shared_task
+def end_accounts() -> None:
+    ended = services.end_due_accounts(actor=Actor.system("worker"), now=timezone.now())
+    logger.info("%d accounts ended", ended)
