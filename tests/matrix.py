@@ -102,7 +102,7 @@ def observe(people: Mapping[str, Somebody], other: Things) -> Table:
 def _requests(somebody: Somebody, other: Things, method: str) -> Iterator[tuple[Row, str, dict[str, str]]]:
     """Every request of one method: its row, its path ("" where nobody can ask it) and what it carries."""
     for route in routes():
-        has_own = route.parameters and (route.model in OWNED or route.name in ARGUMENTS and "import" in route.name)
+        has_own = route.parameters and route.model in OWNED
         for whose, things in (("other", other), ("own", somebody.own)) if has_own else ((NOTHING, other),):
             path = route.path(arguments(route, things)) if things else ""
             yield (route.name, method, whose), path, REASON | CONTENT.get(route.name, {})

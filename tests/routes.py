@@ -35,7 +35,7 @@ class Route:
 
 
 def routes() -> list[Route]:
-    """Return every route once, in the order of the resolver; of two with one pattern the first is the one that answers."""
+    """Return every route once, in the order of the resolver; of two with one pattern the first answers."""
     found: dict[str, Route] = {}
     for route in _walk(get_resolver(), "", ""):
         found.setdefault(route.pattern, route)
