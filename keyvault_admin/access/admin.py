@@ -90,7 +90,7 @@ class PersonAdmin(ReadOnlyAdmin):
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
         """Filter by what the list offers and by nothing else: not by the beginning of somebody's password hash."""
-        return lookup == "groups__id__exact"
+        return lookup in {"groups__id__exact", StandingFilter.parameter_name, FactorFilter.parameter_name}
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         may_manage = request.user.has_perm("access.manage_people")
