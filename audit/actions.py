@@ -63,7 +63,10 @@ class Action(StrEnum):
     PERSON_REGISTERED = "person.registered"
     PERSON_ENROLLED = "person.enrolled"
     PERSON_PASSWORD_CHANGED = "person.password_changed"  # noqa: S105 - a word, no password
+    PERSON_EDITED = "person.edited"  # which facts, never what they are
+    PERSON_END_SET = "person.end_set"  # the last day of an account, or that it has none any more
     PERSON_DEACTIVATED = "person.deactivated"
+    PERSON_REACTIVATED = "person.reactivated"
     PERSON_ERASED = "person.erased"  # their identity key is destroyed; the chain still verifies
     ENROLMENT_ISSUED = "enrolment.issued"
     FACTOR_ADDED = "factor.added"
@@ -73,6 +76,9 @@ class Action(StrEnum):
     RECOVERY_CODE_MADE = "recovery_code.made"
     RECOVERY_CODE_USED = "recovery_code.used"
     ROLE_GRANTED = "role.granted"
+    ROLE_REVOKED = "role.revoked"
+    QUORUM_RESTORED = "quorum.restored"  # by a command, because too few were left to vote; somebody must look at it
+    QUORUM_REVIEWED = "quorum.reviewed"
     BOOTSTRAP_CLOSED = "bootstrap.closed"
     SESSION_OPENED = "session.opened"
     SESSION_CLOSED = "session.closed"

@@ -81,6 +81,9 @@ PHRASES: dict[str, Phrase] = {
     ),
     Action.PERSON_REGISTERED: Phrase("registered {subjects}", "register {subjects}"),
     Action.PERSON_ENROLLED: Phrase("set up a second factor for {subjects}", "set up a second factor for {subjects}"),
+    Action.PERSON_EDITED: Phrase("edited {subjects}", "edit {subjects}"),
+    Action.PERSON_END_SET: Phrase("set the last day of {subjects}", "set the last day of {subjects}"),
+    Action.PERSON_REACTIVATED: Phrase("re-activated {subjects}", "re-activate {subjects}"),
     Action.PERSON_DEACTIVATED: Phrase("deactivated {subjects}", "deactivate {subjects}"),
     Action.PERSON_ERASED: Phrase("erased the identity of {subjects}", "erase the identity of {subjects}"),
     Action.PERSON_PASSWORD_CHANGED: Phrase("changed the password of {subjects}", "change the password of {subjects}"),
@@ -94,6 +97,13 @@ PHRASES: dict[str, Phrase] = {
     Action.RECOVERY_CODE_MADE: Phrase("made new recovery codes for {subjects}", "make recovery codes for {subjects}"),
     Action.RECOVERY_CODE_USED: Phrase("used a recovery code of {subjects}", "use a recovery code of {subjects}"),
     Action.ROLE_GRANTED: Phrase("granted a role to {subjects}", "grant a role to {subjects}"),
+    Action.ROLE_REVOKED: Phrase("took a role from {subjects}", "take a role from {subjects}"),
+    Action.QUORUM_RESTORED: Phrase(
+        "restored the quorum by giving a role to {subjects}", "restore the quorum by giving a role to {subjects}"
+    ),
+    Action.QUORUM_REVIEWED: Phrase(
+        "acknowledged the quorum that was restored by {subjects}", "acknowledge the quorum restored by {subjects}"
+    ),
     Action.BOOTSTRAP_CLOSED: Phrase("closed the bootstrap for good", "close the bootstrap"),
     Action.SESSION_OPENED: Phrase("signed in", "sign in"),
     Action.SESSION_CLOSED: Phrase("signed out", "sign out"),

@@ -18,7 +18,7 @@ from keyvault_admin.dashboard import nav_counts, posture_context
 
 
 class KeyvaultAdminSite(OTPAdminSite):  # type: ignore[misc]
-    """The default site, mounted at the root. Being superuser opens no page without a second factor."""
+    """The default site, mounted at the root. Being superuser opens no page."""
 
     site_header = site_title = "Keyvault Admin"
     index_title = "Today"
@@ -31,11 +31,9 @@ class KeyvaultAdminSite(OTPAdminSite):  # type: ignore[misc]
         self.disable_action("delete_selected")
 
     def has_permission(self, request: HttpRequest) -> bool:
-        """Whether this is an active person, verified by a device of theirs, who has a role or is superuser."""
+        """Whether this is an active person, verified by a device of theirs, who has a role."""
         user: Any = request.user
-        if not (user.is_active and user.is_verified()):
-            return False
-        return bool(user.is_superuser or user.role_names)
+        return bool(user.is_active and user.is_verified() and user.role_names)
 
     def each_context(self, request: HttpRequest) -> dict[str, Any]:
         """Return what every page shows, with the figures of the navigation for whoever may see it."""

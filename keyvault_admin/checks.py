@@ -57,8 +57,8 @@ def nobody_is_superuser(
         return []
     return [
         checks.Warning(
-            f"{active} active superusers. Being superuser opens every form, though no approval and no second factor.",
-            hint="Nobody works as superuser: give the people roles and take the flag away.",
+            f"{active} active superusers. Being superuser opens no page here, so nobody needs it.",
+            hint="Give the people roles, and take the flag away as the owner of the database.",
             id="face.W001",
         )
     ]

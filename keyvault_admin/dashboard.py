@@ -16,6 +16,7 @@ from inventory import selectors as inventory
 from inventory.chips import Chip, due_chip
 from inventory.models import Key, Owner, Service
 from inventory.states import CAN_BE_OVERDUE
+from keyvault_admin.access.selectors import open_reviews
 from rotation import selectors as rotation
 
 WEEKS = 12
@@ -59,15 +60,17 @@ class Step:
 
 
 def posture_context(request: HttpRequest) -> dict[str, Any]:
-    """Return what the first page shows this person, by what they may see. Queries: 9 at most."""
+    """Return what the first page shows this person, by what they may see. Queries: 10 at most."""
+    reviews = open_reviews()
     if not request.user.has_perm("inventory.view_key"):
-        return {}
+        return {"reviews": reviews}
     now = timezone.now()
     counted = inventory.posture(now)
     overdue = inventory.most_overdue(now, MOST_OVERDUE)
     bars = _bars(inventory.due_by_week(now, WEEKS))
     log = _log_tile(request, now)
     return {
+        "reviews": reviews,
         "now": now,
         "posture": counted,
         "overdue_count": shown(counted.overdue),

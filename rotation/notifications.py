@@ -109,13 +109,6 @@ def _subject_line(late: int, soon: int) -> str:
     return f"Rotate your {keys}: {', '.join(parts)}"
 
 
-def post(*, recipient: str, subject: str, text: str, html: str, now: datetime) -> Digest:
-    """Put a mail that tells of no key into the outbox, in the caller's transaction: it goes out if that one stands."""
-    return Digest.objects.create(
-        recipient=recipient, subject=subject, text=text, html=html, composed_at=now, next_attempt_at=now
-    )
-
-
 def deliver(*, actor: Actor, now: datetime, limit: int = 200) -> int:
     """Send the digests that are due; return how many were accepted.
 
@@ -200,6 +193,6 @@ def _record(action: Action, digest: Digest, actor: Actor, now: datetime, *, outc
     told = sorted({f"owner:{notice.owner_id}" if notice.owner_id else "Security" for notice in notices})
     subjects = {notice.key_id: Subject(ref=notice.key.ref, label=notice.key.name) for notice in notices}
     facts: dict[str, JSON] = {"digest": str(digest.pk), "told": told, "attempts": digest.attempts}
-    itself = Subject(ref=f"digest:{digest.pk}", label=digest.subject)
+    itself = Subject(ref=f"digest:{digest.pk}")  # a letter tells of no key; its subject may name people
     for batch in batches(subjects.values() or [itself]):
         record(action, actor=actor, now=now, subjects=batch, facts=facts, outcome=outcome)

@@ -12,8 +12,9 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("audit", "inventory", "rotation", "keyvault_admin")
 DOORS = {
-    "admin", "admin_base", "admin_site", "api", "checks", "clause_views", "dashboard", "export_views", "filters",
-    "forms", "held_views", "import_forms", "import_views", "middleware", "records_views", "signals", "tasks", "views",
+    "admin", "admin_base", "admin_site", "api", "backends", "checks", "clause_views", "dashboard", "export_views",
+    "filters", "forms", "held_views", "import_forms", "import_views", "middleware", "records_views", "signals", "tasks",
+    "views",
 }  # fmt: skip
 SERVICES = {"services", "overdue", "notifications"}
 

@@ -63,8 +63,45 @@ class LastOfRoleError(AccessError):
     """Without this person nobody could fill a step of an approval."""
 
     def __init__(self, role: str) -> None:
-        super().__init__(f"This is the last enrolled person of {role}. Give the role to somebody else first.")
+        super().__init__(
+            f"Without this person nobody of {role} would be left who can vote: people who are not enrolled do not "
+            "count, nor does an account with an end date. Have the role given to somebody else first."
+        )
         self.role = role
+
+
+class OwnAccountError(AccessError):
+    """Somebody tried on their own account what only others may do with it."""
+
+
+class ReasonMissingError(AccessError):
+    """A decision without its why."""
+
+    def __init__(self) -> None:
+        super().__init__("Say why: every decision is recorded with its reason.")
+
+
+class EndDateError(AccessError):
+    """The day is no last day of an account."""
+
+
+class RoleError(AccessError):
+    """The person has this role already, or has it not, or may not have it so."""
+
+
+class ActiveError(AccessError):
+    """Somebody who is not deactivated cannot be re-activated."""
+
+    def __init__(self) -> None:
+        super().__init__("This person is active already.")
+
+
+class QuorumError(AccessError):
+    """Nothing is lost, or this would not bring it back."""
+
+
+class ReviewError(AccessError):
+    """This person cannot acknowledge the review, or somebody has done it already."""
 
 
 class BootstrapClosedError(AccessError):

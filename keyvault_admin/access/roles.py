@@ -42,6 +42,7 @@ PERMISSIONS = {
     "rotation.view_digest": "Can view digest",
     "audit.view_event": "Can view event",
     "access.view_user": "Can view person",
+    "access.manage_people": "Can add, change and deactivate people",
 }
 MODEL_OF_CUSTOM = {
     "inventory.change_own_key": "key",
@@ -50,6 +51,7 @@ MODEL_OF_CUSTOM = {
     "inventory.find_token": "key",
     "inventory.export_keys": "key",
     "inventory.report_rotation": "rotationevidence",
+    "access.manage_people": "user",
 }
 
 _READ = frozenset(code for code in PERMISSIONS if ".view_" in code)
@@ -58,7 +60,7 @@ _REFERENCE = frozenset({"inventory.view_owner", "inventory.view_service", "inven
 
 MATRIX: dict[Role, frozenset[str]] = {
     Role.SECURITY: frozenset(PERMISSIONS) - {"inventory.confirm_heldchange"},
-    Role.DEVOPS: frozenset(PERMISSIONS) - {"access.view_user", "inventory.change_policyclause"},
+    Role.DEVOPS: frozenset(PERMISSIONS) - {"access.view_user", "access.manage_people", "inventory.change_policyclause"},
     Role.ENGINEERING: _KEYS
     | _REFERENCE
     | {"inventory.add_key", "inventory.change_own_key", "inventory.report_rotation"},

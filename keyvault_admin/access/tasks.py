@@ -15,3 +15,9 @@ logger = logging.getLogger(__name__)
 def clear_sessions() -> None:
     done = services.clear_sessions(actor=Actor.system("worker"), now=timezone.now())
     logger.info("%d sessions of people were over, %d of visitors", done.of_people, done.others)
+
+
+@shared_task
+def end_accounts() -> None:
+    ended = services.end_due_accounts(actor=Actor.system("worker"), now=timezone.now())
+    logger.info("%d accounts ended", ended)

@@ -3,6 +3,7 @@
 from keyvault_admin.access.models.devices import Passkey, TotpDevice
 from keyvault_admin.access.models.enrolment import BootstrapClosing, EnrolmentLink
 from keyvault_admin.access.models.people import PeopleQuerySet, User, UserManager
+from keyvault_admin.access.models.quorum import QuorumReview
 from keyvault_admin.access.models.recovery import RecoveryCode, RecoverySheet
 from keyvault_admin.access.models.sessions import Ending, PersonSession
 
@@ -13,6 +14,7 @@ __all__ = [
     "Passkey",
     "PeopleQuerySet",
     "PersonSession",
+    "QuorumReview",
     "RecoveryCode",
     "RecoverySheet",
     "TotpDevice",

@@ -1,8 +1,11 @@
 """People: registered, deactivated, never deleted."""
 
+from collections.abc import Iterable
+from datetime import date
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
+from django.contrib.auth import get_backends
 from django.contrib.auth.models import AbstractBaseUser, BaseUserManager, PermissionsMixin
 from django.db import models
 from django.utils import timezone
@@ -16,7 +19,13 @@ if TYPE_CHECKING:
 
 
 class PeopleQuerySet(models.QuerySet["User"]):
-    """People; deleting them is refused here and by the database."""
+    """People; deleting them is refused here and by the database.
+
+    They are inserted without the column of superusers: web may not write it, and the database's default is no.
+    """
+
+    def _insert(self, objs: Iterable["User"], fields: Iterable[Any], **options: Any) -> Any:  # noqa: ANN401 - Django's own signature
+        return super()._insert(objs, [field for field in fields if field.name != "is_superuser"], **options)  # type: ignore[misc]
 
     def delete(self) -> NoReturn:
         raise NeverDeletedError
@@ -27,6 +36,9 @@ class UserManager(BaseUserManager["User"]):
 
     def get_queryset(self) -> PeopleQuerySet:
         return PeopleQuerySet(self.model, using=self._db)
+
+    def _insert(self, objs: Iterable["User"], fields: Iterable[Any], **options: Any) -> Any:  # noqa: ANN401 - Django's own signature
+        return self.get_queryset()._insert(objs, fields, **options)
 
     def get_by_natural_key(self, username: str | None) -> "User":
         """Return the person of that name, however it is typed.
@@ -67,6 +79,8 @@ class User(AbstractBaseUser, PermissionsMixin):  # type: ignore[django-manager-m
     full_name = models.CharField("name", max_length=150, blank=True)
     is_active = models.BooleanField("active", default=True)
     date_joined = models.DateTimeField("registered", default=timezone.now)
+    ends_on = models.DateField("works until", null=True, blank=True)  # the last day, in UTC; null: without end
+    is_superuser = models.BooleanField("superuser", default=False, db_default=False)  # opens nothing; see has_perm
 
     objects: ClassVar[UserManager] = UserManager()
     # Set at sign-in and by django-otp's middleware: what verified this session.
@@ -79,7 +93,9 @@ class User(AbstractBaseUser, PermissionsMixin):  # type: ignore[django-manager-m
     class Meta:
         verbose_name = "person"
         verbose_name_plural = "people"
-        default_permissions = ("view",)  # no form adds, changes or deletes people
+        base_manager_name = "objects"
+        default_permissions = ("view",)  # no form of the stock admin writes people
+        permissions = [("manage_people", "Can add, change and deactivate people")]
         ordering = ["username"]
         constraints = [
             models.CheckConstraint(
@@ -113,6 +129,17 @@ class User(AbstractBaseUser, PermissionsMixin):  # type: ignore[django-manager-m
     def ref(self) -> str:
         """Return the name the log uses for this person."""
         return f"user:{self.pk}"
+
+    def has_perm(self, perm: str, obj: Any = None) -> bool:  # noqa: ANN401 - Django's own signature
+        """Whether one of the person's roles holds the permission. Being superuser adds nothing."""
+        return self.is_active and any(backend.has_perm(self, perm, obj) for backend in get_backends())
+
+    def has_module_perms(self, app_label: str) -> bool:
+        return any(code.partition(".")[0] == app_label for code in self.get_all_permissions())
+
+    def has_ended(self, today: date) -> bool:
+        """Whether the account's last day is over, even where nobody has deactivated it yet."""
+        return self.ends_on is not None and self.ends_on < today
 
     @property
     def is_staff(self) -> bool:

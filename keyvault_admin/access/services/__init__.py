@@ -1,18 +1,56 @@
-"""Every write about people: registering, enrolling, second factors, signing in with one, roles, deactivating."""
+"""Every write about people: registering, enrolling, second factors, sessions, roles, deactivating."""
 
-from keyvault_admin.access.services.bootstrap import bootstrap_person
+from keyvault_admin.access.services.bootstrap import (
+    bootstrap_person,
+)
 from keyvault_admin.access.services.enrolment import (
     Enrolment,
     begin_enrolment,
     complete_enrolment,
     issue_enrolment_link,
 )
-from keyvault_admin.access.services.factors import begin_app, confirm_app, remove_factor, verify_code
-from keyvault_admin.access.services.passkeys import passkey_options, register_passkey, verify_assertion
-from keyvault_admin.access.services.people import change_password, deactivate_person, grant_role, register_person
-from keyvault_admin.access.services.quorum import close_bootstrap_if_complete
-from keyvault_admin.access.services.recovery import make_recovery_codes, use_recovery_code
-from keyvault_admin.access.services.reset import reset_factors
+from keyvault_admin.access.services.factors import (
+    begin_app,
+    confirm_app,
+    remove_factor,
+    verify_code,
+)
+from keyvault_admin.access.services.handing import (
+    hand_enrolment_link,
+)
+from keyvault_admin.access.services.passkeys import (
+    passkey_options,
+    register_passkey,
+    verify_assertion,
+)
+from keyvault_admin.access.services.people import (
+    change_password,
+    deactivate_person,
+    edit_person,
+    end_due_accounts,
+    register_person,
+    set_end_date,
+)
+from keyvault_admin.access.services.quorum import (
+    acknowledge_review,
+    close_bootstrap_if_complete,
+)
+from keyvault_admin.access.services.recovery import (
+    make_recovery_codes,
+    use_recovery_code,
+)
+from keyvault_admin.access.services.reset import (
+    reset_factors,
+)
+from keyvault_admin.access.services.restoring import (
+    restore_quorum,
+)
+from keyvault_admin.access.services.roles import (
+    grant_role,
+    grant_role_loudly,
+    reactivate_person,
+    revoke_role,
+)
 from keyvault_admin.access.services.sessions import (
     clear_sessions,
     end_finished,
@@ -21,10 +59,13 @@ from keyvault_admin.access.services.sessions import (
     open_session,
     see_session,
 )
-from keyvault_admin.access.services.step_up import verify_session
+from keyvault_admin.access.services.step_up import (
+    verify_session,
+)
 
 __all__ = [
     "Enrolment",
+    "acknowledge_review",
     "begin_app",
     "begin_enrolment",
     "bootstrap_person",
@@ -34,19 +75,27 @@ __all__ = [
     "complete_enrolment",
     "confirm_app",
     "deactivate_person",
+    "edit_person",
+    "end_due_accounts",
     "end_finished",
     "end_session",
     "end_sessions",
     "grant_role",
+    "grant_role_loudly",
+    "hand_enrolment_link",
     "issue_enrolment_link",
     "make_recovery_codes",
     "open_session",
     "passkey_options",
+    "reactivate_person",
     "register_passkey",
     "register_person",
     "remove_factor",
     "reset_factors",
+    "restore_quorum",
+    "revoke_role",
     "see_session",
+    "set_end_date",
     "use_recovery_code",
     "verify_assertion",
     "verify_code",

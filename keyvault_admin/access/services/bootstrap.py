@@ -13,8 +13,9 @@ from keyvault_admin.access.errors import (
 from keyvault_admin.access.models import User
 from keyvault_admin.access.roles import Role
 from keyvault_admin.access.services.enrolment import issue_enrolment_link
-from keyvault_admin.access.services.people import grant_role, register_person
+from keyvault_admin.access.services.people import register_person
 from keyvault_admin.access.services.quorum import close_bootstrap_if_complete
+from keyvault_admin.access.services.roles import grant_role
 
 
 @transaction.atomic

@@ -18,6 +18,7 @@ from audit.services import record
 from keyvault_admin.access import selectors
 from keyvault_admin.access.errors import (
     AlreadyEnrolledError,
+    InactiveError,
     LinkRefusedError,
 )
 from keyvault_admin.access.models import EnrolmentLink, TotpDevice, User
@@ -47,6 +48,8 @@ def issue_enrolment_link(*, person: User, actor: Actor, now: datetime) -> str:
     Raises: InactiveError, AlreadyEnrolledError.
     """
     person = locked(person)
+    if person.has_ended(now.date()):
+        raise InactiveError("The last day of this account is over.")
     if selectors.is_enrolled(person):
         raise AlreadyEnrolledError("This person has a second factor already; a link is for the first one only.")
     void_links(person, now)
@@ -118,7 +121,7 @@ def complete_enrolment(*, link_id: int, code: str, password: str, actor: Actor, 
 def _locked_link(wanted: Q, now: datetime) -> EnrolmentLink:
     links = EnrolmentLink.objects.select_for_update(of=("self",)).select_related("user")
     link = links.filter(wanted).first()
-    if link is None or not link.is_open(now) or not link.user.is_active:
+    if link is None or not link.is_open(now) or not link.user.is_active or link.user.has_ended(now.date()):
         raise LinkRefusedError
     return link
 

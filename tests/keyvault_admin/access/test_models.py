@@ -74,14 +74,18 @@ def test_database_refuses_to_delete_people(alice: User, as_role: AsRole, role: s
     "statement",
     [
         "UPDATE access_user SET is_superuser = true",
-        "UPDATE access_user SET is_active = false",
+        "UPDATE access_user SET is_active = false, is_superuser = false",
+        "INSERT INTO access_user (username, email, full_name, password, is_active, date_joined, is_superuser) "
+        "VALUES ('x', 'x@example.org', '', '!', true, now(), false)",
         "UPDATE access_user SET username = 'x'",
         "INSERT INTO access_user_groups (user_id, group_id) SELECT u.id, g.id FROM access_user u, auth_group g",
-        "DELETE FROM access_user_groups",
+        "UPDATE access_user_groups SET group_id = 1",
         "INSERT INTO access_user_user_permissions (user_id, permission_id) VALUES (1, 1)",
         "UPDATE access_enrolmentlink SET expires_at = now() + interval '1 year', voided_at = NULL",
-        "INSERT INTO access_enrolmentlink (token_digest, user_id, issued_by, created_at, expires_at) "
-        "VALUES ('x', 1, 'x', now(), now() + interval '1 day')",
+        "DELETE FROM access_enrolmentlink",
+        "INSERT INTO access_quorumreview (person_id, role, reason, restored_at, comment) VALUES (1, '', '', now(), '')",
+        "UPDATE access_quorumreview SET reason = 'x'",
+        "DELETE FROM access_quorumreview",
         "DELETE FROM access_bootstrapclosing",
         "UPDATE access_passkey SET public_key = 'x'",
         "UPDATE access_passkey SET user_id = 1",
@@ -95,6 +99,16 @@ def test_database_refuses_to_delete_people(alice: User, as_role: AsRole, role: s
 def test_web_cannot_raise_anybodys_rights(alice: User, statement: str) -> None:
     with pytest.raises(DatabaseError, match="permission denied"), transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(statement)
+
+
+@pytest.mark.parametrize("role", ["web", "worker"])
+def test_neither_web_nor_worker_brings_anybody_back(alice: User, as_role: AsRole, role: str) -> None:
+    with as_role(role):
+        User.objects.filter(pk=alice.pk).update(is_active=False)
+    with pytest.raises(DatabaseError, match="only a command on the machine"), as_role(role):
+        User.objects.filter(pk=alice.pk).update(is_active=True)
+    with as_role("command"):
+        User.objects.filter(pk=alice.pk).update(is_active=True)
 
 
 def test_worker_sees_no_password_and_no_seed(alice: User, as_role: AsRole) -> None:

@@ -9,6 +9,7 @@ from keyvault_admin.access.roles import MATRIX, PERMISSIONS, Role
 
 #                                  Sec    Dev    Eng    Man    Aud
 EXPECTED = {
+    "access.manage_people":       (True,  False, False, False, False),
     "access.view_user":           (True,  False, False, False, True),
     "audit.view_event":           (True,  True,  False, False, True),
     "inventory.add_key":          (True,  True,  True,  False, False),
