@@ -42,4 +42,4 @@ def work_off_imports() -> None:
 
 def nudge_import(pk: int) -> None:
     """Hurry a file to a worker. Without a broker it waits for the beat."""
-    work_off_import.apply_async(args=[pk], retry=False)
+    work_off_import.apply_async(args=(pk,), retry=False)

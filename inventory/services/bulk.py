@@ -22,7 +22,7 @@ def insert_rows(rows: Sequence[Row], *, by: str, without: Sequence[str] = ()) ->
     """
     for some in _batches(rows):
         left = {"id", *without}
-        columns = [field.column for field in some[0]._meta.concrete_fields if field.column not in left]
+        columns = [str(field.column) for field in some[0]._meta.concrete_fields if field.column not in left]
         statement = sql.SQL(
             "INSERT INTO {table} ({columns}) SELECT {columns} FROM jsonb_populate_recordset(NULL::{table}, %s) "
             "RETURNING {by}, id"
@@ -40,7 +40,7 @@ def update_rows(rows: Sequence[Row], fields: Sequence[str]) -> None:
     Queries: 1 for each 1,000. Raises: StaleError when one of them is not that any more; IntegrityError.
     """
     for some in _batches(rows):
-        columns = [some[0]._meta.get_field(name).column for name in fields]  # type: ignore[union-attr]
+        columns = [str(some[0]._meta.get_field(name).column) for name in fields]  # type: ignore[union-attr]
         statement = sql.SQL(
             "UPDATE {table} SET ({columns}) = ROW ({said}) FROM jsonb_populate_recordset(NULL::{table}, %s) AS said "
             "WHERE {table}.id = said.id AND {table}.revision = said.revision - 1"

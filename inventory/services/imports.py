@@ -40,7 +40,7 @@ _PLAIN_FACTS = (
     "storage_medium", "storage_location", "access", "classification", "notes", "is_shared", "is_exportable",
     "generation_method", "secret_name", "runbook_url",
 )  # fmt: skip
-_NAMED = {"service": Service, "vendor": Vendor, "tenant": Tenant, "integration": Integration}
+_NAMED: Mapping[str, Any] = {"service": Service, "vendor": Vendor, "tenant": Tenant, "integration": Integration}
 _ROWS_AT_ONCE = 1_000
 Tell = Callable[[str, int, int], None]  # what is being done, how many rows of it, of how many
 _WAITS_MEND = "Import the file again when that one is decided."
@@ -169,7 +169,7 @@ def plan_import(
     plan = Plan(brought=brought, options=options, unchanged=brought.repeated)
     plan.refused.extend(brought.refusals)
     people = People(brought.people, _people_of(brought.rows), options.left_out)
-    named = {
+    named: dict[str, Mentioned[Any]] = {
         name: Mentioned(model, (getattr(read.facts, name) for read in brought.rows), options.left_out)
         for name, model in _NAMED.items()
     }

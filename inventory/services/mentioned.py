@@ -98,11 +98,11 @@ class Mentioned(Generic[Named]):
     def __init__(self, model: type[Named], names: Iterable[str], without: Container[str] = ()) -> None:
         wanted = {name for name in names if name}
         found = model._default_manager.filter(name__in=wanted) if wanted else ()
-        self._by_name = {one.name: one for one in found}
-        named = [model(name=name) for name in sorted(wanted - self._by_name.keys())]
+        self._by_name: dict[str, Named] = {one.name: one for one in found}
+        named: list[Named] = [model(name=name) for name in sorted(wanted - self._by_name.keys())]
         prefix = model._meta.model_name
-        self.left_out = [one for one in named if f"{prefix}:{one.name}" in without]
-        self.new = [one for one in named if f"{prefix}:{one.name}" not in without]
+        self.left_out: list[Named] = [one for one in named if f"{prefix}:{one.name}" in without]
+        self.new: list[Named] = [one for one in named if f"{prefix}:{one.name}" not in without]
         self._by_name |= {one.name: one for one in self.new}
 
     def find(self, name: str) -> Named | None:
