@@ -43,7 +43,7 @@ _PLAIN_FACTS = (
     "storage_medium", "storage_location", "access", "classification", "notes", "is_shared", "is_exportable",
     "generation_method", "secret_name", "runbook_url",
 )  # fmt: skip
-_NAMED: dict[str, Any] = {"service": Service, "vendor": Vendor, "tenant": Tenant, "integration": Integration}
+_NAMED: Mapping[str, Any] = {"service": Service, "vendor": Vendor, "tenant": Tenant, "integration": Integration}
 _ROWS_AT_ONCE = 1_000
 Tell = Callable[[str, int, int], None]  # what is being done, how many rows of it, of how many
 _WAITS_MEND = "Import the file again when that one is decided."

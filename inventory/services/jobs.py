@@ -201,7 +201,7 @@ class _Progress:
         with self._aside.cursor() as cursor:
             cursor.execute(
                 "UPDATE inventory_importdraft SET doing = %s, rows_done = %s, rows_total = %s, "
-                "leased_until = statement_timestamp() + make_interval(secs => %s) WHERE id = %s AND claims = %s",
+                "leased_until = statement_timestamp() + %s * interval '1 second' WHERE id = %s AND claims = %s",
                 [doing, rows, of, LEASE.total_seconds(), self._draft.pk, self._draft.claims],
             )
 
