@@ -204,18 +204,18 @@ def _counted(**rows: QuerySet[Any]) -> dict[str, int]:
     return dict(zip([*rows, "estimate"], found, strict=True))
 
 
-def count_overdue(now: datetime) -> int:
-    """Count the keys that are late, up to one more than COUNTED. Queries: 1, over the partial index."""
-    return count_up_to(Key.objects.filter(rotate_by__lte=now, state__in=CAN_BE_OVERDUE))
-
-
 def _critical() -> QuerySet[Finding]:
     return Finding.objects.filter(closed_at__isnull=True, severity=Severity.CRITICAL)
 
 
-def count_critical_findings() -> int:
-    """Count the critical findings that are open, up to one more than COUNTED. Queries: 1, over a partial index."""
-    return count_up_to(_critical())
+def count_pressing(now: datetime) -> tuple[int, int]:
+    """Count the keys that are late and the critical findings that are open, each up to one more than COUNTED.
+
+    Queries: 1, over partial indexes; every page asks it.
+    """
+    late = Key.objects.filter(rotate_by__lte=now, state__in=CAN_BE_OVERDUE)
+    counted = _counted(late=late, critical=_critical())
+    return counted["late"], counted["critical"]
 
 
 def findings_of(key: Key) -> Sequence[Finding]:

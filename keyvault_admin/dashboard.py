@@ -79,14 +79,13 @@ def posture_context(request: HttpRequest) -> dict[str, Any]:
 
 
 def nav_counts(request: HttpRequest) -> dict[str, str | int]:
-    """Return what waits behind an entry of the navigation, by what this person may see. Queries: 4 at most."""
+    """Return what waits behind an entry of the navigation, by what this person may see. Queries: 3 at most."""
     counts: dict[str, str | int] = {}
     if request.user.has_perm("inventory.confirm_heldchange"):
         counts["held"] = inventory.count_to_confirm(request.user.pk)
     if request.user.has_perm("inventory.view_key"):
-        late = inventory.count_overdue(timezone.now())
+        late, critical = inventory.count_pressing(timezone.now())
         counts["late"] = shown(late) if late > COUNTED else late
-        critical = inventory.count_critical_findings()
         counts["critical"] = shown(critical) if critical > COUNTED else critical
     if request.user.has_perm("rotation.view_digest"):
         counts["mail"] = rotation.count_undelivered(timezone.now())

@@ -63,7 +63,7 @@ def test_a_key_is_late_from_the_instant_on_whatever_the_day(day, seconds):
     key = due_on(ODD_DAYS[day])
     now = key.rotate_by + seconds * SECOND
     assert Key.objects.overdue(now).exists() == OFFSETS[seconds]
-    assert selectors.count_overdue(now) == OFFSETS[seconds]
+    assert selectors.count_pressing(now)[0] == OFFSETS[seconds]
     flagged = [done.newly_late for done in flag_thrice(now)]
     assert flagged == [int(OFFSETS[seconds]), 0, 0]
     assert len(events_of("key.flagged_overdue")) == OFFSETS[seconds]
