@@ -14,7 +14,7 @@ from django.db.models.lookups import IsNull
 from django.utils.text import smart_split, unescape_string_literal
 from psycopg.errors import LockNotAvailable
 
-from audit.counting import COUNTED, count_up_to
+from audit.counting import COUNTED
 from inventory.algorithms import AlgorithmRow, InUse
 from inventory.algorithms import Facts as AlgorithmFacts
 from inventory.errors import ClausesHeldError
