@@ -5,7 +5,7 @@ from datetime import date, timedelta
 import pytest
 
 from inventory import selectors
-from inventory.models import Key, PolicyClause
+from inventory.models import Finding, Key, PolicyClause
 from inventory.states import CAN_BE_OVERDUE, State
 from tests.inventory.world import NOW, key_in, make_key, make_owner
 
@@ -35,7 +35,7 @@ def test_a_key_is_late_from_the_very_instant(seconds, is_late):
 
 
 def test_posture_counts_each_figure_in_one_query(django_assert_num_queries):
-    make_key(name="late", classification="restricted")
+    make_key(name="late", classification="restricted", storage_medium="source_control")
     make_key(name="soon", last_rotated_on=DUE + timedelta(days=10), owner=make_owner("ann"))
     make_key(name="far", environment="test", created_on=date(2026, 11, 1), last_rotated_on=None)
     make_key(name="unknown", created_on=None, last_rotated_on=None)
@@ -53,6 +53,8 @@ def test_posture_counts_each_figure_in_one_query(django_assert_num_queries):
         without_owner=5,
         of_unknown_age=1,
         restricted_overdue=1,
+        open_findings=Finding.objects.filter(closed_at=None).count(),
+        critical_findings=1,
     )
 
 
