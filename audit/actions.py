@@ -66,6 +66,8 @@ class Action(StrEnum):
     SESSION_OPENED = "session.opened"
     SESSION_CLOSED = "session.closed"
     SESSION_REFUSED = "session.refused"
+    SIGN_IN_LOCKED = "sign_in.locked"  # the last allowed try under one name from one address was wrong
+    SIGN_IN_UNLOCKED = "sign_in.unlocked"  # by a command, before its time
 
     # The log and the installation
     AUDIT_VERIFIED = "audit.verified"

@@ -81,6 +81,10 @@ PHRASES: dict[str, Phrase] = {
     Action.SESSION_OPENED: Phrase("signed in", "sign in"),
     Action.SESSION_CLOSED: Phrase("signed out", "sign out"),
     Action.SESSION_REFUSED: Phrase("was refused a sign-in as {subjects}", "sign in as {subjects}"),
+    Action.SIGN_IN_LOCKED: Phrase(
+        "was locked out of signing in as {subjects}", "be locked out of signing in as {subjects}"
+    ),
+    Action.SIGN_IN_UNLOCKED: Phrase("opened a locked sign-in of {subjects}", "open a locked sign-in of {subjects}"),
     Action.AUDIT_VERIFIED: Phrase(
         "verified the log and found it whole", "verify the log", "verified the log and found it altered"
     ),

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("audit", "inventory", "rotation", "keyvault_admin")
 DOORS = {
     "admin", "admin_base", "admin_site", "api", "checks", "clause_views", "dashboard", "export_views", "filters",
-    "forms", "held_views", "import_forms", "import_views", "middleware", "records_views", "signals", "tasks", "views",
+    "forms", "held_views", "import_forms", "import_views", "middleware", "records_views", "signals", "tasks", "throttle", "views",
 }  # fmt: skip
 SERVICES = {"services", "overdue", "notifications"}
 
@@ -156,10 +156,22 @@ def sends_from_a_service(source: Source) -> Iterator[str]:
                 yield source.at(node)
 
 
+def reads_who_forwarded(source: Source) -> Iterator[str]:
+    """One reader of X-Forwarded-For: who believes it elsewhere can be told any address."""
+    for node in ast.walk(source.tree):
+        if (
+            isinstance(node, ast.Constant)
+            and isinstance(node.value, str)
+            and source.path != "keyvault_admin/middleware.py"
+        ):
+            if re.fullmatch(r"(HTTP_)?X[-_]FORWARDED[-_]FOR|REMOTE_ADDR", node.value, re.IGNORECASE):
+                yield source.at(node)
+
+
 # The shape of a service
 
 # Writes no event of its own: it sets notices apart for one mail, or leaves its event to the sign-in that called it.
-WITHOUT_ACTOR = {"gather", "begin_enrolment", "verify_code"}
+WITHOUT_ACTOR = {"gather", "begin_enrolment", "verify_code", "verify_code_of_nobody"}
 WITHOUT_NOW = {"verify_code"}  # django-otp asks its device, which has no other clock
 
 
@@ -212,6 +224,7 @@ RULES: tuple[Callable[[Source], Iterator[str]], ...] = (
     reads_the_environment,
     writes_a_state,
     sends_from_a_service,
+    reads_who_forwarded,
     breaks_the_shape_of_a_service,
     is_too_long,
     is_unfinished,
@@ -232,6 +245,7 @@ BREAKS: dict[str, tuple[str, str]] = {
     "reads_the_environment": ("keyvault_admin/health.py", "home = os.environ.get('HOME')\n"),
     "writes_a_state": ("inventory/views.py", "key.name, key.state = 'a', State.ACTIVE\n"),
     "sends_from_a_service": ("rotation/overdue.py", "deliver_mail.delay()\n"),
+    "reads_who_forwarded": ("keyvault_admin/access/throttle.py", "hops = request.META['HTTP_X_FORWARDED_FOR']\n"),
     "breaks_the_shape_of_a_service": (
         "inventory/services/keys.py",
         "@transaction.atomic\ndef lose_key(*, pk, actor=None, now):\n    pass\n",

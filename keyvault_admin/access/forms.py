@@ -7,6 +7,7 @@ from django.contrib.admin.forms import AdminAuthenticationForm
 from django.contrib.auth.password_validation import password_validators_help_texts
 from django.contrib.auth.signals import user_login_failed
 from django.core.exceptions import ValidationError
+from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
 from keyvault_admin.access import services
@@ -49,8 +50,16 @@ class SignInForm(AdminAuthenticationForm):
         """Look at the password only together with a code, so that an empty code tells nothing about it."""
         if "code" not in self.cleaned_data:
             return self.cleaned_data
-        super().clean()
-        user, code = self.get_user(), self.cleaned_data["code"]
+        code = self.cleaned_data["code"]
+        try:
+            super().clean()
+        except ValidationError:
+            if not getattr(self.request, "axes_locked_out", False):
+                services.verify_code_of_nobody(
+                    code=code, now=timezone.now()
+                )  # so that the time taken does not tell what was wrong
+            raise
+        user = self.get_user()
         if user is not None:
             user.otp_device = services.verify_code(person=user, code=code)
             if user.otp_device is None:
