@@ -79,6 +79,7 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
+    "keyvault_admin.middleware.HeadersMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "keyvault_admin.middleware.NoStoreMiddleware",  # headers before whatever may answer by itself
     "django.middleware.clickjacking.XFrameOptionsMiddleware",

@@ -11,6 +11,7 @@ from django.db.models.functions import Coalesce, Length, Upper
 from django.db.models.lookups import Exact
 
 from inventory.models.clause import PolicyClause
+from inventory.models.links import only_web_links, web_link
 from inventory.models.owner import Owner
 from inventory.models.service import Integration, Service, Tenant
 from inventory.models.vendor import Vendor
@@ -77,7 +78,7 @@ class Key(models.Model):
     integration = models.ForeignKey(Integration, on_delete=models.PROTECT, null=True, blank=True, related_name="keys")
     secret_name = models.CharField(max_length=200, blank=True)
     vendor = models.ForeignKey(Vendor, on_delete=models.PROTECT, null=True, blank=True, related_name="keys")
-    runbook_url = models.URLField("runbook", max_length=500, blank=True)
+    runbook_url = models.URLField("runbook", max_length=500, blank=True, validators=[web_link])
     labels = models.JSONField(default=dict, blank=True)
     notes = models.TextField(blank=True, max_length=LONGEST_TEXT)
     # The period of use (SP 800-57 Part 1 §5.3.6). Said at registration and never edited: each moves a state by itself.
@@ -114,6 +115,7 @@ class Key(models.Model):
         ]
         constraints = [
             models.CheckConstraint(condition=~Q(name=""), name="key_has_name"),
+            only_web_links("runbook_url", name="key_runbook_is_a_web_link"),
             models.CheckConstraint(
                 condition=Q(last_rotated_on__isnull=True) | Q(never_rotated=False),
                 name="key_rotated_or_never",
