@@ -6,6 +6,7 @@ each payload stands there, character by character, as text or as the value of a 
 """
 
 import re
+import unicodedata
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 
@@ -139,6 +140,7 @@ PLACES = {
         "evidence", "clause-document", "clause-text", "description",
     )
 }  # fmt: skip
+PLACES["owner"] = [unicodedata.normalize("NFKC", text).lower().replace("@", "at") for text in PLACES["owner"]]
 
 
 @pytest.fixture
