@@ -76,7 +76,8 @@ def fill(owner, keys: int) -> None:  # noqa: ANN001
         [people],
     )
     owner.execute(
-        "INSERT INTO inventory_service (name, description) SELECT 'service' || n, '' FROM generate_series(1, 500) n"
+        "INSERT INTO inventory_service (name, description, data_classes) SELECT 'service' || n, '', '{}' "
+        "FROM generate_series(1, 500) n"
     )
     clause = owner.execute("SELECT min(id) FROM inventory_policyclause").fetchone()[0]
     indexes = owner.execute(

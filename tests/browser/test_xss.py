@@ -211,6 +211,7 @@ def test_nothing_that_people_wrote_is_executed(visitor: Visitor, seeded: User) -
         reader.read()
     assert reader.faults == []
     assert {place: reader.missing(texts) for place, texts in PLACES.items() if reader.missing(texts)} == {}
+    _read_mails(reader)
 
 
 def _pks(model: str, **wanted: str) -> list[int]:
@@ -220,12 +221,13 @@ def _pks(model: str, **wanted: str) -> list[int]:
     return list(found.values_list("pk", flat=True))
 
 
-def test_nothing_in_a_mail_is_executed_even_without_a_policy(visitor: Visitor, seeded: User) -> None:
-    """A mail program has no content security policy of ours."""
-    reader = Reader(visitor.page, visitor.site)
+def _read_mails(reader: Reader) -> None:
+    """A mail program has no content security policy of ours, so here nothing but the escaping stands in the way."""
+    reader.text = ""
+    reader.page.goto("about:blank")
     for digest in Digest.objects.order_by("pk"):
-        visitor.page.set_content(digest.html)
-        visitor.page.evaluate("window.isMail = true")
+        reader.page.evaluate("window.isMail = true")
+        reader.page.set_content(digest.html)
         reader.read()
     assert reader.faults == []
     assert Digest.objects.count() == len(PAYLOADS)
@@ -239,6 +241,7 @@ def test_nothing_that_is_imported_is_executed(visitor: Visitor, alice: User) -> 
     rows = [["Name", "Type", "Service", "Creation date", *(marked("head")[:40])]]
     rows += [[cell, "API token", service, "2026-01-10"] for cell, service in zip(cells[:60], services_, strict=False)]
     rows += [[cell, "API token", "", note] for cell, note in zip(cells[60:], notes[60:], strict=True)]
+    rows = [[*row, *[""] * (len(rows[0]) - len(row))] for row in rows]
     content = "\n".join(",".join(quote(cell.replace('"', '""')) for cell in row) for row in rows)
     bring(visitor, '"><img src=x onerror=alert(1)>.csv', content.encode())
     reader.read()
@@ -249,5 +252,6 @@ def test_nothing_that_is_imported_is_executed(visitor: Visitor, alice: User) -> 
         bring(visitor, "certificates.pem", pem)
         reader.read()
     assert reader.faults == []
-    assert reader.missing(cells[:60]) == reader.missing(services_[:60]) == reader.missing(marked("head")[:40]) == []
-    assert reader.missing(names) == []
+    shown = {"cell": cells[:60], "service": services_[:60], "refused": notes[60:], "header": marked("head")[:40]}
+    shown["certificate"] = names
+    assert {place: reader.missing(texts) for place, texts in shown.items() if reader.missing(texts)} == {}
