@@ -139,6 +139,10 @@ def test_secrets_are_in_no_repr(alice: User) -> None:
 # LEAK-06: a mail server that breaks STARTTLS
 
 
+class _Server(socketserver.ThreadingTCPServer):
+    daemon_threads = True  # a client that hangs must not hang the test
+
+
 class _Broken(socketserver.StreamRequestHandler):
     """Offers STARTTLS and refuses it, or says nothing more once it is asked for."""
 
@@ -155,7 +159,9 @@ class _Broken(socketserver.StreamRequestHandler):
                     return
                 self.wfile.write(b"454 TLS not available\r\n" if self.server.how == "refused" else b"220 go\r\n")
                 if self.server.how == "no handshake":
+                    self.connection.recv(1)  # the client has begun
                     self.wfile.write(b"550 this is no TLS\r\n")
+                    return
             else:
                 self.wfile.write(b"354 go on\r\n" if word == b"DATA" else b"250 ok\r\n")
 
@@ -169,7 +175,7 @@ drops_sockets = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExcep
 @pytest.mark.parametrize("how", ["refused", "cut", "no handshake", "hidden"])
 def test_no_mail_leaves_in_clear_when_starttls_breaks(settings, how: str, silently: bool) -> None:  # noqa: FBT001
     settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Broken) as server:
+    with _Server(("127.0.0.1", 0), _Broken) as server:
         server.how, server.heard = how, []
         threading.Thread(target=server.serve_forever, daemon=True).start()
         settings.EMAIL_HOST, settings.EMAIL_PORT = server.server_address
@@ -194,7 +200,7 @@ def test_one_backend_that_is_used_again_sends_nothing_in_clear(settings) -> None
     from django.core.mail import EmailMessage, get_connection
 
     settings.EMAIL_USE_TLS, settings.EMAIL_USE_SSL, settings.EMAIL_TIMEOUT = True, False, 5
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Broken) as server:
+    with _Server(("127.0.0.1", 0), _Broken) as server:
         server.how, server.heard = "refused", []
         threading.Thread(target=server.serve_forever, daemon=True).start()
         host, port = server.server_address

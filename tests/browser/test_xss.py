@@ -252,6 +252,7 @@ def test_nothing_that_is_imported_is_executed(visitor: Visitor, alice: User) -> 
         bring(visitor, "certificates.pem", pem)
         reader.read()
     assert reader.faults == []
-    shown = {"cell": cells[:60], "service": services_[:60], "refused": notes[60:], "header": marked("head")[:40]}
+    shown = {"cell": cells[:60], "service": services_[:3], "refused": notes[60:], "header": marked("head")[:40]}
     shown["certificate"] = names
-    assert {place: reader.missing(texts) for place, texts in shown.items() if reader.missing(texts)} == {}
+    cut = {place: [squeezed(text)[:38] for text in texts] for place, texts in shown.items()}  # long ones end in "…"
+    assert {place: reader.missing(texts) for place, texts in cut.items() if reader.missing(texts)} == {}
