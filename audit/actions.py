@@ -85,6 +85,8 @@ class Action(StrEnum):
     SESSION_REFUSED = "session.refused"
     SESSION_VERIFIED = "session.verified"  # the second factor once more, for a sensitive door
     SESSION_ENDED = "session.ended"  # by a change, by hand, or because it was over; signing out is session.closed
+    SIGN_IN_LOCKED = "sign_in.locked"  # the last allowed try under one name from one address was wrong
+    SIGN_IN_UNLOCKED = "sign_in.unlocked"  # by a command, before its time
 
     # The log and the installation
     AUDIT_VERIFIED = "audit.verified"

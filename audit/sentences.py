@@ -110,6 +110,10 @@ PHRASES: dict[str, Phrase] = {
     Action.SESSION_REFUSED: Phrase("was refused a sign-in as {subjects}", "sign in as {subjects}"),
     Action.SESSION_VERIFIED: Phrase("confirmed their second factor", "confirm their second factor"),
     Action.SESSION_ENDED: Phrase("ended sessions of {subjects}", "end sessions of {subjects}"),
+    Action.SIGN_IN_LOCKED: Phrase(
+        "was locked out of signing in as {subjects}", "be locked out of signing in as {subjects}"
+    ),
+    Action.SIGN_IN_UNLOCKED: Phrase("opened a locked sign-in of {subjects}", "open a locked sign-in of {subjects}"),
     Action.AUDIT_VERIFIED: Phrase(
         "verified the log and found it whole", "verify the log", "verified the log and found it altered"
     ),

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from django import forms
 
 from inventory.models import Key, Owner, Service, Vendor
+from inventory.models.links import web_link
 from inventory.recognise.text import folded, shown
 from inventory.services.keys import FACTS, PERIOD
 from inventory.services.relations import Relations, relations_of
@@ -66,7 +67,12 @@ class RotationForm(GroupedForm, forms.Form):
         "Never the key itself. Kept in the audit log.",
     )
     url = forms.URLField(
-        label="Link", max_length=500, required=False, assume_scheme="https", help_text="Where the evidence is."
+        label="Link",
+        max_length=500,
+        required=False,
+        assume_scheme="https",
+        validators=[web_link],
+        help_text="Where the evidence is.",
     )
 
 
@@ -120,7 +126,9 @@ class KeyForm(GroupedForm, forms.ModelForm):
         label="Why", max_length=500, help_text="Kept in the audit log.", widget=forms.Textarea(attrs={"rows": 2})
     )
 
-    runbook_url = forms.URLField(label="Runbook", max_length=500, required=False, assume_scheme="https")
+    runbook_url = forms.URLField(
+        label="Runbook", max_length=500, required=False, assume_scheme="https", validators=[web_link]
+    )
     consumers = _services("Used by", "Every service that stops when this key does.")
     approved_consumers = _services(
         "Approved to use it", "Of those, the ones that may. The others are shown as not approved."

@@ -18,6 +18,8 @@ PERMISSIONS_POLICY = ", ".join(
     for feature in ("accelerometer", "camera", "geolocation", "gyroscope", "microphone", "payment", "usb")
 )
 
+BARE_POLICY = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"  # of what is no page
+
 
 class ActorMiddleware:
     """Sets `request.actor`, once the session and the second factor are known."""
@@ -76,10 +78,10 @@ def _verified_at(request: HttpRequest) -> datetime | None:
     return datetime.fromisoformat(stamp) if stamp else None
 
 
-class NoStoreMiddleware:
-    """No answer may be kept by a browser or a proxy; static files are answered before this runs.
+class HeadersMiddleware:
+    """What every answer carries, static files and refusals too: nobody embeds it, and it uses nothing of the device.
 
-    It also turns off what no page of ours uses, and keeps other sites from embedding anything.
+    Stands before whatever may answer by itself. Pages bring the stricter policy of their own.
     """
 
     def __init__(self, get_response: GetResponse) -> None:
@@ -87,7 +89,20 @@ class NoStoreMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         response = self.get_response(request)
-        response["Cache-Control"] = "no-store"
         response["Permissions-Policy"] = PERMISSIONS_POLICY
         response["Cross-Origin-Resource-Policy"] = "same-origin"
+        response.headers.setdefault("X-Frame-Options", "DENY")
+        response.headers.setdefault("Content-Security-Policy", BARE_POLICY)
+        return response
+
+
+class NoStoreMiddleware:
+    """No answer may be kept by a browser or a proxy; static files are answered before this runs."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        response = self.get_response(request)
+        response["Cache-Control"] = "no-store"
         return response

@@ -70,6 +70,7 @@ INSTALLED_APPS = [
     "django.contrib.humanize",
     "django.contrib.postgres",  # operator classes of indexes
     "django_otp",
+    "axes",
     "csp",
     "audit",
     "inventory",
@@ -79,6 +80,7 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
+    "keyvault_admin.middleware.HeadersMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "keyvault_admin.middleware.NoStoreMiddleware",  # headers before whatever may answer by itself
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
@@ -92,6 +94,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "keyvault_admin.middleware.ActorMiddleware",
     "keyvault_admin.access.middleware.StepUpMiddleware",  # after who acts, and verified when, is known
+    "axes.middleware.AxesMiddleware",  # turns the answer to one try too many into a 429
 ]
 ROOT_URLCONF = "keyvault_admin.urls"
 WSGI_APPLICATION = "keyvault_admin.wsgi.application"
@@ -124,7 +127,10 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # People and sessions
 AUTH_USER_MODEL = "access.User"
-AUTHENTICATION_BACKENDS = ["keyvault_admin.access.backends.RoleBackend"]
+AUTHENTICATION_BACKENDS = [
+    "axes.backends.AxesStandaloneBackend",  # first: a closed door looks at no password
+    "keyvault_admin.access.backends.RoleBackend",
+]
 LOGIN_URL = "admin:login"
 LOGIN_REDIRECT_URL = "admin:index"
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.Argon2PasswordHasher"]
@@ -133,6 +139,17 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
+# Lockout. What django-axes would store in clear is not stored: our handler keeps digests, and the database insists.
+AXES_HANDLER = "keyvault_admin.access.throttle.LockoutHandler"
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]  # a stranger cannot lock somebody out from everywhere
+AXES_CLIENT_IP_CALLABLE = "keyvault_admin.middleware.client_address"
+AXES_LOCKOUT_CALLABLE = "keyvault_admin.access.views.too_many_tries"
+AXES_FAILURE_LIMIT = 5
+AXES_COOLOFF_TIME = timedelta(minutes=15)
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
+AXES_RESET_ON_SUCCESS = True
+AXES_DISABLE_ACCESS_LOG = True  # who signed in stands in the audit log
+AXES_ENABLE_ADMIN = AXES_VERBOSE = False
 OTP_TOTP_ISSUER = "Keyvault Admin"
 OTP_ADMIN_HIDE_SENSITIVE_DATA = True
 ENROLMENT_LIFETIME = timedelta(hours=24)
@@ -245,6 +262,10 @@ CELERY_BEAT_SCHEDULE = {
     "review-findings": {"task": "inventory.tasks.review_findings", "schedule": crontab(hour="2", minute="30")},
     # Every minute: accounts whose last day is over are deactivated; sign-in refuses them from midnight on anyway.
     "end-accounts": {"task": "keyvault_admin.access.tasks.end_accounts", "schedule": timedelta(minutes=1)},
+    # Every minute: whose sign-in was locked gets a mail, once a day at most.
+    "tell-locked": {"task": "keyvault_admin.access.tasks.tell_locked", "schedule": timedelta(minutes=1)},
+    # Every hour: counters of wrong tries that count no more are deleted.
+    "forget-tries": {"task": "keyvault_admin.access.tasks.forget_tries", "schedule": timedelta(hours=1)},
     # Every hour: partitions of the audit log are made ahead of need.
     "extend-audit-log": {"task": "audit.tasks.extend_log", "schedule": timedelta(hours=1)},
 }

@@ -28,6 +28,7 @@ from pytest_socket import socket_allow_hosts
 
 from keyvault_admin.local.engines import write_env
 from keyvault_admin.local.postgres import SUPERUSER
+from tests import canaries
 from tests.engines import clone_template, drop_database, for_database, run_values, superuser_connection
 
 if TYPE_CHECKING:
@@ -135,6 +136,7 @@ def committed_db(
         connection_created.disconnect(remember)
         for raw in opened:
             raw.close()
+    canaries.look_into(name)
     with superuser_connection() as superuser:
         drop_database(superuser, name)
 

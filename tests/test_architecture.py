@@ -14,7 +14,7 @@ PACKAGES = ("audit", "inventory", "rotation", "keyvault_admin")
 DOORS = {
     "admin", "admin_base", "admin_site", "api", "backends", "checks", "clause_views", "dashboard", "export_views",
     "filters", "forms", "held_views", "import_forms", "import_views", "middleware", "records_views", "signals", "tasks",
-    "views",
+    "throttle", "views",
 }  # fmt: skip
 SERVICES = {"services", "overdue", "notifications"}
 
@@ -162,11 +162,23 @@ def sends_from_a_service(source: Source) -> Iterator[str]:
                 yield source.at(node)
 
 
+FORWARDED = re.compile(r"(HTTP_)?X[-_]FORWARDED[-_]FOR|REMOTE_ADDR", re.IGNORECASE)
+
+
+def reads_who_forwarded(source: Source) -> Iterator[str]:
+    """One reader of X-Forwarded-For: whoever believes it elsewhere can be told any address."""
+    if source.path == "keyvault_admin/middleware.py":
+        return
+    for node in ast.walk(source.tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and FORWARDED.fullmatch(node.value):
+            yield source.at(node)
+
+
 # The shape of a service
 
 # Writes no event of its own: it sets notices apart for one mail, grants nothing yet, or leaves its event to the sign-in
 # that called it.
-WITHOUT_ACTOR = {"gather", "begin_app", "begin_enrolment", "verify_code"}
+WITHOUT_ACTOR = {"gather", "begin_app", "begin_enrolment", "verify_code", "verify_code_of_nobody"}
 WITHOUT_NOW = {"begin_app", "verify_code"}  # nothing is dated; django-otp asks its device, which has no other clock
 
 
@@ -219,6 +231,7 @@ RULES: tuple[Callable[[Source], Iterator[str]], ...] = (
     reads_the_environment,
     writes_a_state,
     sends_from_a_service,
+    reads_who_forwarded,
     breaks_the_shape_of_a_service,
     is_too_long,
     is_unfinished,
@@ -239,6 +252,7 @@ BREAKS: dict[str, tuple[str, str]] = {
     "reads_the_environment": ("keyvault_admin/health.py", "home = os.environ.get('HOME')\n"),
     "writes_a_state": ("inventory/views.py", "key.name, key.state = 'a', State.ACTIVE\n"),
     "sends_from_a_service": ("rotation/overdue.py", "deliver_mail.delay()\n"),
+    "reads_who_forwarded": ("keyvault_admin/access/throttle.py", "hops = request.META['HTTP_X_FORWARDED_FOR']\n"),
     "breaks_the_shape_of_a_service": (
         "inventory/services/keys.py",
         "@transaction.atomic\ndef lose_key(*, pk, actor=None, now):\n    pass\n",
@@ -279,6 +293,14 @@ def test_templates_escape_everything_a_person_wrote() -> None:
     assert [
         (path, tag) for path, tags in found.items() for tag in tags if not any(words in tag for words in OUR_WORDS)
     ] == []
+
+
+def test_links_to_elsewhere_hand_nothing_over() -> None:
+    """A page behind a link that a person entered learns neither our address nor our window."""
+    link = re.compile(r"<a\b[^>]*href=\"{{ [\w.]*(?:runbook_url|evidence\.url) }}\"[^>]*>")
+    found = [tag for source in PAGES for tag in link.findall(source.text)]
+    assert len(found) >= 2
+    assert [tag for tag in found if 'rel="noopener noreferrer"' not in tag] == []
 
 
 def test_scripts_build_no_markup_from_text() -> None:

@@ -10,6 +10,7 @@ from django.db.models.functions import Coalesce, Length
 from django.db.models.lookups import Exact
 
 from inventory.models.clause import PolicyClause
+from inventory.models.links import only_web_links, web_link
 from inventory.models.owner import Owner
 from inventory.models.service import Integration, Service, Tenant
 from inventory.models.vendor import Vendor
@@ -85,7 +86,7 @@ class Key(models.Model):
     vendor = models.ForeignKey(
         Vendor, on_delete=models.PROTECT, null=True, blank=True, related_name="keys", db_index=False
     )
-    runbook_url = models.URLField("runbook", max_length=500, blank=True)
+    runbook_url = models.URLField("runbook", max_length=500, blank=True, validators=[web_link])
     labels = models.JSONField(default=dict, blank=True)
     notes = models.TextField(blank=True, max_length=LONGEST_TEXT)
     # The period of use (SP 800-57 Part 1 §5.3.6). Said at registration and never edited: each moves a state by itself.
@@ -121,6 +122,7 @@ class Key(models.Model):
         ]
         constraints = [
             models.CheckConstraint(condition=~Q(name=""), name="key_has_name"),
+            only_web_links("runbook_url", name="key_runbook_is_a_web_link"),
             models.CheckConstraint(
                 condition=Q(last_rotated_on__isnull=True) | Q(never_rotated=False),
                 name="key_rotated_or_never",

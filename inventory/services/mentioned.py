@@ -3,7 +3,7 @@
 import re
 from collections import defaultdict
 from collections.abc import Container, Iterable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from django.db.models import CharField, F, Func, Q, Value
 
@@ -98,7 +98,7 @@ class Mentioned(Generic[Named]):
     def __init__(self, model: type[Named], names: Iterable[str], without: Container[str] = ()) -> None:
         wanted = {name for name in names if name}
         found = model._default_manager.filter(name__in=wanted) if wanted else ()
-        self._by_name: dict[str, Named] = {one.name: one for one in found}
+        self._by_name: dict[str, Any] = {one.name: one for one in found}
         named: list[Named] = [model(name=name) for name in sorted(wanted - self._by_name.keys())]
         prefix = model._meta.model_name
         self.left_out: list[Named] = [one for one in named if f"{prefix}:{one.name}" in without]

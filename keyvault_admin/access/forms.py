@@ -76,7 +76,12 @@ class SignInForm(AdminAuthenticationForm):
         challenge = None
         if shown["assertion"]:  # taken whatever comes of it: it is good for one answer
             challenge = take_challenge(self._asked_by, purpose=SIGN_IN, now=timezone.now())
-        super().clean()
+        try:
+            super().clean()
+        except ValidationError:
+            if not getattr(self.request, "axes_locked_out", False):  # the time taken does not tell what was wrong
+                services.verify_code_of_nobody(code=shown["code"] or "", now=timezone.now())
+            raise
         user = self.get_user()
         if user is not None:
             user.otp_device = self._verified_by(user, shown, challenge)

@@ -21,3 +21,14 @@ def clear_sessions() -> None:
 def end_accounts() -> None:
     ended = services.end_due_accounts(actor=Actor.system("worker"), now=timezone.now())
     logger.info("%d accounts ended", ended)
+
+
+def tell_locked() -> None:
+    told = services.tell_locked(actor=Actor.system("worker"), now=timezone.now())
+    if told:
+        logger.info("%d people told that their sign-in was locked", told)
+
+
+@shared_task
+def forget_tries() -> None:
+    logger.info("%d counters of tries forgotten", services.forget_old(now=timezone.now()))

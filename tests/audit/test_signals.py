@@ -31,7 +31,7 @@ def request(client: Client) -> HttpRequest:
 @pytest.mark.django_db
 def test_a_sign_in_and_a_sign_out_are_recorded(bob: User, client: Client, seal_events: Callable[[], None]) -> None:
     sent = request(client)
-    login(sent, bob)
+    login(sent, bob, backend="django.contrib.auth.backends.ModelBackend")
     logout(sent)
     seal_events()
     closed, opened = selectors.timeline(bob.ref)

@@ -7,6 +7,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
+from tests import canaries
+
 BEGINS, ENDS = datetime(2026, 1, 10, tzinfo=UTC), datetime(2027, 1, 10, tzinfo=UTC)
 
 
@@ -26,9 +28,11 @@ def certificate(name, *, key=None, begins=BEGINS, ends=ENDS):
 
 
 def private_key():
-    return ec.generate_private_key(ec.SECP256R1()).private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
+    key = ec.generate_private_key(ec.SECP256R1())
+    canaries.know("private key", key.private_numbers().private_value.to_bytes(32, "big"))
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    canaries.know("private key in PEM", pem.splitlines()[1])
+    return pem
 
 
 def small_key():

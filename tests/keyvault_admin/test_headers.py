@@ -81,6 +81,48 @@ def test_an_answer_to_a_strange_host_carries_the_headers(client: Client, db: Non
     assert_strict(answer)
 
 
+def test_a_static_file_carries_the_headers_but_may_be_kept(client: Client, db: None) -> None:
+    for name in ("keyvault.css", "keyvault.js", "favicon.svg"):
+        answer = client.get(f"/static/keyvault/{name}")
+        assert answer.status_code == 200
+        assert answer["X-Content-Type-Options"] == "nosniff"
+        assert answer["X-Frame-Options"] == "DENY"
+        assert answer["Referrer-Policy"] == "same-origin"
+        assert answer["Cross-Origin-Opener-Policy"] == "same-origin"
+        assert answer["Cross-Origin-Resource-Policy"] == "same-origin"
+        assert "camera=()" in answer["Permissions-Policy"]
+        assert answer["Content-Security-Policy"].startswith("default-src 'none'; frame-ancestors 'none'")
+        assert answer["Cache-Control"] != "no-store"
+        answer.close()
+    assert_strict(client.get("/static/keyvault/nowhere.css"))
+
+
+def test_the_page_of_a_fault_carries_the_headers_and_nothing_of_the_fault(
+    alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = Client(raise_request_exception=False)
+    sign_in(client, alice)
+
+    def fails(*_arguments: object) -> None:
+        raise RuntimeError("postgres://keyvault_web:password@host")
+
+    monkeypatch.setattr("keyvault_admin.admin_site.posture_context", fails)  # a fault of ours, which has no page
+    answer = client.get("/")
+    assert answer.status_code == 500
+    assert_strict(answer)
+    assert "RuntimeError" not in answer.content.decode()
+    assert "password@" not in answer.content.decode()
+
+
+def test_transport_is_kept_to_tls_behind_tls(client: Client, db: None, settings) -> None:
+    settings.SECURE_HSTS_SECONDS = 31_536_000
+    settings.SECURE_HSTS_INCLUDE_SUBDOMAINS = settings.SECURE_HSTS_PRELOAD = True
+    for address in ("/login/", "/static/keyvault/keyvault.css", "/-/live"):
+        answer = client.get(address, secure=True)
+        assert answer["Strict-Transport-Security"] == "max-age=31536000; includeSubDomains; preload"
+        answer.close()
+
+
 def test_a_form_without_its_token_is_refused(db: None) -> None:
     strict = Client(enforce_csrf_checks=True)
     for address in ("/login/", "/enrol/"):

@@ -1,16 +1,38 @@
-"""People, their second factors, enrolment links and sessions."""
+"""People, their second factors, enrolment links and sessions, and what is remembered of locked sign-ins."""
 
-from keyvault_admin.access.models.devices import Passkey, TotpDevice
-from keyvault_admin.access.models.enrolment import BootstrapClosing, EnrolmentLink
-from keyvault_admin.access.models.people import PeopleQuerySet, User, UserManager
-from keyvault_admin.access.models.quorum import QuorumReview
-from keyvault_admin.access.models.recovery import RecoveryCode, RecoverySheet
-from keyvault_admin.access.models.sessions import Ending, PersonSession
+from keyvault_admin.access.models.devices import (
+    Passkey,
+    TotpDevice,
+)
+from keyvault_admin.access.models.enrolment import (
+    BootstrapClosing,
+    EnrolmentLink,
+)
+from keyvault_admin.access.models.lockout import (
+    Lockout,
+)
+from keyvault_admin.access.models.people import (
+    PeopleQuerySet,
+    User,
+    UserManager,
+)
+from keyvault_admin.access.models.quorum import (
+    QuorumReview,
+)
+from keyvault_admin.access.models.recovery import (
+    RecoveryCode,
+    RecoverySheet,
+)
+from keyvault_admin.access.models.sessions import (
+    Ending,
+    PersonSession,
+)
 
 __all__ = [
     "BootstrapClosing",
     "Ending",
     "EnrolmentLink",
+    "Lockout",
     "Passkey",
     "PeopleQuerySet",
     "PersonSession",

@@ -1,4 +1,4 @@
-"""Every write about people: registering, enrolling, second factors, sessions, roles, deactivating."""
+"""Every write about people: registering, enrolling, second factors, sessions, roles, lockout, deactivating."""
 
 from keyvault_admin.access.services.bootstrap import (
     bootstrap_person,
@@ -14,9 +14,16 @@ from keyvault_admin.access.services.factors import (
     confirm_app,
     remove_factor,
     verify_code,
+    verify_code_of_nobody,
 )
 from keyvault_admin.access.services.handing import (
     hand_enrolment_link,
+)
+from keyvault_admin.access.services.lockout import (
+    forget_old,
+    record_lockout,
+    tell_locked,
+    unlock,
 )
 from keyvault_admin.access.services.passkeys import (
     passkey_options,
@@ -62,8 +69,16 @@ from keyvault_admin.access.services.sessions import (
 from keyvault_admin.access.services.step_up import (
     verify_session,
 )
+from keyvault_admin.access.services.tries import (
+    DOOR_ENROLMENT,
+    DOOR_SIGN_IN,
+    count_try,
+    forget_tries,
+)
 
 __all__ = [
+    "DOOR_ENROLMENT",
+    "DOOR_SIGN_IN",
     "Enrolment",
     "acknowledge_review",
     "begin_app",
@@ -74,12 +89,15 @@ __all__ = [
     "close_bootstrap_if_complete",
     "complete_enrolment",
     "confirm_app",
+    "count_try",
     "deactivate_person",
     "edit_person",
     "end_due_accounts",
     "end_finished",
     "end_session",
     "end_sessions",
+    "forget_old",
+    "forget_tries",
     "grant_role",
     "grant_role_loudly",
     "hand_enrolment_link",
@@ -88,6 +106,7 @@ __all__ = [
     "open_session",
     "passkey_options",
     "reactivate_person",
+    "record_lockout",
     "register_passkey",
     "register_person",
     "remove_factor",
@@ -96,8 +115,11 @@ __all__ = [
     "revoke_role",
     "see_session",
     "set_end_date",
+    "tell_locked",
+    "unlock",
     "use_recovery_code",
     "verify_assertion",
     "verify_code",
+    "verify_code_of_nobody",
     "verify_session",
 ]

@@ -1,6 +1,9 @@
 """Pages of sign-in, enrolment, one's own second factors, sessions and password."""
 
-from keyvault_admin.access.views.enrolment import ShowLinkView, set_up_factor
+from keyvault_admin.access.views.enrolment import (
+    ShowLinkView,
+    set_up_factor,
+)
 from keyvault_admin.access.views.factors import (
     AddAppView,
     AddPasskeyView,
@@ -9,10 +12,28 @@ from keyvault_admin.access.views.factors import (
     RecoveryCodesView,
     RemoveFactorView,
 )
-from keyvault_admin.access.views.passkeys import OwnPasskeyChallengeView, PasskeyChallengeView, PasskeyOptionsView
-from keyvault_admin.access.views.sessions import end_other_sessions, end_own_session, own_sessions
-from keyvault_admin.access.views.sign_in import VERIFIED_KEY, OwnPasswordView, SignInView, why_signed_out
-from keyvault_admin.access.views.step_up import step_up
+from keyvault_admin.access.views.passkeys import (
+    OwnPasskeyChallengeView,
+    PasskeyChallengeView,
+    PasskeyOptionsView,
+)
+from keyvault_admin.access.views.sessions import (
+    end_other_sessions,
+    end_own_session,
+    own_sessions,
+)
+from keyvault_admin.access.views.sign_in import (
+    VERIFIED_KEY,
+    OwnPasswordView,
+    SignInView,
+    why_signed_out,
+)
+from keyvault_admin.access.views.step_up import (
+    step_up,
+)
+from keyvault_admin.access.views.too_many import (
+    too_many_tries,
+)
 
 __all__ = [
     "VERIFIED_KEY",
@@ -33,5 +54,6 @@ __all__ = [
     "own_sessions",
     "set_up_factor",
     "step_up",
+    "too_many_tries",
     "why_signed_out",
 ]

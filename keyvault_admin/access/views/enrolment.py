@@ -21,6 +21,7 @@ from keyvault_admin.access.forms import EnrolmentForm, TokenForm
 from keyvault_admin.access.models import EnrolmentLink
 from keyvault_admin.access.services import Enrolment
 from keyvault_admin.access.views.seed import seed_context
+from keyvault_admin.access.views.too_many import too_many_tries
 
 LINK_KEY = "enrolment_link"  # session: the link that this visitor has shown
 
@@ -34,11 +35,15 @@ class ShowLinkView(FormView):
 
     @sensitive_variables()
     def form_valid(self, form: TokenForm) -> HttpResponse:
+        address, now = _address(self.request), timezone.now()
+        if services.count_try(services.DOOR_ENROLMENT, address=address, now=now) is None:
+            return too_many_tries(self.request)
         try:
-            link = services.begin_enrolment(token=form.cleaned_data["token"], now=timezone.now())
+            link = services.begin_enrolment(token=form.cleaned_data["token"], now=now)
         except LinkRefusedError as error:
             form.add_error("token", str(error))
             return self.form_invalid(form)
+        services.forget_tries(services.DOOR_ENROLMENT, address=address)
         logout(self.request)  # whoever was signed in here, the link's person goes on in a session of their own
         self.request.session[LINK_KEY] = link.pk
         return redirect("enrol-factor")
@@ -92,6 +97,11 @@ def _completed(request: HttpRequest, link: EnrolmentLink, form: EnrolmentForm, n
 
 def _bearer(request: HttpRequest, link: EnrolmentLink, now: datetime) -> Actor:
     return replace(signed_in(actor_of(request), link.user), verified_by=link.ref, verified_at=now)
+
+
+def _address(request: HttpRequest) -> str:
+    identity = actor_of(request).identity
+    return identity.address if identity else ""
 
 
 def _bare_page(request: HttpRequest) -> dict[str, Any]:

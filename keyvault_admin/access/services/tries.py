@@ -1,0 +1,105 @@
+"""Counting tries at the doors, before each is made: what was typed is kept as a keyed digest only.
+
+A try is counted by one statement that takes the counter's row lock, so of many requests at once no more get through
+than the limit allows. The rows are those of django-axes, whose own handler counts after the try and stores what was
+typed.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from ipaddress import IPv6Address
+
+from django.conf import settings
+from django.db import connection
+
+from audit.sealing import keyed_digest
+from keyvault_admin.access import names
+
+DOOR_SIGN_IN = "sign-in"
+DOOR_ENROLMENT = "enrolment"
+TRIES_OF_ADDRESS = 100  # under all names together; an office behind one address has slips of many people
+
+COUNT = """
+INSERT INTO axes_accessattempt AS known
+    (username, ip_address, user_agent, http_accept, path_info, get_data, post_data, failures_since_start, attempt_time)
+VALUES (%(name)s, %(address)s, '', '', '', '', '', 1, %(now)s)
+ON CONFLICT (username, ip_address, user_agent) DO UPDATE
+   SET failures_since_start = CASE WHEN known.attempt_time <= %(since)s THEN 1 ELSE known.failures_since_start + 1 END,
+       attempt_time = %(now)s
+ WHERE known.attempt_time <= %(since)s OR known.failures_since_start < %(limit)s
+RETURNING failures_since_start
+"""
+OF_ADDRESS = """
+SELECT coalesce(sum(failures_since_start), 0) FROM axes_accessattempt WHERE ip_address = %s AND attempt_time > %s
+"""
+
+
+@dataclass(frozen=True)
+class Counter:
+    """Whose tries are counted together."""
+
+    name: str = field(repr=False)  # 64 hexadecimal digits
+    address: str = field(
+        repr=False
+    )  # 120 bits of a digest, written as an address of fd00::/8: the column has that type
+
+
+def counter(door: str, *, name: str, address: str) -> Counter:
+    """Return the counter of a name, however it is typed, from an address, at one door."""
+    digest = keyed_digest(names.normalise(name).encode(errors="replace"), label=f"tries/{door}/name")
+    return Counter(digest.hex(), _hidden(door, address))
+
+
+def count_try(door: str, *, name: str = "", address: str, now: datetime) -> int | None:
+    """Count a try that is about to be made; return its number, or None when the door is closed. Two queries.
+
+    A counter is forgotten when AXES_COOLOFF_TIME has passed since its last counted try; tries at a closed door are not
+    counted, so it opens again while somebody goes on trying. Let a DatabaseError pass: without counting no try is made.
+    """
+    since, wanted = now - settings.AXES_COOLOFF_TIME, counter(door, name=name, address=address)
+    with connection.cursor() as cursor:
+        cursor.execute(OF_ADDRESS, [wanted.address, since])
+        (of_address,) = cursor.fetchone()
+        if of_address >= TRIES_OF_ADDRESS:
+            return None
+        cursor.execute(
+            COUNT,
+            {
+                "name": wanted.name,
+                "address": wanted.address,
+                "now": now,
+                "since": since,
+                "limit": settings.AXES_FAILURE_LIMIT,
+            },
+        )
+        found = cursor.fetchone()
+    return int(found[0]) if found else None
+
+
+def forget_tries(door: str, *, name: str = "", address: str) -> None:
+    """Begin again at nought, because a try was right. One query."""
+    wanted = counter(door, name=name, address=address)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "DELETE FROM axes_accessattempt WHERE username = %s AND ip_address = %s", [wanted.name, wanted.address]
+        )
+
+
+def open_doors(*, name: str | None, address: str | None, before: datetime | None = None) -> int:
+    """Forget the tries at sign-in of a name, of an address, of both, or all of them; return how many counters.
+
+    With `before`, only those whose last try is older.
+    """
+    digests = counter(DOOR_SIGN_IN, name=name or "", address=address or "")
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "DELETE FROM axes_accessattempt WHERE (%s OR username = %s) AND (%s OR ip_address = %s)"
+            " AND (%s::timestamptz IS NULL OR attempt_time <= %s)",
+            [name is None, digests.name, address is None, digests.address, before, before],
+        )
+        return int(cursor.rowcount)
+
+
+def _hidden(door: str, address: str) -> str:
+    digest = keyed_digest(address.encode(), label=f"tries/{door}/address")
+    return str(IPv6Address(b"\xfd" + digest[:15]))
