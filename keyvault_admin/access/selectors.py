@@ -2,8 +2,10 @@
 
 from datetime import datetime
 
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import BinaryField, Count, Exists, OuterRef, QuerySet
+from django.db.models.functions import Substr
 
+from audit.sealing import EPOCH_BYTES
 from keyvault_admin.access.models import BootstrapClosing, EnrolmentLink, TotpDevice, User
 from keyvault_admin.access.roles import Role
 
@@ -49,6 +51,13 @@ def open_link(link_id: int, now: datetime) -> EnrolmentLink | None:
     """Return the link with its person while it can be used, else None; one query."""
     link = EnrolmentLink.objects.select_related("user").filter(pk=link_id).first()
     return link if link and link.is_open(now) and link.user.is_active else None
+
+
+def open_links(now: datetime) -> dict[bytes, int]:
+    """Count the links that can still be used, by the epoch of the digest key; one query."""
+    still = EnrolmentLink.objects.filter(used_at__isnull=True, voided_at__isnull=True, expires_at__gt=now)
+    epochs = still.values_list(Substr("token_digest", 1, EPOCH_BYTES, output_field=BinaryField()))
+    return {bytes(epoch): count for epoch, count in epochs.annotate(Count("pk")).order_by()}
 
 
 def pending_device(person: User) -> TotpDevice | None:
