@@ -10,7 +10,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from audit.actions import Action
-from audit.actor import Actor
+from audit.actor import Actor, Identity
 from audit.services import record
 from inventory import services as inventory
 from inventory.models import Key
@@ -88,13 +88,14 @@ class Command(BaseCommand):
     def _report_rotation(self, now: datetime) -> None:
         """Leave one change that waits for somebody of DevOps."""
         reporter = User.objects.get(username=demo.REPORTER)
+        who = Identity(name=reporter.full_name, mail=reporter.email)
         keys = Key.objects.filter(state=State.ACTIVE, owner__user=reporter).order_by("rotate_by")
         inventory.report_rotation(
             pk=keys.values_list("pk", flat=True)[0],
             rotated_on=now.date(),
             evidence="Replaced in the secrets manager, whose history shows the new version; change 4711.",
             url="https://ci.example.com/changes/4711",
-            actor=Actor(kind="person", id=reporter.ref, role=Role.ENGINEERING),
+            actor=Actor(kind="person", id=reporter.ref, role=Role.ENGINEERING, identity=who),
             now=now,
         )
 
