@@ -32,7 +32,7 @@ format: setup ## format Python and templates
 	@$(VENV)/bin/ruff check --fix-only --quiet .
 	@git ls-files --cached --others --exclude-standard 'templates/*.html' | xargs $(VENV)/bin/djade --target-version 5.2
 
-shots: setup ## screenshots of the main pages into shots/, light and dark, wide and narrow
+shots: setup ## screenshots of every page into shots/, light and dark, wide and narrow
 	@$(PY) -m tests.browser.shots shots
 
 clean: ## remove what tools leave behind; keeps the virtual environment and the data in var/

@@ -76,7 +76,7 @@ class EventAdmin(ReadOnlyAdmin):
     ordering = ("-number",)
     paginator = CappedPaginator
     search_fields = ("number",)  # shows the field; `get_search_results` does the work
-    search_help_text = "A number, an event's id, or a reference such as key:12 or user:3"
+    search_help_text = "Number, id, or key:12"
     sortable_by = ()
 
     def get_changelist(self, request: HttpRequest, **_: Any) -> type[ChangeList]:  # noqa: ANN401

@@ -15,9 +15,12 @@ class AuditedAdmin(admin.ModelAdmin):
     show_full_result_count = False
     empty_value_display = "—"
     list_title = ""  # what people call the page, where it is not the plural of the model
+    add_label = ""  # what the button and the page of a registration say
+    empty_words = ""  # what to do while the list is empty
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        return super().changelist_view(request, {"list_title": self.list_title, **(extra_context or {})})
+        said = {"list_title": self.list_title, "add_label": self.add_label, "empty_words": self.empty_words}
+        return super().changelist_view(request, {**said, **(extra_context or {})})
 
     def changeform_view(
         self,
@@ -26,7 +29,7 @@ class AuditedAdmin(admin.ModelAdmin):
         form_url: str = "",
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
-        context = {"list_title": self.list_title, **(extra_context or {})}
+        context = {"list_title": self.list_title, "add_label": self.add_label, **(extra_context or {})}
         return super().changeform_view(request, object_id, form_url, context)
 
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:

@@ -25,6 +25,8 @@ HEADER_BYTES = 5
 NONCE_BYTES = 12
 TAG_BYTES = 16
 KEY_ID_LABEL = b"keyvault-admin/sealing/key-id/v1\0"
+EPOCH_BYTES = 4
+EPOCH_LABEL = b"keyvault-admin/keyed-digest/epoch/v1\0"
 DIGEST_LABEL = b"keyvault-admin/keyed-digest/v1\0"
 IDENTITY_SEAL_LABEL = b"keyvault-admin/audit/identity/seal/v1"
 IDENTITY_DIGEST_LABEL = b"keyvault-admin/audit/identity/digest/v1"
@@ -82,13 +84,36 @@ def unseal(sealed: bytes, *, context: str) -> bytes:
 
 
 def keyed_digest(message: bytes, *, label: str) -> bytes:
-    """Return HMAC-SHA-256 under the digest key of: label of this function ‖ the purpose ‖ 00 ‖ message.
+    """Return a digest to keep, under the present digest key: 4-byte epoch of that key ‖ 32-byte HMAC-SHA-256.
 
-    The purpose ("enrolment") keeps digests of different uses apart and may not hold U+0000.
+    The MAC is of: label of this function ‖ the purpose ‖ 00 ‖ message. The purpose ("enrolment") keeps digests of
+    different uses apart and may not hold U+0000. To look for what was kept, use keyed_digests().
     """
+    return _digest_under(settings.DIGEST_KEY, message, label)
+
+
+def keyed_digests(message: bytes, *, label: str) -> tuple[bytes, ...]:
+    """Return the digests as which a message may have been kept: under the present key first, then the earlier ones."""
+    return tuple(_digest_under(key, message, label) for key in _digest_keys())
+
+
+def digest_epochs() -> tuple[bytes, ...]:
+    """Return the epochs of the configured digest keys, the present one first."""
+    return tuple(_epoch(key) for key in _digest_keys())
+
+
+def _digest_keys() -> tuple[bytes, ...]:
+    return tuple(dict.fromkeys((settings.DIGEST_KEY, *settings.DIGEST_KEYS_PREVIOUS)))
+
+
+def _epoch(key: bytes) -> bytes:
+    return sha256(EPOCH_LABEL + key).digest()[:EPOCH_BYTES]
+
+
+def _digest_under(key: bytes, message: bytes, label: str) -> bytes:
     if "\0" in label:
         raise ValueError("A purpose is plain text.")
-    return hmac.digest(settings.DIGEST_KEY, DIGEST_LABEL + label.encode() + b"\0" + message, "sha256")
+    return _epoch(key) + hmac.digest(key, DIGEST_LABEL + label.encode() + b"\0" + message, "sha256")
 
 
 def new_identity_key(person: str) -> bytes:

@@ -53,7 +53,7 @@ class ClauseForm(WhyForm):
                 "separate_per_environment", "separate_from_production",
             ),
         ),
-        ("Why", ("reason",)),
+        ("Your reason", ("reason",)),
     )  # fmt: skip
 
     code = forms.SlugField(
@@ -118,7 +118,7 @@ class EditClauseForm(ClauseForm):
 class ThreatForm(WhyForm):
     """How threatened the organisation is, and how much of the longest ages that leaves."""
 
-    GROUPS = (("Level", LEVEL_FACTS), ("Why", ("reason",)))
+    GROUPS = (("Level", LEVEL_FACTS), ("Your reason", ("reason",)))
 
     level = forms.ChoiceField(label=LABELS["level"], choices=Threat.choices, widget=forms.RadioSelect)
     elevated_percent = forms.IntegerField(

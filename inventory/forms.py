@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 
 from django import forms
 
+from inventory.errors import StaleError
+from inventory.meanwhile import meanwhile
 from inventory.models import Key, Owner, Service, Vendor
 from inventory.models.links import web_link
 from inventory.recognise.text import folded, shown
@@ -117,7 +119,7 @@ class KeyForm(GroupedForm, forms.ModelForm):
         ("What depends on it", ("consumers", "approved_consumers")),
         ("What it depends on", ("wrapped_by", "derived_from")),
         ("Notes", ("notes",)),
-        ("Why", ("reason",)),
+        ("Your reason", ("reason",)),
     )
     WANTED = frozenset({"owner", "creator", "service", "created_on", "last_rotated_on", "environment"})
 
@@ -255,9 +257,27 @@ def _why() -> forms.CharField:
     )
 
 
-class EditOwnerForm(OwnerForm):
+class RevisedForm(forms.ModelForm):
+    """A change of a record, with why, and with the revision of it that the person was looking at."""
+
+    expected_revision = forms.IntegerField(widget=forms.HiddenInput, required=False)
     reason = _why()
 
+    def __init__(self, *args: Any, **how: Any) -> None:  # noqa: ANN401 - Django's own signature
+        super().__init__(*args, **how)
+        self.initial["expected_revision"] = self.instance.revision
+
+    def clean(self) -> dict[str, Any]:
+        """Say who changed it meanwhile, and what; the service looks once more, at the locked row."""
+        cleaned: dict[str, Any] = super().clean() or self.cleaned_data
+        seen = cleaned.get("expected_revision") or 0
+        if seen != self.instance.revision:
+            changes = meanwhile(self.instance.ref, self.instance.revision - seen)
+            self.add_error(None, [str(StaleError(str(self.instance))), *changes])
+        return cleaned
+
+
+class EditOwnerForm(RevisedForm, OwnerForm):
     class Meta(OwnerForm.Meta):
         fields = ("handle", "mail", "kind", "user", "is_active")
         labels = OwnerForm.Meta.labels | {"user": "Signs in as", "is_active": "Still here"}
@@ -272,21 +292,23 @@ class ServiceForm(forms.ModelForm):
     class Meta:
         model = Service
         fields = ("name", "description", "team", "tier", "data_classes", "vendor")
+        widgets = {"description": forms.Textarea(attrs={"rows": 3})}
         help_texts = {"tier": "What happens when it stops.", "vendor": "Who runs it, where that is somebody outside."}
 
 
-class EditServiceForm(ServiceForm):
-    reason = _why()
+class EditServiceForm(RevisedForm, ServiceForm):
+    """A change of a service."""
 
 
 class VendorForm(forms.ModelForm):
     class Meta:
         model = Vendor
         fields = ("name", "notes")
+        widgets = {"notes": forms.Textarea(attrs={"rows": 3})}
 
 
-class EditVendorForm(VendorForm):
-    reason = _why()
+class EditVendorForm(RevisedForm, VendorForm):
+    """A change of a vendor."""
 
 
 class MaterialInput(forms.Textarea):

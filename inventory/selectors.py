@@ -8,12 +8,13 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import OperationalError, connection
-from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet
-from django.db.models.functions import Coalesce, Left
+from django.db.models import BinaryField, Count, Exists, F, OuterRef, Q, QuerySet
+from django.db.models.functions import Coalesce, Left, Substr
 from django.utils.text import smart_split, unescape_string_literal
 from psycopg.errors import LockNotAvailable
 
 from audit.counting import COUNTED, estimate_each
+from audit.sealing import EPOCH_BYTES
 from inventory.algorithms import AlgorithmRow, InUse
 from inventory.algorithms import Facts as AlgorithmFacts
 from inventory.errors import ClausesHeldError
@@ -25,6 +26,7 @@ from inventory.models import (
     Key,
     KeyConsumer,
     KeyParent,
+    KeyVersion,
     Owner,
     PolicyClause,
     Service,
@@ -297,6 +299,13 @@ def uncovered_services() -> Sequence[Service]:
         ~Exists(Key.objects.filter(service=OuterRef("pk"))), ~Exists(KeyConsumer.objects.filter(service=OuterRef("pk")))
     )
     return list(services.select_related("team", "vendor").order_by(F("tier").asc(nulls_last=True), "name"))
+
+
+def kept_digests() -> dict[bytes, int]:
+    """Count the versions that are findable by their material, by the epoch of the digest key. Queries: 1, one scan."""
+    kept = KeyVersion.objects.filter(reuse_digest__isnull=False)
+    epochs = kept.values_list(Substr("reuse_digest", 1, EPOCH_BYTES, output_field=BinaryField()))
+    return {bytes(epoch): count for epoch, count in epochs.annotate(Count("pk")).order_by()}
 
 
 # Three letters or digits in a row: the least that the trigram index can look up.

@@ -28,6 +28,9 @@ if IS_LOCAL:
     env.read_env(LOCAL_ENV)
 
 
+MAKE_A_KEY = "Make one with: openssl rand -base64 32"
+
+
 def required(name: str, mend: str) -> str:
     """Return the variable NAME, or the content of the file that NAME_FILE points to; refuse to start without it."""
     value = str(env.str(name, default="")).strip()
@@ -38,9 +41,19 @@ def required(name: str, mend: str) -> str:
 
 def key_of(name: str) -> bytes:
     """Return a 256-bit key given as base64."""
-    mend = "Make one with: openssl rand -base64 32"
+    return key_from(name, required(name, MAKE_A_KEY))
+
+
+def keys_of(name: str) -> tuple[bytes, ...]:
+    """Return the keys given as base64 with white space or commas between them; none when the variable is not set."""
+    return tuple(key_from(name, text) for text in str(env.str(name, default="")).replace(",", " ").split())
+
+
+def key_from(name: str, text: str) -> bytes:
+    """Return the key that TEXT, a part of the variable NAME, holds as base64; TEXT itself is never repeated."""
+    mend = MAKE_A_KEY
     try:
-        key = base64.b64decode(required(name, mend), validate=True)
+        key = base64.b64decode(text, validate=True)
     except binascii.Error as error:
         raise ImproperlyConfigured(f"{name} is not base64. {mend}") from error
     if len(key) != 32:  # noqa: PLR2004 - 256 bits
@@ -54,7 +67,8 @@ if ROLE not in {"web", "worker", "beat", "signer", "command", "migrator"}:
     raise ImproperlyConfigured("KEYVAULT_ROLE must be web, worker, beat, signer, command or migrator.")
 SECRET_KEY = required("SECRET_KEY", "Give it at least 50 random characters.")
 SEALING_KEY = key_of("KEYVAULT_SEALING_KEY")  # seals TOTP seeds and the identities beside audit events
-DIGEST_KEY = key_of("KEYVAULT_DIGEST_KEY")  # keys the digests of enrolment tokens and session keys
+DIGEST_KEY = key_of("KEYVAULT_DIGEST_KEY")  # keys the digests of tokens, codes, session keys and the material of keys
+DIGEST_KEYS_PREVIOUS = keys_of("KEYVAULT_DIGEST_KEYS_PREVIOUS")  # still compared, for what was kept under them
 DEBUG = False
 ALLOWED_HOSTS: list[str] = env.list("ALLOWED_HOSTS", default=[])
 CSRF_TRUSTED_ORIGINS: list[str] = env.list("CSRF_TRUSTED_ORIGINS", default=[])

@@ -72,7 +72,7 @@ def _settings_read() -> set[str]:
     for node in ast.walk(ast.parse(_read("keyvault_admin/settings.py"))):
         if not isinstance(node, ast.Call) or not node.args or not isinstance(node.args[0], ast.Constant):
             continue
-        if re.fullmatch(r"env\.\w+|os\.environ\.get|required|key_of", ast.unparse(node.func)):
+        if re.fullmatch(r"env\.\w+|os\.environ\.get|required|keys?_of", ast.unparse(node.func)):
             found.add(str(node.args[0].value))
     return found
 
@@ -187,6 +187,7 @@ def test_make_secrets_overwrites_nothing(secrets_folder: Path) -> None:
 def test_settings_accept_what_make_secrets_made(secrets_folder: Path) -> None:
     names = {
         "SECRET_KEY": "secret_key", "KEYVAULT_SEALING_KEY": "sealing_key", "KEYVAULT_DIGEST_KEY": "digest_key",
+        "KEYVAULT_DIGEST_KEYS_PREVIOUS": "digest_keys_previous",
         "DATABASE_URL": "database_url_web", "CELERY_BROKER_URL": "broker_url", "EMAIL_URL": "email_url",
     }  # fmt: skip
     environ = {name: text for name, text in os.environ.items() if not name.startswith("KEYVAULT_")}

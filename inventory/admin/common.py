@@ -4,11 +4,13 @@ from functools import wraps
 from typing import Any
 from urllib.parse import urlencode
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.admin.views.main import ORDER_VAR, ChangeList
+from django.core.exceptions import ValidationError
 from django.db.models import Model, QuerySet
 from django.forms import ModelForm
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
@@ -18,6 +20,7 @@ from audit.admin_base import AuditedAdmin
 from audit.counting import shown
 from inventory.chips import Chip
 from inventory.counts import Belonging, KeysHeld, keys_of, sortable_by_counts
+from inventory.errors import InventoryError
 
 
 def chip(shown: Chip) -> SafeString:
@@ -39,7 +42,11 @@ def page_of(model_admin: admin.ModelAdmin, view: Any) -> Any:  # noqa: ANN401 - 
 
 
 class EditedWithReason(AuditedAdmin):
-    """A record whose change asks why: the form of the change is another one than that of the registration."""
+    """A record whose change asks why: the form of the change is another one than that of the registration.
+
+    Whether it is one is told by the record alone: the stock admin asks for the form a second time, to know its fields,
+    and then says `change` no more.
+    """
 
     edit_form: type[ModelForm]
 
@@ -50,14 +57,36 @@ class EditedWithReason(AuditedAdmin):
         change: bool = False,  # noqa: FBT001, FBT002
         **how: Any,  # noqa: ANN401
     ) -> type[ModelForm]:
-        if change and self.has_change_permission(request, obj):
+        if obj is not None and self.has_change_permission(request, obj):
             how["form"] = self.edit_form
         return super().get_form(request, obj, change, **how)
 
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        """Show what the service refused although the form was right: somebody was faster by a moment."""
+        try:
+            return super().changeform_view(request, object_id, form_url, extra_context)
+        except InventoryError as error:
+            messages.error(request, str(error))
+        except ValidationError as error:
+            messages.error(request, " ".join(error.messages))
+        return redirect(request.get_full_path())
+
 
 def changes_of(form: ModelForm) -> dict[str, Any]:
-    """Return what somebody changed, without why."""
-    return {name: form.cleaned_data[name] for name in form.changed_data if name != "reason"}
+    """Return what somebody changed."""
+    return {name: form.cleaned_data[name] for name in form.changed_data if name not in {"reason", "expected_revision"}}
+
+
+def how_of(form: ModelForm) -> dict[str, Any]:
+    """Return why somebody changes a record, and the revision of it that they were looking at."""
+    said = form.cleaned_data
+    return {"reason": said["reason"], "expected_revision": said["expected_revision"] or 0}
 
 
 class CountsKeys(EditedWithReason):

@@ -15,7 +15,7 @@ from audit.admin_base import ReadOnlyAdmin
 from inventory import clause_views, views
 from inventory.admin.common import chip, list_link
 from inventory.algorithms import Judgement, judge_rows
-from inventory.chips import algorithm_chip, status_chip
+from inventory.chips import Chip, algorithm_chip, status_chip
 from inventory.clause_wording import demands_of, scope_of
 from inventory.counts import reaches
 from inventory.models import Algorithm, PolicyClause
@@ -62,9 +62,9 @@ class PolicyClauseAdmin(ReadOnlyAdmin):
             clause.reach = reached[clause.pk]
         return shown
 
-    @admin.display(description="In force", boolean=True, ordering="is_in_force")
-    def in_force(self, clause: PolicyClause) -> bool:
-        return clause.is_in_force
+    @admin.display(description="State", ordering="is_in_force")
+    def in_force(self, clause: PolicyClause) -> SafeString:
+        return chip(Chip("ok", "in force") if clause.is_in_force else Chip("rest", "retired"))
 
     @admin.display(description="Clause", ordering="source")
     def label(self, clause: PolicyClause) -> SafeString:
@@ -87,7 +87,7 @@ class PolicyClauseAdmin(ReadOnlyAdmin):
 @admin.register(Algorithm)
 class AlgorithmAdmin(ReadOnlyAdmin):
     list_title = "Algorithms"
-    list_display = ("label", "use", "existing_now", "new_now", "bits_number", "pq_safe", "source_said")
+    list_display = ("label", "uses", "existing_now", "new_now", "bits_number", "pq_safe", "source_said")
     list_display_links = None
     list_filter = ("use", "source_status")
     list_per_page = 100  # the table is read as a whole
@@ -107,8 +107,12 @@ class AlgorithmAdmin(ReadOnlyAdmin):
 
     @admin.display(description="Algorithm")
     def label(self, algorithm: Algorithm) -> SafeString:
-        parameters = algorithm.parameters or "—"
+        parameters = algorithm.parameters.replace("|", ", ") or "—"
         return format_html('{}<span class="sub">{}</span>', algorithm.algorithm.replace("|", ", "), parameters)
+
+    @admin.display(description="Use")
+    def uses(self, algorithm: Algorithm) -> str:
+        return algorithm.use.replace("|", ", ")
 
     @admin.display(description="Existing keys")
     def existing_now(self, algorithm: Algorithm) -> SafeString:

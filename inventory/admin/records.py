@@ -11,7 +11,8 @@ from django.utils.safestring import SafeString
 
 from audit.actor import actor_of
 from inventory import records_views, services
-from inventory.admin.common import CountsKeys, EditedWithReason, changes_of, page_of
+from inventory.admin.common import CountsKeys, EditedWithReason, changes_of, chip, how_of, page_of
+from inventory.chips import Chip
 from inventory.forms import EditOwnerForm, EditServiceForm, EditVendorForm, OwnerForm, ServiceForm, VendorForm
 from inventory.models import Owner, Service, Vendor
 
@@ -19,14 +20,14 @@ from inventory.models import Owner, Service, Vendor
 @admin.register(Owner)
 class OwnerAdmin(CountsKeys):
     counted_by = "owner"
-    form, edit_form = OwnerForm, EditOwnerForm
+    form, edit_form, add_label = OwnerForm, EditOwnerForm, "Register an owner"
     list_display = ("handle", "kind", "mail", "key_count", "late_count", "active")
     list_filter = ("kind", "is_active")
     search_fields = ("handle", "mail")
 
-    @admin.display(description="Active", boolean=True, ordering="is_active")
-    def active(self, owner: Owner) -> bool:
-        return owner.is_active
+    @admin.display(description="State", ordering="is_active")
+    def active(self, owner: Owner) -> SafeString:
+        return chip(Chip("ok", "active") if owner.is_active else Chip("rest", "has left"))
 
     def save_model(self, request: HttpRequest, obj: Owner, form: ModelForm, change: bool) -> None:  # noqa: FBT001
         who, now = actor_of(request), timezone.now()
@@ -34,7 +35,7 @@ class OwnerAdmin(CountsKeys):
             changes = changes_of(form)
             if "user" in changes:
                 changes["user_id"] = changes.pop("user") and form.cleaned_data["user"].pk
-            services.edit_owner(pk=obj.pk, changes=changes, actor=who, reason=form.cleaned_data["reason"], now=now)
+            services.edit_owner(pk=obj.pk, changes=changes, actor=who, now=now, **how_of(form))
             return
         saved = services.register_owner(handle=obj.handle, mail=obj.mail, kind=obj.kind, actor=who, now=now)
         obj.pk = saved.pk
@@ -43,7 +44,8 @@ class OwnerAdmin(CountsKeys):
 @admin.register(Service)
 class ServiceAdmin(CountsKeys):
     counted_by = "service"
-    form, edit_form = ServiceForm, EditServiceForm
+    form, edit_form, add_label = ServiceForm, EditServiceForm, "Register a service"
+    empty_words = "Register those that your keys belong to, or import an inventory: it brings them along."
     list_display = ("service", "tier_number", "team", "data", "key_count", "late_count")
     list_display_links = ("service",)
     list_filter = ("tier",)
@@ -69,9 +71,7 @@ class ServiceAdmin(CountsKeys):
     def save_model(self, request: HttpRequest, obj: Service, form: ModelForm, change: bool) -> None:  # noqa: FBT001
         who, now = actor_of(request), timezone.now()
         if change:
-            services.edit_service(
-                pk=obj.pk, changes=changes_of(form), actor=who, reason=form.cleaned_data["reason"], now=now
-            )
+            services.edit_service(pk=obj.pk, changes=changes_of(form), actor=who, now=now, **how_of(form))
             return
         saved = services.register_service(
             name=obj.name,
@@ -88,7 +88,8 @@ class ServiceAdmin(CountsKeys):
 
 @admin.register(Vendor)
 class VendorAdmin(EditedWithReason):
-    form, edit_form = VendorForm, EditVendorForm
+    form, edit_form, add_label = VendorForm, EditVendorForm, "Register a vendor"
+    empty_words = "Register whoever outside makes, keeps or needs a key of yours; keys and services then name them."
     list_display = ("name", "notes", "key_count", "service_count")
     search_fields = ("name",)
 
@@ -107,8 +108,6 @@ class VendorAdmin(EditedWithReason):
     def save_model(self, request: HttpRequest, obj: Vendor, form: ModelForm, change: bool) -> None:  # noqa: FBT001
         who, now = actor_of(request), timezone.now()
         if change:
-            services.edit_vendor(
-                pk=obj.pk, changes=changes_of(form), actor=who, reason=form.cleaned_data["reason"], now=now
-            )
+            services.edit_vendor(pk=obj.pk, changes=changes_of(form), actor=who, now=now, **how_of(form))
             return
         obj.pk = services.register_vendor(name=obj.name, notes=obj.notes, actor=who, now=now).pk

@@ -95,7 +95,7 @@ class AlgorithmRow:
 
     @property
     def label(self) -> str:
-        return " ".join(part for part in (self.algorithm, self.parameters) if part)
+        return " ".join(part for part in (self.algorithm, self.parameters) if part).replace("|", ", ")
 
     @property
     def changes_on(self) -> tuple[date, ...]:

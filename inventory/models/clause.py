@@ -39,7 +39,7 @@ class PolicyClause(models.Model):
     runbook_required = models.BooleanField(default=False)
     separate_per_environment = models.BooleanField(default=False)
     separate_from_production = models.BooleanField(default=False)
-    is_in_force = models.BooleanField(default=True)
+    is_in_force = models.BooleanField("in force", default=True)
     revision = models.PositiveIntegerField(default=1, editable=False)
 
     class Meta:

@@ -18,7 +18,7 @@ from inventory.policy import Facts
 from inventory.states import CAN_BE_OVERDUE, RevocationReason, State
 from inventory.terms import Access, Classification, Environment, KeyKind, StorageMedium
 
-REUSE_DIGEST_BYTES = 32
+REUSE_DIGEST_BYTES = 36  # 4 of the epoch of the digest key, 32 of the digest
 LONGEST_TEXT = 25_000  # characters: an import joins up to three cells of 8 KiB
 Row_co = TypeVar("Row_co", bound=models.Model, covariant=True)
 
@@ -245,7 +245,7 @@ class KeyVersion(models.Model):
     destroyed_at = models.DateTimeField(null=True)
     revoked_at = models.DateTimeField(null=True)
     revocation_reason = models.CharField(max_length=30, choices=RevocationReason, blank=True)
-    # Keyed digest of the material, the same wherever the same material is: inventory.services.digests. 32 bytes.
+    # Keyed digest of the material, the same wherever the same material is: inventory.services.digests.
     reuse_digest = models.BinaryField(null=True, editable=False)
 
     objects: ClassVar[models.Manager["KeyVersion"]] = StatefulQuerySet["KeyVersion"].as_manager()

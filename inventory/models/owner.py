@@ -22,7 +22,8 @@ class Owner(models.Model):
     user = models.OneToOneField(
         settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, blank=True, related_name="owner"
     )
-    is_active = models.BooleanField(default=True)
+    is_active = models.BooleanField("still here", default=True)
+    revision = models.PositiveIntegerField(default=1, editable=False)  # grows with every edit
 
     class Meta:
         ordering = ["handle"]

@@ -17,6 +17,7 @@ class Service(models.Model):
     tier = models.PositiveSmallIntegerField(choices=TIERS, null=True, blank=True)
     data_classes = ArrayField(models.CharField(max_length=20, choices=Classification), default=list, blank=True)
     vendor = models.ForeignKey(Vendor, on_delete=models.PROTECT, null=True, blank=True, related_name="services")
+    revision = models.PositiveIntegerField(default=1, editable=False)  # grows with every edit
 
     class Meta:
         ordering = ["name"]

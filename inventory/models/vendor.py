@@ -6,6 +6,7 @@ from django.db import models
 class Vendor(models.Model):
     name = models.CharField(max_length=200, unique=True)
     notes = models.TextField(blank=True)
+    revision = models.PositiveIntegerField(default=1, editable=False)  # grows with every edit
 
     class Meta:
         ordering = ["name"]

@@ -2,7 +2,8 @@
 
 The digest is HMAC-SHA-256 under the digest key and the label "reuse" of the secret without the white space around it,
 or, for whatever has a public key, of SHA-256 over its SubjectPublicKeyInfo. The same material has the same digest in
-every record, so it also shows one key used in two places. Material is named `material` here, hidden from tracebacks,
+every record of one epoch of the digest key, so it also shows one key used in two places; it is looked for under every
+epoch still configured. Material is named `material` here, hidden from tracebacks,
 and leaves no function but as its digest.
 """
 
@@ -15,7 +16,7 @@ from django.views.decorators.debug import sensitive_variables
 
 from audit.actions import Action
 from audit.actor import Actor
-from audit.sealing import keyed_digest
+from audit.sealing import keyed_digest, keyed_digests
 from audit.selectors import count_done_by
 from audit.services import Subject, record
 from inventory.credentials import can_be_guessed, public_key_of
@@ -84,9 +85,9 @@ def find_token(*, material: bytes, actor: Actor, now: datetime) -> Sequence[Key]
     """
     _within_limit(actor, now)
     spki = public_key_of(material)
-    digest = digest_of_public_key(spki) if spki else keyed_digest(material.strip(), label=LABEL)
+    digests = keyed_digests(sha256(spki).digest() if spki else material.strip(), label=LABEL)
     del material
-    holders = KeyVersion.objects.filter(reuse_digest=digest).values("key")
+    holders = KeyVersion.objects.filter(reuse_digest__in=digests).values("key")
     keys = list(Key.objects.filter(pk__in=holders).select_related("owner", "service").order_by("pk")[:SHOWN_KEYS])
     record(
         Action.TOKEN_LOOKED_UP,

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-from audit.sealing import keyed_digest
+from audit.sealing import keyed_digest, keyed_digests
 from inventory.models import Key, KeyVersion
 from inventory.services.brought import Brought
 
@@ -21,6 +21,11 @@ def identity_of(spki_sha256: bytes | None) -> bytes | None:
     return keyed_digest(spki_sha256, label=_LABEL) if spki_sha256 and has_reuse_digest() else None
 
 
+def identities_of(spki_sha256: bytes | None) -> tuple[bytes, ...]:
+    """Return the keyed digests as which a public key may have been kept, under every epoch of the digest key."""
+    return keyed_digests(spki_sha256, label=_LABEL) if spki_sha256 and has_reuse_digest() else ()
+
+
 def known_keys(brought: Brought, *, lock: bool) -> Mapping[str, Key]:
     """Return the keys that a file speaks of, each under the name that the file gives it.
 
@@ -28,17 +33,17 @@ def known_keys(brought: Brought, *, lock: bool) -> Mapping[str, Key]:
     of the file speaks of that one. Queries: 1, with material 2. With `lock` the keys are locked.
     """
     names = {read.facts.name for read in brought.rows}
-    digests = {name: found for name, one in brought.digests.items() if (found := identity_of(one))}
-    numbers = _holders({digest for name, digest in digests.items() if name in names})
+    digests = {name: found for name, one in brought.digests.items() if (found := identities_of(one))}
+    numbers = _holders({digest for name, every in digests.items() if name in names for digest in every})
     keys = Key.objects.select_related("owner", "creator", "service", "vendor", "tenant", "integration").order_by("pk")
     wanted = keys.filter(name__in=names) | keys.filter(pk__in=[pk for pks in numbers.values() for pk in pks])
     found_keys = list(wanted.select_for_update(of=("self",), no_key=True) if lock else wanted)
     known = {key.name: key for key in found_keys if key.name in names}
     by_number = {key.pk: key for key in found_keys if key.name not in names}
     shared = _shared(digests.values())
-    for name, digest in digests.items():
-        holders = numbers.get(digest, [])
-        if name not in known and digest not in shared and len(holders) == 1 and holders[0] in by_number:
+    for name, every in digests.items():
+        holders = [pk for digest in every for pk in numbers.get(digest, [])]
+        if name not in known and every not in shared and len(holders) == 1 and holders[0] in by_number:
             known[name] = by_number[holders[0]]
     return known
 
@@ -54,5 +59,5 @@ def _holders(digests: set[bytes]) -> dict[bytes, list[int]]:
     return found
 
 
-def _shared(digests: Iterable[bytes]) -> set[bytes]:
-    return {digest for digest, times in Counter(digests).items() if times > 1}
+def _shared(digests: Iterable[tuple[bytes, ...]]) -> set[tuple[bytes, ...]]:
+    return {every for every, times in Counter(digests).items() if times > 1}

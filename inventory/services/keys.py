@@ -21,7 +21,7 @@ from inventory.errors import (
     SecondPersonError,
     StaleError,
 )
-from inventory.models import Key, KeyVersion, Owner
+from inventory.models import Key, KeyVersion, Owner, Service, Vendor
 from inventory.policy import Rule, judge, makes_less_late
 from inventory.recognise import holds_key_material
 from inventory.selectors import rules, share_clauses
@@ -289,6 +289,12 @@ def require(reason: str) -> None:
     """Raise ReasonMissingError unless somebody said why."""
     if not reason.strip():
         raise ReasonMissingError
+
+
+def require_revision(record: Owner | Service | Vendor, expected: int) -> None:
+    """Refuse to change a locked record that is not the one somebody was looking at. Raises: StaleError."""
+    if record.revision != expected:
+        raise StaleError(str(record))
 
 
 def _day(instant: datetime | None) -> str:

@@ -15,7 +15,7 @@ from inventory.models import Key, Owner, Service, Vendor
 from inventory.models.owner import OwnerKind
 from inventory.selectors import share_clauses
 from inventory.services.findings import refresh_findings
-from inventory.services.keys import require, tell_again
+from inventory.services.keys import require, require_revision, tell_again
 
 OWNER_FACTS = ("handle", "mail", "kind", "user_id", "is_active")
 OF_PEOPLE = ("handle", "mail")  # what stays out of the hashed bytes
@@ -55,27 +55,31 @@ def _said_of_owner(owner: Owner) -> dict[str, JSON]:
 
 
 @transaction.atomic
-def edit_owner(*, pk: int, changes: Mapping[str, Any], actor: Actor, reason: str, now: datetime) -> Owner:
-    """Change what is said of an owner; `changes` holds values for names of OWNER_FACTS, normalised.
+def edit_owner(
+    *, pk: int, changes: Mapping[str, Any], expected_revision: int, actor: Actor, reason: str, now: datetime
+) -> Owner:
+    """Change what is said of an owner that nobody changed since `expected_revision`.
 
-    Who can be told now, and could not before, is told of their keys again. A new name is found by the search at once.
-    Locks the owner. Events: owner.edited, which names the facts of people that changed and not what they are; those of
-    refresh_findings() where somebody is gone or back; none when nothing changed.
-    Queries: 6, and 1 when the name changed.
+    `changes` holds values for names of OWNER_FACTS, normalised. Who can be told now, and could not before, is told of
+    their keys again. A new name is found by the search at once. Locks the owner. Events: owner.edited, which names the
+    facts of people that changed and not what they are; those of refresh_findings() where somebody is gone or back; none
+    when nothing changed. Queries: 6, and 1 when the name changed. Raises: StaleError.
     """
     require(reason)
     share_clauses()
     owner = Owner.objects.select_for_update(of=("self",), no_key=True).get(pk=pk)
+    require_revision(owner, expected_revision)
     before, was_told = _said_of_owner(owner), bool(owner.mail) and owner.is_active
     changed = [name for name in OWNER_FACTS if name in changes and getattr(owner, name) != changes[name]]
     if not changed:
         return owner
     for name in changed:
         setattr(owner, name, changes[name])
+    owner.revision += 1
     owner.full_clean()
     if "handle" in changed:
         _be_patient()
-    owner.save(update_fields=[name.removesuffix("_id") for name in changed])
+    owner.save(update_fields=[*(name.removesuffix("_id") for name in changed), "revision"])
     if "mail" in changed or not was_told:
         tell_again([owner] if owner.mail and owner.is_active else [])
     facts: dict[str, JSON] = {"of_people": [name for name in OF_PEOPLE if name in changed]}
@@ -131,14 +135,18 @@ def _said_of_service(service: Service) -> dict[str, JSON]:
 
 
 @transaction.atomic
-def edit_service(*, pk: int, changes: Mapping[str, Any], actor: Actor, reason: str, now: datetime) -> Service:
-    """Change what is said of a service; `changes` holds values for names of SERVICE_FACTS.
+def edit_service(
+    *, pk: int, changes: Mapping[str, Any], expected_revision: int, actor: Actor, reason: str, now: datetime
+) -> Service:
+    """Change what is said of a service that nobody changed since `expected_revision`.
 
-    Locks it. A new name is found by the search at once. Event: service.edited with what was before and after; none when
-    nothing changed. Queries: 4, and 1 when the name changed.
+    `changes` holds values for names of SERVICE_FACTS. Locks it. A new name is found by the search at once. Event:
+    service.edited with what was before and after; none when nothing changed. Queries: 4, and 1 when the name changed.
+    Raises: StaleError.
     """
     require(reason)
     service = Service.objects.select_for_update(of=("self",)).select_related("team", "vendor").get(pk=pk)
+    require_revision(service, expected_revision)
     before = _said_of_service(service)
     for name in SERVICE_FACTS:
         setattr(service, name, changes.get(name, getattr(service, name)))
@@ -146,10 +154,11 @@ def edit_service(*, pk: int, changes: Mapping[str, Any], actor: Actor, reason: s
     after = _said_of_service(service)
     if after == before:
         return service
+    service.revision += 1
     service.full_clean()
     if before["name"] != after["name"]:
         _be_patient()
-    service.save(update_fields=SERVICE_FACTS)
+    service.save(update_fields=[*SERVICE_FACTS, "revision"])
     subject = _difference(service.ref, before, after, label=service.name)
     record(Action.SERVICE_EDITED, actor=actor, now=now, reason=reason, subjects=[subject])
     return service

@@ -11,7 +11,7 @@ from audit.actor import Actor
 from audit.canonical import JSON
 from audit.services import Subject, record
 from inventory.models import Vendor
-from inventory.services.keys import require
+from inventory.services.keys import require, require_revision
 
 FACTS = ("name", "notes")
 
@@ -28,18 +28,25 @@ def register_vendor(*, name: str, notes: str = "", actor: Actor, now: datetime) 
 
 
 @transaction.atomic
-def edit_vendor(*, pk: int, changes: Mapping[str, Any], actor: Actor, reason: str, now: datetime) -> Vendor:
-    """Change what is said of a vendor. Locks it. Event: vendor.edited; none when nothing changed."""
+def edit_vendor(
+    *, pk: int, changes: Mapping[str, Any], expected_revision: int, actor: Actor, reason: str, now: datetime
+) -> Vendor:
+    """Change what is said of a vendor that nobody changed since `expected_revision`.
+
+    Locks it. Event: vendor.edited; none when nothing changed. Raises: StaleError.
+    """
     require(reason)
     vendor = Vendor.objects.select_for_update().get(pk=pk)
+    require_revision(vendor, expected_revision)
     before = _snapshot(vendor)
     for name in FACTS:
         setattr(vendor, name, changes.get(name, getattr(vendor, name)))
     after = _snapshot(vendor)
     if after == before:
         return vendor
+    vendor.revision += 1
     vendor.full_clean()
-    vendor.save(update_fields=FACTS)
+    vendor.save(update_fields=[*FACTS, "revision"])
     names = [name for name in FACTS if before[name] != after[name]]
     subject = Subject(
         ref=vendor.ref,

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from django.contrib.auth.models import Group
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import BinaryField, Count, Exists, OuterRef, Q, QuerySet
+from django.db.models.functions import Substr
 from django_otp import devices_for_user
 
+from audit.sealing import EPOCH_BYTES
 from keyvault_admin.access.models import (
     BootstrapClosing,
     EnrolmentLink,
@@ -104,6 +106,13 @@ def open_link(link_id: int, now: datetime) -> EnrolmentLink | None:
     if link is None or not link.is_open(now) or not link.user.is_active or link.user.has_ended(now.date()):
         return None
     return link
+
+
+def open_links(now: datetime) -> dict[bytes, int]:
+    """Count the links that can still be used, by the epoch of the digest key; one query."""
+    still = EnrolmentLink.objects.filter(used_at__isnull=True, voided_at__isnull=True, expires_at__gt=now)
+    epochs = still.values_list(Substr("token_digest", 1, EPOCH_BYTES, output_field=BinaryField()))
+    return {bytes(epoch): count for epoch, count in epochs.annotate(Count("pk")).order_by()}
 
 
 def pending_device(person: User) -> TotpDevice | None:

@@ -31,6 +31,7 @@ PEOPLE = (
     DemoPerson("dave", "Dave Osei", Role.AUDITOR),
     DemoPerson("olga", "Olga Nowak", Role.AUDITOR),
 )
+REPORTER = "carol"  # says that she has rotated a key of hers; somebody of DevOps is to confirm it
 KEY_COUNT = 260
 
 _OWNERS = ("carol", "chen", "bob", "dana", "platform-team", "sre-oncall", "payments-team")

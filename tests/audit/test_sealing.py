@@ -48,12 +48,24 @@ def test_unseal_refuses_what_is_too_short(length: int) -> None:
 
 def test_keyed_digest_depends_on_key_label_and_message(monkeypatch: pytest.MonkeyPatch) -> None:
     digest = sealing.keyed_digest(b"token", label="enrolment")
-    assert len(digest) == 32
+    assert len(digest) == 36
     assert digest == sealing.keyed_digest(b"token", label="enrolment")
     assert digest != sealing.keyed_digest(b"token", label="recovery")
     assert digest != sealing.keyed_digest(b"token2", label="enrolment")
     monkeypatch.setattr(settings, "DIGEST_KEY", bytes(32))
     assert digest != sealing.keyed_digest(b"token", label="enrolment")
+
+
+def test_what_was_kept_under_an_earlier_key_is_still_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept, first = sealing.keyed_digest(b"token", label="enrolment"), settings.DIGEST_KEY
+    monkeypatch.setattr(settings, "DIGEST_KEY", bytes(32))
+    assert kept not in sealing.keyed_digests(b"token", label="enrolment")
+    monkeypatch.setattr(settings, "DIGEST_KEYS_PREVIOUS", (first, bytes(32)))  # named twice: compared once
+    present, earlier = sealing.keyed_digests(b"token", label="enrolment")
+    assert (present, earlier) == (sealing.keyed_digest(b"token", label="enrolment"), kept)
+    assert (present[:4], earlier[:4]) == sealing.digest_epochs()
+    assert present[4:] != earlier[4:]
+    assert first[:4] not in sealing.digest_epochs()  # an epoch tells nothing of its key
 
 
 def test_keyed_digest_refuses_a_label_that_could_run_into_the_message() -> None:

@@ -1,4 +1,4 @@
-"""`make shots`: pictures of the main pages of a demo of its own, light and dark, wide and narrow.
+"""`make shots`: pictures of every page of a demo of its own, light and dark, wide and narrow.
 
 It keeps its data apart, uses a free port, and leaves nothing running. Usage: python -m tests.browser.shots FOLDER
 """
@@ -16,23 +16,12 @@ from pathlib import Path
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from keyvault_admin.local.engine import choose_port
+from tests.browser import tour
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 WIDTHS = {"wide": 1440, "phone": 390}
 SCHEMES = ("light", "dark")
 PERSON = "alice"
-SAMPLE = ROOT / "tests" / "data" / "notion-inventory.csv"
-PAGES = {
-    "posture": "/",
-    "inventory": "/inventory/key/",
-    "overdue": "/inventory/key/?due=overdue",
-    "register": "/inventory/key/add/",
-    "import": "/inventory/key/import/",
-    "mail": "/rotation/digest/",
-    "audit-log": "/audit/event/",
-    "clauses": "/inventory/policyclause/",
-    "people": "/access/user/",
-}
 
 
 @contextmanager
@@ -101,24 +90,18 @@ def shoot(page: Page, name: str, target: Path) -> None:
             page.screenshot(path=target / f"{name}-{width_name}-{scheme}.png", full_page=True)
 
 
-def tour(browser: Browser, site: str, password: str, folder: Path, target: Path) -> None:
-    """Go through the pages as PERSON: signed out, the lists, one key, and the preview of an import."""
+def walk(browser: Browser, site: str, password: str, folder: Path, target: Path) -> None:
+    """Go through the pages as PERSON: signed out, everything with an address, and what forms lead to."""
     page = browser.new_page(reduced_motion="reduce")  # no picture of a colour half-way between two themes
     page.goto(f"{site}/login/")
     shoot(page, "sign-in", target)
     sign_in(page, site, password, one_time_code(folder))
-    for name, address in PAGES.items():
+    for name, address in [*tour.addresses(page, site), *tour.NOT_THERE.items()]:
         page.goto(site + address)
         shoot(page, name, target)
-    page.goto(site + PAGES["overdue"])
-    page.click("#result_list tbody a")
-    shoot(page, "dossier", target)
-    page.goto(site + PAGES["import"])
-    page.set_input_files("input[type=file]", SAMPLE)
-    page.fill("[name=reason]", "first load")
-    page.click("form:has(input[type=file]) button[type=submit]")
-    page.wait_for_url("**/import/*/")
-    shoot(page, "import-preview", target)
+    for name, act in tour.ACTS.items():
+        act(page, site)
+        shoot(page, name, target)
 
 
 def main(target: Path) -> None:
@@ -129,7 +112,7 @@ def main(target: Path) -> None:
         with demo(folder) as (site, password), sync_playwright() as playwright:
             arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
             browser = playwright.chromium.launch(executable_path=chromium(), args=arguments)
-            tour(browser, site, password, folder, target)
+            walk(browser, site, password, folder, target)
             browser.close()
     sys.stdout.write(f"{len(list(target.glob('*.png')))} pictures in {target}\n")
 

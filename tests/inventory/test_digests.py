@@ -12,14 +12,17 @@ from urllib.parse import quote
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from django.core.management import CommandError, call_command
 from django.db import transaction
 from django.urls import resolve, reverse
 from django.views.debug import ExceptionReporter
 
 from audit.models import Event
+from audit.sealing import digest_epochs
 from inventory import credentials, services
 from inventory.errors import GuessableError, TooManyLookupsError
 from inventory.models import KeyVersion
+from inventory.selectors import kept_digests
 from inventory.services import digests
 from inventory.states import State
 from tests.inventory.world import ACTOR, NOW, actions_since, events_of, key_in, last_number, make_key
@@ -132,7 +135,7 @@ def test_a_token_is_found_by_its_digest_whatever_stands_around_it():
     digest(key)
     assert find(f"  {TOKEN}\r\n") == ["billing/stripe"]
     assert find(TOKEN[:-1]) == find(TOKEN.lower()) == find("x") == []
-    assert len(key.versions.get().reuse_digest) == 32
+    assert len(key.versions.get().reuse_digest) == 36
 
 
 @db
@@ -148,6 +151,37 @@ def test_the_digest_is_keyed(settings):
     digest(make_key())
     settings.DIGEST_KEY = bytes(32)
     assert find() == []
+
+
+@db
+def test_a_token_is_found_under_every_digest_key_given(settings):
+    digest(make_key(name="before"))
+    first, settings.DIGEST_KEY = settings.DIGEST_KEY, bytes(32)
+    settings.DIGEST_KEYS_PREVIOUS = (first,)
+    digest(make_key(name="after"))
+    assert find() == ["before", "after"]
+    present, earlier = digest_epochs()
+    assert kept_digests() == {present: 1, earlier: 1}
+    settings.DIGEST_KEYS_PREVIOUS = ()
+    assert find() == ["after"]
+
+
+@db
+def test_the_command_says_which_digest_keys_are_needed(settings, capsys):
+    digest(make_key(name="before"))
+    first, unused = settings.DIGEST_KEY, b"u" * 32
+    settings.DIGEST_KEY, settings.DIGEST_KEYS_PREVIOUS = bytes(32), (first, unused)
+    digest(make_key(name="after"))
+    call_command("digest_epochs", "--check")
+    _, present, earlier, dropped = capsys.readouterr().out.splitlines()
+    assert present.split()[1:] == ["present", "1", "0"]
+    assert earlier.split(maxsplit=1)[1].split() == ["earlier,", "still", "needed", "1", "0"]
+    assert "nothing is kept: drop it" in dropped
+    settings.DIGEST_KEYS_PREVIOUS = ()
+    call_command("digest_epochs")
+    assert "not given: nothing finds these" in capsys.readouterr().out
+    with pytest.raises(CommandError, match="KEYVAULT_DIGEST_KEYS_PREVIOUS"):
+        call_command("digest_epochs", "--check")
 
 
 @db
@@ -279,7 +313,7 @@ def test_the_page_of_a_key_makes_it_findable(client, alice, carol, seal_events):
 
 
 @db
-@pytest.mark.parametrize("where", ["count_done_by", "record", "keyed_digest", "public_key_of"])
+@pytest.mark.parametrize("where", ["count_done_by", "record", "keyed_digest", "keyed_digests", "public_key_of"])
 def test_an_exception_on_the_way_shows_no_token(monkeypatch, rf, where):
     """What Django would mail or show of it: every frame, with its variables."""
 
@@ -288,9 +322,8 @@ def test_an_exception_on_the_way_shows_no_token(monkeypatch, rf, where):
 
     monkeypatch.setattr(digests, where, fails)
     key = make_key()
-    for act in (find, lambda: digest(key)):
-        if act != find and where == "count_done_by":
-            continue  # registering counts nothing
+    acts = {"count_done_by": [find], "keyed_digests": [find], "keyed_digest": [lambda: digest(key)]}
+    for act in acts.get(where, [find, lambda: digest(key)]):
         with pytest.raises(RuntimeError) as caught, transaction.atomic():
             act()
         report = ExceptionReporter(rf.get("/"), caught.type, caught.value, caught.tb)

@@ -23,7 +23,8 @@ from inventory.models import Key, KeyVersion
 from inventory.states import BY_PAIR, State
 from tests.inventory.world import ACTOR, NOW, action_for, make_key, seal
 
-HISTORIES, STEPS = (2_000, 30) if "tests.full" in sys.modules else (60, 15)
+FULL = "tests.full" in sys.modules
+HISTORIES, STEPS = (2_000, 30) if FULL else (60, 15)
 DATES = {
     State.ACTIVE: "activated_at",
     State.SUSPENDED: "suspended_at",
@@ -147,7 +148,7 @@ class History(RuleBasedStateMachine):
 
 
 @pytest.mark.django_db
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(14_400 if FULL else 1200)
 def test_random_histories_keep_state_dates_and_log_in_step():
     run_state_machine_as_test(
         History,

@@ -10,7 +10,8 @@ from django.db import connection, transaction
 from django.urls import reverse
 
 from inventory import selectors, services
-from inventory.errors import CycleError, ReasonMissingError
+from inventory.admin.records import ServiceAdmin
+from inventory.errors import CycleError, ReasonMissingError, StaleError
 from inventory.models import Key, KeyConsumer, KeyParent, Owner, Service, Vendor
 from inventory.services import Relations
 from inventory.services.relations import relations_of
@@ -126,7 +127,7 @@ def test_an_owner_is_edited_without_names_in_the_log(seal_events, carol):
     seal_events()
     services.edit_owner(
         pk=owner.pk, changes={"handle": "zoe", "mail": "zoe@example.org", "user_id": carol.pk, "is_active": True},
-        actor=ACTOR, reason="married", now=NOW,
+        expected_revision=1, actor=ACTOR, reason="married", now=NOW,
     )  # fmt: skip
     seal_events()
     (event,) = events_of("owner.edited")
@@ -143,11 +144,11 @@ def test_whoever_can_be_told_again_is_told_again():
     owner = make_owner("ann", "ann@example.org")
     key = make_key(owner=owner)
     edit = {"actor": ACTOR, "reason": "x", "now": NOW, "pk": owner.pk}
-    services.edit_owner(changes={"is_active": False}, **edit)
+    services.edit_owner(changes={"is_active": False}, expected_revision=1, **edit)
     Key.objects.update(next_notice_at=None)
-    services.edit_owner(changes={"is_active": False}, **edit)  # nothing changes
+    services.edit_owner(changes={"is_active": False}, expected_revision=2, **edit)  # nothing changes
     assert Key.objects.get(pk=key.pk).next_notice_at is None
-    services.edit_owner(changes={"is_active": True}, **edit)
+    services.edit_owner(changes={"is_active": True}, expected_revision=2, **edit)
     assert Key.objects.get(pk=key.pk).next_notice_at is not None
 
 
@@ -161,10 +162,9 @@ def test_a_service_and_a_vendor_are_edited_with_before_and_after(seal_events):
     number = last_number()
     changes = {"name": "store", "tier": 1, "team": team, "vendor": stripe, "data_classes": ["restricted", "internal"]}
     how = {"actor": ACTOR, "reason": "review", "now": NOW}
-    services.edit_service(pk=shop.pk, changes=changes, **how)
-    services.edit_service(pk=shop.pk, changes=changes, **how)
-    services.edit_vendor(pk=stripe.pk, changes={"notes": "DPA signed"}, **how)
-    services.edit_vendor(pk=stripe.pk, changes={"notes": "DPA signed"}, **how)
+    for revision in (1, 2):  # the second time nothing changes
+        services.edit_service(pk=shop.pk, changes=changes, expected_revision=revision, **how)
+        services.edit_vendor(pk=stripe.pk, changes={"notes": "DPA signed"}, expected_revision=revision, **how)
     seal_events()
     assert actions_since(number) == ["service.edited", "vendor.edited"]
     (subject,) = events_of("service.edited")[0].said.subjects
@@ -192,12 +192,86 @@ def test_an_edit_needs_its_reason_and_a_record_that_can_be():
         (services.edit_vendor, vendor.pk),
     ):
         with pytest.raises(ReasonMissingError):
-            act(pk=pk, changes={}, actor=ACTOR, reason=" ", now=NOW)
+            act(pk=pk, changes={}, expected_revision=1, actor=ACTOR, reason=" ", now=NOW)
+    how = {"expected_revision": 1, "actor": ACTOR, "reason": "x", "now": NOW}
     with pytest.raises(ValidationError):
-        services.edit_service(pk=shop.pk, changes={"tier": 5}, actor=ACTOR, reason="x", now=NOW)
+        services.edit_service(pk=shop.pk, changes={"tier": 5}, **how)
     with pytest.raises(ValidationError):
-        services.edit_owner(pk=owner.pk, changes={"handle": "Ann"}, actor=ACTOR, reason="x", now=NOW)
+        services.edit_owner(pk=owner.pk, changes={"handle": "Ann"}, **how)
     assert (Service.objects.get().tier, Owner.objects.get().handle) == (None, "ann")
+
+
+def edits():
+    """Return for each kind of record: its service, the record, two different edits of it, and its page."""
+    owner, shop = make_owner("ann"), service("shop")
+    vendor = services.register_vendor(name="Stripe", actor=ACTOR, now=NOW)
+    return {
+        "owner": (services.edit_owner, owner, {"kind": "team"}, {"is_active": False}),
+        "service": (services.edit_service, shop, {"tier": 1}, {"description": "sells"}),
+        "vendor": (services.edit_vendor, vendor, {"name": "Stripe Ltd"}, {"notes": "DPA signed"}),
+    }
+
+
+@pytest.mark.parametrize("what", ["owner", "service", "vendor"])
+def test_of_two_who_edit_a_record_at_once_one_is_told(committed_db, what):
+    act, record, *changes = edits()[what]
+    together = threading.Barrier(2)
+
+    def edit(change):
+        together.wait()
+        try:
+            act(pk=record.pk, changes=change, expected_revision=1, actor=ACTOR, reason="x", now=NOW)
+        except StaleError:
+            return False
+        finally:
+            connection.close()
+        return True
+
+    with ThreadPoolExecutor(2) as pool:
+        done = list(pool.map(edit, changes))
+    assert sorted(done) == [False, True]
+    now = type(record).objects.get(pk=record.pk)
+    assert now.revision == 2
+    assert [all(getattr(now, name) == value for name, value in change.items()) for change in changes] == done
+
+
+@db
+def test_whoever_edits_an_old_page_sees_what_changed_and_by_whom(client, alice, seal_events):
+    act, shop, *_ = edits()["service"]
+    team = make_owner("payments", kind="team")
+    act(pk=shop.pk, changes={"tier": 1, "team": team}, expected_revision=1, actor=ACTOR, reason="the review", now=NOW)
+    seal_events()
+    sign_in(client, alice)
+    address = reverse("admin:inventory_service_change", args=[shop.pk])
+    for seen in ("1", "", "7"):  # of before, of nobody, of the future
+        said = {"name": "shop", "description": "mine", "reason": "x", "expected_revision": seen}
+        page = client.post(address, said)
+        assert page.status_code == 200
+        assert "was changed by somebody else" in page.content.decode()
+    page = client.post(address, said | {"expected_revision": "1"}).content.decode()
+    assert "changed team from nothing to payments, tier from nothing to 1 on 21 November 2026 at 09:00" in page
+    assert "(“the review”)" in page
+    assert "mine" in page  # what was entered is still there
+    assert Service.objects.values_list("description", "tier").get(pk=shop.pk) == ("", 1)
+    assert client.post(address, said | {"expected_revision": "2"}).status_code == 302
+
+
+@db
+def test_a_page_that_loses_by_a_moment_says_so(client, alice, monkeypatch):
+    _, shop, *_ = edits()["service"]
+    sign_in(client, alice)
+    address = reverse("admin:inventory_service_change", args=[shop.pk])
+    clean = ServiceAdmin.save_model
+
+    def later(self, request, obj, form, change):
+        Service.objects.filter(pk=obj.pk).update(revision=5)  # between the look at the form and the lock
+        clean(self, request, obj, form, change)
+
+    monkeypatch.setattr(ServiceAdmin, "save_model", later)
+    said = {"name": "shop", "description": "mine", "reason": "x", "expected_revision": "1"}
+    answer = client.post(address, said, follow=True)
+    assert "was changed by somebody else" in answer.content.decode()
+    assert Service.objects.get(pk=shop.pk).description == ""
 
 
 # The report
@@ -290,6 +364,9 @@ def test_owners_services_and_vendors_are_edited_on_their_pages(client, alice, da
         reverse("admin:inventory_vendor_change", args=[vendor.pk]): {"name": "Stripe", "notes": "card payments"},
     }  # fmt: skip
     for address, said in pages.items():
+        said["expected_revision"] = 1
+        for field in ("reason", "expected_revision", *said):
+            assert f'name="{field}"' in client.get(address).content.decode()
         assert client.post(address, said).status_code == 200  # nobody said why
         assert client.post(address, said | {"reason": "review"}).status_code == 302
     seal_events()

@@ -10,7 +10,7 @@ from keyvault_admin.access.models.people import User
 class EnrolmentLink(models.Model):
     """Permission to set up a first second factor, once and for a limited time. Only a keyed digest of it is stored."""
 
-    token_digest = models.BinaryField(unique=True)  # HMAC-SHA-256 of the 32-byte token
+    token_digest = models.BinaryField(unique=True)  # keyed digest of the 32-byte token: audit.sealing
     user = models.ForeignKey(User, models.PROTECT, related_name="enrolment_links")
     issued_by = models.CharField(max_length=100)  # the actor's id: "command:bootstrap_admin", "user:3"
     created_at = models.DateTimeField()

@@ -13,7 +13,7 @@ from django.views.decorators.debug import sensitive_variables
 from audit.actions import Action
 from audit.actor import Actor
 from audit.canonical import JSON
-from audit.sealing import keyed_digest
+from audit.sealing import keyed_digest, keyed_digests
 from audit.services import record
 from keyvault_admin.access import selectors
 from keyvault_admin.access.errors import (
@@ -75,7 +75,7 @@ def begin_enrolment(*, token: str, now: datetime) -> EnrolmentLink:
 
     Raises: LinkRefusedError.
     """
-    link = _locked_link(Q(token_digest=_digest(token)), now)
+    link = _locked_link(Q(token_digest__in=keyed_digests(token.encode(), label=DIGEST_LABEL)), now)
     device = selectors.pending_device(link.user) or TotpDevice(user=link.user, confirmed=False)
     device.draw_seed()
     device.save()

@@ -8,7 +8,7 @@ from django.views.decorators.debug import sensitive_variables
 from audit.actions import Action
 from audit.actor import Actor
 from audit.canonical import JSON
-from audit.sealing import keyed_digest
+from audit.sealing import keyed_digest, keyed_digests
 from audit.services import record
 from keyvault_admin.access import recovery, selectors
 from keyvault_admin.access.models import RecoveryCode, RecoverySheet, User
@@ -52,7 +52,10 @@ def fill_sheet(person: User, now: datetime) -> tuple[RecoverySheet, list[str]]:
     void_codes(sheet, now)
     codes = [recovery.draw() for _ in range(recovery.CODES)]
     RecoveryCode.objects.bulk_create(
-        [RecoveryCode(sheet=sheet, code_digest=_digest(person, code), made_at=now) for code in codes]
+        [
+            RecoveryCode(sheet=sheet, code_digest=keyed_digest(_said(person, code), label=DIGEST_LABEL), made_at=now)
+            for code in codes
+        ]
     )
     return sheet, codes
 
@@ -73,7 +76,9 @@ def use_recovery_code(*, person: User, code: str, actor: Actor, now: datetime) -
     sheet = RecoverySheet.objects.select_for_update().filter(user=person, confirmed=True).first()
     if sheet is None or not sheet.verify_is_allowed()[0]:
         return None
-    usable = selectors.usable_codes(person).filter(code_digest=_digest(person, code))
+    usable = selectors.usable_codes(person).filter(
+        code_digest__in=keyed_digests(_said(person, code), label=DIGEST_LABEL)
+    )
     if not usable.update(used_at=now):
         sheet.count_failure()
         return None
@@ -91,6 +96,6 @@ def use_recovery_code(*, person: User, code: str, actor: Actor, now: datetime) -
 
 
 @sensitive_variables()
-def _digest(person: User, code: str) -> bytes:
-    """Return the keyed digest that binds a code to its person; what can be no code has one that is never stored."""
-    return keyed_digest(f"{person.ref}\0{recovery.normal(code) or ''}".encode(), label=DIGEST_LABEL)
+def _said(person: User, code: str) -> bytes:
+    """Return what is digested: the code bound to its person; what can be no code gives bytes that were never kept."""
+    return f"{person.ref}\0{recovery.normal(code) or ''}".encode()

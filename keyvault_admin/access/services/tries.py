@@ -12,7 +12,7 @@ from ipaddress import IPv6Address
 from django.conf import settings
 from django.db import connection
 
-from audit.sealing import keyed_digest
+from audit.sealing import EPOCH_BYTES, keyed_digest
 from keyvault_admin.access import names
 
 DOOR_SIGN_IN = "sign-in"
@@ -47,7 +47,7 @@ class Counter:
 def counter(door: str, *, name: str, address: str) -> Counter:
     """Return the counter of a name, however it is typed, from an address, at one door."""
     digest = keyed_digest(names.normalise(name).encode(errors="replace"), label=f"tries/{door}/name")
-    return Counter(digest.hex(), _hidden(door, address))
+    return Counter(digest[EPOCH_BYTES:].hex(), _hidden(door, address))
 
 
 def count_try(door: str, *, name: str = "", address: str, now: datetime) -> int | None:
@@ -102,4 +102,4 @@ def open_doors(*, name: str | None, address: str | None, before: datetime | None
 
 def _hidden(door: str, address: str) -> str:
     digest = keyed_digest(address.encode(), label=f"tries/{door}/address")
-    return str(IPv6Address(b"\xfd" + digest[:15]))
+    return str(IPv6Address(b"\xfd" + digest[EPOCH_BYTES:][:15]))

@@ -10,7 +10,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from audit.actions import Action
-from audit.actor import Actor
+from audit.actor import Actor, Identity
 from audit.services import record
 from inventory import services as inventory
 from inventory.models import Key
@@ -18,6 +18,7 @@ from inventory.states import State
 from keyvault_admin.access import services as access
 from keyvault_admin.access import totp
 from keyvault_admin.access.models import TotpDevice, User
+from keyvault_admin.access.roles import Role
 from keyvault_admin.local import demo
 from rotation import overdue
 
@@ -48,6 +49,7 @@ class Command(BaseCommand):
         with transaction.atomic():
             self._suspend_some(now)
             overdue.flag_overdue(actor=ACTOR, now=now)
+            self._report_rotation(now)
         self._print(passwords, timezone.now())
 
     def _enrol(self, person: demo.DemoPerson, now: datetime) -> str:
@@ -83,6 +85,20 @@ class Command(BaseCommand):
                 pk=pk, actor=ACTOR, reason="its owner has left; suspended until somebody answers for it", now=now
             )
 
+    def _report_rotation(self, now: datetime) -> None:
+        """Leave one change that waits for somebody of DevOps."""
+        reporter = User.objects.get(username=demo.REPORTER)
+        who = Identity(name=reporter.full_name, mail=reporter.email, address="", agent="")
+        keys = Key.objects.filter(state=State.ACTIVE, owner__user=reporter).order_by("rotate_by")
+        inventory.report_rotation(
+            pk=keys.values_list("pk", flat=True)[0],
+            rotated_on=now.date(),
+            evidence="Replaced in the secrets manager, whose history shows the new version; change 4711.",
+            url="https://ci.example.com/changes/4711",
+            actor=Actor(kind="person", id=reporter.ref, role=Role.ENGINEERING, identity=who),
+            now=now,
+        )
+
     def _print(self, passwords: dict[str, str], now: datetime) -> None:
         self.stdout.write(f"{'name':8} {'role':12} {'password':18} code now ({totp.seconds_left(now)} s left)")
         for person in demo.PEOPLE:
@@ -92,5 +108,6 @@ class Command(BaseCommand):
         self.stdout.write("")
         self.stdout.write("A code is accepted once; the next one: .venv/bin/python manage.py demo_code alice")
         self.stdout.write(
-            "Try first, as alice: import tests/data/notion-inventory.csv, then look at what is overdue and why."
+            "Try first, as alice: import tests/data/notion-inventory.csv, then look at what is overdue and why. "
+            "As bob: confirm the rotation that carol has reported."
         )

@@ -8,9 +8,11 @@ import pytest
 from django.core.exceptions import ValidationError
 from django.db import connection
 from django.utils import timezone
+from pytest_django import Settings
 
 from audit.actor import Actor, Identity
 from audit.errors import AuditError
+from audit.sealing import digest_epochs
 from keyvault_admin.access import selectors, services, totp
 from keyvault_admin.access.errors import (
     AlreadyEnrolledError,
@@ -200,7 +202,7 @@ def test_nothing_of_a_link_or_a_seed_is_in_the_log_or_in_clear_in_a_row(
     for secret in (token, device.seed().hex(), totp.base32(device.seed()), "carol", "example.org", "192.0.2.7"):
         assert secret.lower() not in log.lower()
     assert token.encode() not in bytes(link.token_digest)
-    assert len(bytes(link.token_digest)) == 32
+    assert len(bytes(link.token_digest)) == 36
 
 
 def test_a_link_dies_at_its_hour(carol: User, now: datetime, as_role: AsRole) -> None:
@@ -227,6 +229,19 @@ def test_only_the_very_token_opens(carol: User, now: datetime, as_role: AsRole, 
     token = issue(carol, now, as_role)
     with pytest.raises(LinkRefusedError):
         services.begin_enrolment(token=variant.format(token), now=now)
+
+
+def test_a_link_of_an_earlier_digest_key_still_opens(
+    carol: User, now: datetime, as_role: AsRole, settings: Settings
+) -> None:
+    token = issue(carol, now, as_role)
+    first, settings.DIGEST_KEY = settings.DIGEST_KEY, bytes(32)
+    with pytest.raises(LinkRefusedError):
+        services.begin_enrolment(token=token, now=now)
+    settings.DIGEST_KEYS_PREVIOUS = (first,)
+    assert selectors.open_links(now) == {digest_epochs()[1]: 1}
+    assert services.begin_enrolment(token=token, now=now)
+    assert selectors.open_links(now + timedelta(hours=25)) == {}
 
 
 def test_a_deactivated_person_cannot_enrol(carol: User, now: datetime, as_role: AsRole) -> None:

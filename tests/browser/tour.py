@@ -1,0 +1,146 @@
+"""Every page, as its address or as the few acts that lead to it; for pictures and for tests."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from playwright.sync_api import Page
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+SAMPLE = ROOT / "tests" / "data" / "notion-inventory.csv"
+GERMAN = (
+    "Geheimname;Art;Wer passt auf;Besitzer;Dienst;Erstellungsdatum;Umgebung\n"
+    "zahlung/schlüssel;API-Schlüssel;Frau Müller;@ann;Zahlung;05.06.2025;Produktion\n"
+    "post/alt;Zauberstab;;@ann;Post;2025-01-10;Entwicklung\n"
+)
+KEYS, CLAUSES = "/inventory/key/", "/inventory/policyclause/"
+LISTS = {
+    "posture": "/",
+    "inventory": KEYS,
+    "overdue": f"{KEYS}?due=overdue",
+    "nothing-found": f"{KEYS}?q=nothing-of-this-name",
+    "register": f"{KEYS}add/",
+    "token": f"{KEYS}token/",
+    "import": f"{KEYS}import/",
+    "services": "/inventory/service/",
+    "service-add": "/inventory/service/add/",
+    "coverage": "/inventory/service/uncovered/",
+    "owners": "/inventory/owner/",
+    "owner-add": "/inventory/owner/add/",
+    "vendors": "/inventory/vendor/",
+    "vendor-add": "/inventory/vendor/add/",
+    "held": "/inventory/heldchange/",
+    "held-all": "/inventory/heldchange/?state=all",
+    "clauses": CLAUSES,
+    "clause-add": f"{CLAUSES}add/",
+    "conflicts": f"{CLAUSES}conflicts/",
+    "threat": f"{CLAUSES}threat-level/",
+    "algorithms": "/inventory/algorithm/",
+    "falls": "/inventory/algorithm/falls/",
+    "falls-2036": "/inventory/algorithm/falls/?day=2036-01-01",
+    "mail": "/rotation/digest/",
+    "log": "/audit/event/",
+    "people": "/access/user/",
+    "password": "/password_change/",
+}
+# The first record of a list, where there is one: its page and the pages of it.
+RECORDS = {
+    "dossier": (f"{KEYS}?due=overdue", ("edit/", "suspend/", "report-rotation/", "digest/")),
+    "dossier-kek": (f"{KEYS}?kind__exact=kek", ()),
+    "dossier-certificate": (f"{KEYS}?kind__exact=tls_certificate", ()),
+    "dossier-suspended": (f"{KEYS}?state__exact=suspended", ()),
+    "dossier-incomplete": (f"{KEYS}?missing=owner", ()),
+    "service": ("/inventory/service/", ()),
+    "owner": ("/inventory/owner/", ()),
+    "vendor": ("/inventory/vendor/", ()),
+    "held-change": ("/inventory/heldchange/?state=all", ()),
+    "clause": (CLAUSES, ("edit/", "retire/")),
+    "digest": ("/rotation/digest/", ()),
+    "event": ("/audit/event/", ()),
+}
+NOT_THERE = {"not-found": "/inventory/key/999999999/change/", "no-such-page": "/nowhere/"}
+FORM = "main form[method=post]"
+
+
+def addresses(page: Page, site: str) -> Iterator[tuple[str, str]]:
+    """Give every page that has an address, with a name for it; the first record of each list stands for all."""
+    yield from LISTS.items()
+    for name, (listed, further) in RECORDS.items():
+        page.goto(site + listed)
+        link = page.locator("#result_list tbody a").first
+        if not link.count():
+            continue
+        address = (link.get_attribute("href") or "").partition("?")[0]
+        yield name, address
+        yield from ((f"{name}-{more.strip('/')}", address.removesuffix("change/") + more) for more in further)
+
+
+def send(page: Page) -> None:
+    page.locator(f"{FORM} button[type=submit]").last.click()
+    page.wait_for_load_state()
+
+
+def token_not_found(page: Page, site: str) -> None:
+    page.goto(f"{site}{KEYS}token/")
+    page.fill("[name=token]", "ghp_" + "aB3dE5fG7hJ9kL1mN2pQ4rS6tU8vW0xY2zA4")
+    send(page)
+
+
+def form_refused(page: Page, site: str) -> None:
+    """A form that says what is wrong with it."""
+    page.goto(f"{site}{KEYS}add/")
+    page.fill("[name=created_on]", "2026-03-01")
+    page.fill("[name=last_rotated_on]", "2026-02-01")
+    send(page)
+
+
+def record_refused(page: Page, site: str) -> None:
+    page.goto(f"{site}/inventory/service/add/")
+    send(page)
+
+
+def clause_effect(page: Page, site: str) -> None:
+    """What a clause would do: the limit of all keys with access to production, from 90 days to 60."""
+    page.goto(f"{site}{CLAUSES}?q=&source__exact=S4")
+    page.locator("#result_list tbody a").first.click()
+    page.goto(page.url.replace("/change/", "/edit/"))
+    page.fill("[name=longest_age_days]", "60")
+    page.fill("[name=reason]", "the auditors ask for it")
+    send(page)
+
+
+def threat_effect(page: Page, site: str) -> None:
+    page.goto(f"{site}{CLAUSES}threat-level/")
+    page.locator("[name=level]").last.check()
+    page.fill("[name=reason]", "a supplier was broken into")
+    send(page)
+
+
+def _bring(page: Page, site: str, name: str, content: bytes) -> None:
+    page.goto(f"{site}{KEYS}import/")
+    page.set_input_files("input[type=file]", {"name": name, "mimeType": "text/csv", "buffer": content})
+    page.fill("[name=reason]", "first load")
+    send(page)
+
+
+def import_preview(page: Page, site: str) -> None:
+    _bring(page, site, SAMPLE.name, SAMPLE.read_bytes())
+
+
+def import_columns(page: Page, site: str) -> None:
+    _bring(page, site, "schlüssel.csv", GERMAN.encode("cp1252"))
+
+
+def import_refused(page: Page, site: str) -> None:
+    _bring(page, site, "keys.csv", b"%PDF-1.7")
+
+
+ACTS: dict[str, Callable[[Page, str], None]] = {
+    "token-not-found": token_not_found,
+    "form-refused": form_refused,
+    "record-refused": record_refused,
+    "clause-effect": clause_effect,
+    "threat-effect": threat_effect,
+    "import-preview": import_preview,
+    "import-columns": import_columns,
+    "import-refused": import_refused,
+}
