@@ -5,7 +5,6 @@ from datetime import date
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
-from django.contrib.auth import get_backends
 from django.contrib.auth.models import AbstractBaseUser, BaseUserManager, PermissionsMixin
 from django.db import models
 from django.utils import timezone
@@ -132,7 +131,7 @@ class User(AbstractBaseUser, PermissionsMixin):  # type: ignore[django-manager-m
 
     def has_perm(self, perm: str, obj: Any = None) -> bool:  # noqa: ANN401 - Django's own signature
         """Whether one of the person's roles holds the permission. Being superuser adds nothing."""
-        return self.is_active and any(backend.has_perm(self, perm, obj) for backend in get_backends())
+        return self.is_active and perm in self.get_all_permissions(obj)
 
     def has_module_perms(self, app_label: str) -> bool:
         return any(code.partition(".")[0] == app_label for code in self.get_all_permissions())
