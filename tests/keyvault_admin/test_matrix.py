@@ -10,7 +10,7 @@ from django.conf import settings
 from django.test import Client
 
 from audit.models import Event
-from inventory.models import Algorithm, ImportDraft, PolicyClause
+from inventory.models import Algorithm, Finding, ImportDraft, PolicyClause
 from keyvault_admin.access.models import QuorumReview, User
 from rotation.letters import write_letter
 from rotation.models import Digest
@@ -56,11 +56,12 @@ def table(db: None, as_role: AsRole) -> Table:
     stranger = make_person("stranger", "Engineering", "Management")
     with as_role("command"):
         review = QuorumReview.objects.create(person=stranger, role="DevOps", reason="x", restored_at=NOW)
-    make_key(name="first")
+    world.services.refresh_findings(keys=[make_key(name="first").pk], actor=world.ACTOR, now=NOW)
     seal()
     write_letter(recipients=["a@example.org"], subject="x", lines=["x"], url="https://localhost/", now=NOW)
     shared = {
         "inventory.policyclause": PolicyClause.objects.filter(is_in_force=True).order_by("pk")[0].pk,
+        "inventory.finding": Finding.objects.order_by("pk")[0].pk,
         "inventory.algorithm": Algorithm.objects.order_by("pk")[0].pk,
         "inventory.service": world.services.register_service(name="billing", actor=world.ACTOR, now=NOW).pk,
         "inventory.vendor": world.services.register_vendor(name="v", notes="", actor=world.ACTOR, now=NOW).pk,
