@@ -88,7 +88,7 @@ class Command(BaseCommand):
     def _report_rotation(self, now: datetime) -> None:
         """Leave one change that waits for somebody of DevOps."""
         reporter = User.objects.get(username=demo.REPORTER)
-        who = Identity(name=reporter.full_name, mail=reporter.email)
+        who = Identity(name=reporter.full_name, mail=reporter.email, address="", agent="")
         keys = Key.objects.filter(state=State.ACTIVE, owner__user=reporter).order_by("rotate_by")
         inventory.report_rotation(
             pk=keys.values_list("pk", flat=True)[0],
