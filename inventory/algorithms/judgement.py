@@ -136,7 +136,7 @@ def _why_unknown(facts: Facts) -> str:
 
 
 def _with_sentence(judged: Judgement, row: AlgorithmRow) -> Judgement:
-    said = [f"{row.label} ({', '.join(row.use.split('|'))}) is {_WORDS[judged.status]}{_ending(judged, row)}."]
+    said = [f"{row.words} ({', '.join(row.use.split('|'))}) is {_WORDS[judged.status]}{_ending(judged, row)}."]
     if not judged.is_for_new_keys:
         said.append(f"For new keys it is {_WORDS[judged.status_new]}.")
     if row.source_status == SourceStatus.DRAFT:

@@ -95,7 +95,12 @@ class AlgorithmRow:
 
     @property
     def label(self) -> str:
-        return " ".join(part for part in (self.algorithm, self.parameters) if part).replace("|", ", ")
+        return " ".join(part for part in (self.algorithm, self.parameters) if part)
+
+    @property
+    def words(self) -> str:
+        """Return the label as people read it: the table separates what it speaks of by "|"."""
+        return self.label.replace("|", ", ")
 
     @property
     def changes_on(self) -> tuple[date, ...]:
