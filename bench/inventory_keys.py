@@ -25,12 +25,12 @@ DAYS = tuple(day for day in range(3, 89) if day not in {8, 9, 31, 32})
 Verdicts = dict[str, tuple[int | None, int | None]]  # "kind|environment|classification|access" → days, clause
 
 PEOPLE = """
-INSERT INTO inventory_owner (handle, mail, kind, is_active)
-SELECT 'person' || n, 'p' || n || '@example.org', 'person', true FROM generate_series(1, %s) n
+INSERT INTO inventory_owner (handle, mail, kind, is_active, revision)
+SELECT 'person' || n, 'p' || n || '@example.org', 'person', true, 1 FROM generate_series(1, %s) n
 """
 OF_SERVICES = """
-INSERT INTO inventory_service (name, description, data_classes)
-SELECT CASE WHEN n <= %s THEN 'payments ' ELSE 'service ' END || n, '', '{}' FROM generate_series(1, %s) n
+INSERT INTO inventory_service (name, description, data_classes, revision)
+SELECT CASE WHEN n <= %s THEN 'payments ' ELSE 'service ' END || n, '', '{}', 1 FROM generate_series(1, %s) n
 """
 VERSIONS = """
 INSERT INTO inventory_keyversion (key_id, number, state, generated_on, activated_at, suspended_at, compromised_at,

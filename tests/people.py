@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.test import Client
 from django.urls import reverse
@@ -11,6 +12,7 @@ from audit.actor import Actor
 from keyvault_admin.access import services, totp
 from keyvault_admin.access.models import TotpDevice, User
 from keyvault_admin.access.views import VERIFIED_KEY
+from tests import canaries
 from tests.conftest import PASSWORD
 
 
@@ -42,6 +44,7 @@ def sign_in(client: Client, person: User) -> TotpDevice:
         reverse("admin:login"), {"username": person.username, "password": PASSWORD, "code": next_code(device)}
     )
     assert answer.status_code == 302, answer.context["form"].errors
+    canaries.know("session key", client.cookies[settings.SESSION_COOKIE_NAME].value)
     return device
 
 

@@ -97,12 +97,12 @@ class SignInForm(AdminAuthenticationForm):
     def _verified_by(
         self, user: User, shown: dict[str, str | None], challenge: bytes | None
     ) -> Passkey | TotpDevice | RecoverySheet | None:
+        if not shown["assertion"] and (code := shown["code"]):
+            return services.verify_code(person=user, code=code)  # first: it costs what `verify_code_of_nobody` costs
         now = timezone.now()
         actor = signed_in(actor_of(self._asked_by), user)
         if answer := shown["assertion"]:
             return services.verify_assertion(person=user, answer=answer, challenge=challenge, actor=actor, now=now)
-        if code := shown["code"]:
-            return services.verify_code(person=user, code=code)
         return services.use_recovery_code(person=user, code=shown["recovery_code"] or "", actor=actor, now=now)
 
     def _refuse_factor(self, username: str) -> None:

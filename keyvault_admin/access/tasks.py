@@ -23,6 +23,7 @@ def end_accounts() -> None:
     logger.info("%d accounts ended", ended)
 
 
+@shared_task
 def tell_locked() -> None:
     told = services.tell_locked(actor=Actor.system("worker"), now=timezone.now())
     if told:

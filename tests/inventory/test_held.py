@@ -645,11 +645,21 @@ def test_no_login_changes_what_was_asked(carol, login, as_role):
 
 
 @db
-@pytest.mark.parametrize("login", ["worker", "beat", "signer"])
+@pytest.mark.parametrize("login", ["beat", "signer"])
 def test_those_who_have_nothing_to_ask_or_decide_cannot(carol, login, as_role):
     report(make_key(), carol)
     with as_role(login), pytest.raises(ProgrammingError), transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("UPDATE inventory_heldchange SET state = 'void', decided_at = now()")
+
+
+@db
+@pytest.mark.parametrize(
+    "said", ["state = 'confirmed', decided_at = now()", "state = 'rejected', decided_at = now()", "decided_by_id = 1"]
+)
+def test_the_worker_voids_what_an_import_overtakes_and_decides_nothing(carol, said, as_role):
+    report(make_key(), carol)
+    with as_role("worker"), pytest.raises(DatabaseError), transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(f"UPDATE inventory_heldchange SET {said}")
 
 
 # Rotating is one step of the database

@@ -15,6 +15,8 @@ from tests.inventory.world import ACTOR, LOGINS, NOW, make_key, make_owner
 
 pytestmark = pytest.mark.django_db
 
+HOW = {"expected_revision": 1, "actor": ACTOR, "now": NOW}
+
 
 def found(text):
     return sorted(search(Key.objects.all(), text).values_list("name", flat=True))
@@ -63,7 +65,7 @@ def test_a_key_is_found_by_its_people_and_by_their_new_names(field):
     key = edit(make_key(), **{field: ann})
     other = make_key(name="other")
     assert found("ann-fresh") == [key.name]
-    services.edit_owner(pk=ann.pk, changes={"handle": "zoe-fresh"}, actor=ACTOR, reason="married", now=NOW)
+    services.edit_owner(pk=ann.pk, changes={"handle": "zoe-fresh"}, reason="married", **HOW)
     assert (found("zoe-fresh"), found("ann-fresh")) == ([key.name], [])
     edit(key, **{field: None})
     assert found("zoe-fresh") == []
@@ -75,7 +77,7 @@ def test_a_key_is_found_by_its_service_and_by_the_new_name_of_it():
     key = make_key(service=store)
     assert found("warehouse api") == []
     assert found("warehouse") == [key.name]
-    services.edit_service(pk=store.pk, changes={"name": "depot"}, actor=ACTOR, reason="moved", now=NOW)
+    services.edit_service(pk=store.pk, changes={"name": "depot"}, reason="moved", **HOW)
     assert (found("depot"), found("warehouse")) == ([key.name], [])
 
 

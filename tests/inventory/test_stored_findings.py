@@ -428,8 +428,9 @@ def test_a_backup_key_equal_to_one_of_production_is_found_on_both():
 def test_an_owner_who_is_made_inactive_is_found_at_once():
     owner = make_owner("ann")
     key, other = whole(name="a", owner=owner), whole(name="b")
-    for is_active, expected in ((False, ["owner-gone"]), (True, [])):
-        services.edit_owner(pk=owner.pk, changes={"is_active": is_active}, actor=ACTOR, reason="test", now=NOW)
+    for seen, (is_active, expected) in enumerate(((False, ["owner-gone"]), (True, [])), start=1):
+        how = {"expected_revision": seen, "actor": ACTOR, "reason": "test", "now": NOW}
+        services.edit_owner(pk=owner.pk, changes={"is_active": is_active}, **how)
         assert (stands(key), stands(other)) == (expected, [])
 
 

@@ -21,6 +21,7 @@ OPEN = {
     "enrol",  # takes a one-time link
     "enrol-factor",  # needs the session in which such a link was shown
     "admin:login",
+    "passkey-sign-in",  # a challenge for whoever signs in; it names nobody
     "admin:logout",  # sends to the first page, whoever asks
 }
 # Sends to the page of enrolment instead of the sign-in, where no link was shown in the session.

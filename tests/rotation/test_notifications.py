@@ -382,17 +382,3 @@ def test_a_mail_is_sent_outside_any_transaction_and_under_a_lease_that_others_se
     flaky.during = staticmethod(look)
     assert deliver() == 1
     assert seen == [False, "sending"]
-
-
-@db
-def test_post_puts_a_mail_of_no_key_into_the_outbox_and_its_delivery_into_the_log(mailoutbox):
-    digest = notifications.post(
-        recipient="alice@example.org", subject="A passkey was added", text="text", html="<p>text</p>", now=NOW
-    )
-    assert notifications.deliver(actor=ACTOR, now=NOW) == 1
-    digest.refresh_from_db()
-    assert (digest.state, [message.subject for message in mailoutbox]) == ("sent", ["A passkey was added"])
-    seal()
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT convert_from(body, 'UTF8')::jsonb #> '{subjects,0,label}' FROM audit_event")
-        assert cursor.fetchall() == [('"A passkey was added"',)]

@@ -9,11 +9,11 @@ import pytest
 import time_machine
 from django.db import connection
 from django.test import Client
-from django.urls import get_resolver
 from django.utils import timezone
 
 from audit.actor import Actor
 from keyvault_admin.access import selectors, services, totp, views
+from keyvault_admin.access import urls as access_urls
 from keyvault_admin.access.errors import FactorGoneError, LastFactorError
 from keyvault_admin.access.models import TotpDevice, User
 from rotation.models import Digest
@@ -216,7 +216,7 @@ def test_an_app_that_waits_signs_nobody_in(client: Client, alice: User) -> None:
 def test_the_page_shows_what_is_there_and_what_opened_this_session(client: Client, alice: User) -> None:
     give_passkey(alice)
     sign_in(client, alice)
-    services.make_recovery_codes(person=alice, actor=ACTOR, now=timezone.now())
+    services.make_recovery_codes(person=alice, keep=client.session.session_key, actor=ACTOR, now=timezone.now())
     page = re.sub(r"\s+", " ", client.get("/account/factors/").content.decode())
     assert "Laptop" in page
     assert "10 left." in page
@@ -243,12 +243,8 @@ def test_removing_the_app_of_this_session_ends_it(client: Client, alice: User) -
 
 
 def own_addresses() -> list[str]:
-    routes = [str(entry.pattern) for entry in get_resolver().url_patterns]
-    return [
-        "/" + route.replace("<slug:kind>", "totp").replace("<int:pk>", "1")
-        for route in routes
-        if route.startswith("account/")
-    ]
+    routes = [str(entry.pattern) for entry in access_urls.urlpatterns]
+    return ["/account/" + route.replace("<slug:kind>", "totp").replace("<int:pk>", "1") for route in routes]
 
 
 @pytest.mark.parametrize("visitor", ["nobody", "password only"])
@@ -276,6 +272,8 @@ def test_each_change_asks_to_step_up_first() -> None:
         "PasskeyOptionsView",
         "RemoveFactorView",
         "RecoveryCodesView",
+        "end_other_sessions",
+        "end_own_session",
     }
     assert {name for name in views.__all__ if getattr(getattr(views, name), "requires_step_up", False)} == changing
 

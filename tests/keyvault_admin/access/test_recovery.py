@@ -90,7 +90,7 @@ def test_codes_are_stored_as_keyed_digests_only(alice: User) -> None:
             assert code not in place
             assert bare not in place
             assert bare.encode().hex().upper() not in place
-    assert {len(bytes(digest)) for digest in RecoveryCode.objects.values_list("code_digest", flat=True)} == {32}
+    assert {len(bytes(digest)) for digest in RecoveryCode.objects.values_list("code_digest", flat=True)} == {36}
     assert not any(code in repr(RecoverySheet.objects.get()) for code in codes)
 
 

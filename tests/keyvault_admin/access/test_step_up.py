@@ -122,7 +122,8 @@ def doors(resolver: URLResolver | None = None, before: str = "") -> Iterator[str
         if isinstance(entry, URLResolver):
             yield from doors(entry, route)
         elif declares_step_up(entry.callback):
-            yield f"{route} {entry.callback.__module__}.{entry.callback.__qualname__}"
+            view = getattr(entry.callback, "view_class", entry.callback)
+            yield f"{route} {view.__module__}.{view.__qualname__}"
 
 
 def declared_actions() -> Iterator[str]:
