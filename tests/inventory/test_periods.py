@@ -179,10 +179,20 @@ def test_the_database_refuses_it_too():
         key.save()
 
 
+# So many keys in use, with a date of rotation and without an end, that every other index is long.
+MANY = """
+INSERT INTO inventory_key SELECT (jsonb_populate_record(NULL::inventory_key, to_jsonb(known) || jsonb_build_object(
+    'id', -n, 'name', 'copy ' || n, 'state', 'active', 'activates_at', NULL,
+    'rotate_by', now() + n * interval '1 hour', 'next_notice_at', now() + n * interval '1 hour'))).*
+FROM inventory_key AS known, generate_series(1, 2000) AS n WHERE known.name = 'first'
+"""
+
+
 @db
 def test_what_is_due_is_found_by_its_index(as_owner):
-    make_key(state=State.PRE_ACTIVATION, activates_at=NOW)
+    make_key(name="first", state=State.PRE_ACTIVATION, activates_at=NOW)
     with as_owner(), connection.cursor() as cursor:
+        cursor.execute(MANY)
         cursor.execute("ANALYZE inventory_key")
         cursor.execute("SET LOCAL enable_seqscan = off")
         for state, date, index in (
