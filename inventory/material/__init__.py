@@ -63,13 +63,16 @@ def read_material(
     """
     if len(content) > max_bytes:
         raise MaterialError(f"The file has {len(content):,} bytes; {max_bytes:,} is the most.", "Split it.")
+    too_many = MaterialError(f"The file holds more than {max_items:,} keys or lines.", "Split it.")
+    if content.count(b"-----BEGIN ") > max_items:  # told before the first of them is parsed
+        raise too_many
     try:
         with tolerating_old_certificates():
             found = list(islice(_found(content, max_items, weaknesses), max_items + 1))
     except TableError as error:
         raise MaterialError(error.problem, error.mend) from error
     if len(found) > max_items:
-        raise MaterialError(f"The file holds more than {max_items:,} keys or lines.", "Split it.")
+        raise too_many
     if not found:
         raise MaterialError("The file holds no public key and no certificate.", _MEND)
     items = [one for one in found if isinstance(one, MaterialFacts)]

@@ -27,6 +27,7 @@ from rotation.models import Digest
 from tests.browser.conftest import Visitor
 from tests.browser.test_import import bring
 from tests.browser.test_journey import code_of, sign_in
+from tests.conftest import RoleSwitch
 from tests.engines import ROOT
 from tests.people import give_device
 
@@ -234,7 +235,7 @@ def _read_mails(reader: Reader) -> None:
     assert reader.missing(PLACES["key"]) == reader.missing(PLACES["service"]) == []
 
 
-def test_nothing_that_is_imported_is_executed(visitor: Visitor, alice: User) -> None:
+def test_nothing_that_is_imported_is_executed(visitor: Visitor, alice: User, as_role: RoleSwitch) -> None:
     """The cells of a file on its preview, headers and refusals too; and the subjects of real certificates."""
     reader, quote = enter(visitor, alice), '"{}"'.format
     cells, services_, notes = marked("cell"), marked("in"), marked("odd")
@@ -243,13 +244,13 @@ def test_nothing_that_is_imported_is_executed(visitor: Visitor, alice: User) -> 
     rows += [[cell, "API token", "", note] for cell, note in zip(cells[60:], notes[60:], strict=True)]
     rows = [[*row, *[""] * (len(rows[0]) - len(row))] for row in rows]
     content = "\n".join(",".join(quote(cell.replace('"', '""')) for cell in row) for row in rows)
-    bring(visitor, '"><img src=x onerror=alert(1)>.csv', content.encode())
+    bring(visitor, as_role, '"><img src=x onerror=alert(1)>.csv', content.encode())
     reader.read()
     key = ec.generate_private_key(ec.SECP256R1())
     names = [text[:64] for text in marked("c")]
     for start in (0, 60):
         pem = b"".join(certificate(name, key) for name in names[start : start + 60])
-        bring(visitor, "certificates.pem", pem)
+        bring(visitor, as_role, "certificates.pem", pem)
         reader.read()
     assert reader.faults == []
     shown = {"cell": cells[:60], "service": services_[:3], "refused": notes[60:], "header": marked("head")[:40]}

@@ -79,7 +79,8 @@ def test_nothing_but_the_open_doors_answers_without_a_second_factor(world: User,
             if not is_turned_away(answer):
                 answered.add(route.name)
     assert answered == OPEN
-    assert {table: counts for table, counts in changed().items() if before.get(table) != counts} == {}
+    found = {table for table, counts in changed().items() if before.get(table) != counts}
+    assert found == {"django_session"}  # the challenge of a passkey waits in the visitor's session
 
 
 def test_a_verified_person_without_a_role_is_answered_no_more(mallory: User) -> None:
