@@ -213,7 +213,7 @@ def access_of(said: str, *, production: bool | None = None, customer: bool | Non
     "No" for one of the two says nothing about the other.
     """
     named = _ACCESS_SAID.get(squashed(said))
-    either = None if named else flag_of(said)
+    either = None if named else squashed(said) == Access.EITHER or flag_of(said)
     opens = _agreed({named[0] if named else None, production}), _agreed({named[1] if named else None, customer})
     if (either is False and True in opens) or (either and opens == (False, False)):
         raise _contradiction()

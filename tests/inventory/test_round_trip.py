@@ -58,6 +58,7 @@ def test_an_export_brings_nothing_new(db, said, named):
     for file_format in FORMATS:
         plan = services.plan_import(content=exported(file_format), now=NOW)
         assert [(change.key.name, change.fields) for change in plan.changed] == []
+        assert not plan.refused, plan.refused[0]
         assert plan.summary == f"0 new, 0 changed, {number + 1} unchanged, 0 refused"
 
 
