@@ -23,17 +23,24 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
-from uuid import uuid4
+from types import ModuleType
+from typing import TYPE_CHECKING
+from uuid import UUID, uuid4
 
 from psycopg import sql
 
 from keyvault_admin.local.engines import Engines
+
+if TYPE_CHECKING:
+    from audit.actor import Actor
+    from audit.body import Subject
+    from audit.verification import Position
 
 ROOT = Path(__file__).resolve().parent.parent
 WAYS = ("plain", "direct", "sealed", "system")
@@ -163,7 +170,7 @@ def _raw_turn(way: str, client: int, turns: int) -> Callable[[], None]:
     return turn
 
 
-def _actor(way: str):  # noqa: ANN202
+def _actor(way: str) -> "Actor":
     from audit.actor import Actor, Identity
 
     if way == "system":
@@ -174,7 +181,7 @@ def _actor(way: str):  # noqa: ANN202
     return Actor(kind="person", id="user:7", role="DevOps", path="POST /inventory/key/12/edit/", identity=identity)
 
 
-def _composed(subjects):  # noqa: ANN001, ANN202
+def _composed(subjects: Sequence["Subject"]) -> tuple[UUID, bytes, bytes | None]:
     from audit import body, services
     from audit.actions import Action, Outcome
 
@@ -194,7 +201,7 @@ def _composed(subjects):  # noqa: ANN001, ANN202
     return event_id, raw, sealed
 
 
-def _append(event_id, raw, sealed) -> None:  # noqa: ANN001
+def _append(event_id: UUID, raw: bytes, sealed: bytes | None) -> None:
     from django.db import connection
 
     with connection.cursor() as cursor:
@@ -267,13 +274,13 @@ def hash_all(preimages: Iterable[bytes]) -> None:
         digest = sha256(digest + preimage).digest()
 
 
-def first_pass(verification, end) -> None:  # noqa: ANN001
+def first_pass(verification: ModuleType, end: "Position") -> None:
     with verification._snapshot():
         found = verification.check_chain(verification._links(), begin=verification.GENESIS, end=end)
     assert found is None, found
 
 
-def second_pass(verification) -> None:  # noqa: ANN001
+def second_pass(verification: ModuleType) -> None:
     with verification._snapshot():
         found = verification.check_copies(verification._rows(), verification.IdentityKeys())
     assert found is None, found

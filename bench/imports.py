@@ -21,7 +21,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
+from typing import Any
 
+import psycopg
 from psycopg import sql
 
 from bench.audit import begin, ratio, timed
@@ -35,6 +37,7 @@ HEADER = (
 KINDS = ("API token", "Personal access key", "TLS certificate", "SSH key", "Database credential")
 TODAY = datetime.now(UTC).date()
 COPIED = ("inventory_key", "inventory_keyversion")
+Copied = dict[str, tuple[list[str], list[tuple[Any, ...]]]]  # a table's columns and rows
 
 
 def file_of(rows: int, prefix: str, note: str) -> bytes:
@@ -64,7 +67,7 @@ def bring(content: bytes, expected: str) -> None:
     assert done.summary == expected, done.summary
 
 
-def copied_rows(owner, prefix: str) -> dict[str, tuple[list[str], list[tuple[object, ...]]]]:  # noqa: ANN001
+def copied_rows(owner: psycopg.Connection, prefix: str) -> Copied:
     """Return the rows that an import has just written, to be copied in once more under other names and numbers."""
     found = {}
     for table in COPIED:
@@ -80,7 +83,7 @@ def copied_rows(owner, prefix: str) -> dict[str, tuple[list[str], list[tuple[obj
     return found
 
 
-def copy_bare(owner, tables, shift: int) -> None:  # noqa: ANN001
+def copy_bare(owner: psycopg.Connection, tables: Copied, shift: int) -> None:
     """Copy keys and versions in, in one transaction; `shift` moves their numbers out of the way."""
     for table, (columns, rows) in tables.items():
         names = sql.SQL(", ").join(map(sql.Identifier, columns))
@@ -148,7 +151,7 @@ def prepared() -> Iterator[object]:
             superuser.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
-def measure(owner, rows: int, rounds: int) -> None:  # noqa: ANN001
+def measure(owner: psycopg.Connection, rows: int, rounds: int) -> None:
     taken: dict[str, list[float]] = {"bare COPY": [], "new": [], "unchanged": [], "changed": []}
     for number in range(rounds):
         prefix = f"round{number}"

@@ -17,13 +17,15 @@ import secrets
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from time import perf_counter
+from typing import TYPE_CHECKING, LiteralString
 
+import psycopg
 from psycopg import sql
 
 from bench.audit import begin, ratio
@@ -31,6 +33,9 @@ from bench.inventory_keys import fill
 from bench.inventory_pages import Page, pages
 from bench.inventory_work import Pair, flagging, rolled_back, rules, timed
 from keyvault_admin.local.engines import Engines
+
+if TYPE_CHECKING:
+    from django.test import Client
 
 ROOT = Path(__file__).resolve().parent.parent
 STARTED = perf_counter()
@@ -75,7 +80,14 @@ class Watch:
     def __init__(self) -> None:
         self.statements: list[tuple[str, float]] = []
 
-    def __call__(self, execute, statement, params, many, context):  # noqa: ANN001, ANN204
+    def __call__(
+        self,
+        execute: Callable[..., object],
+        statement: str,
+        params: object,
+        many: bool,  # noqa: FBT001 - Django calls it by position
+        context: object,
+    ) -> object:
         started = perf_counter()
         answer = execute(statement, params, many, context)
         self.statements.append((statement, perf_counter() - started))
@@ -89,7 +101,9 @@ class Watch:
         return sum(taken for _, taken in self.statements)
 
 
-def measure_pages(client, raw, asked: Sequence[Page], rounds: int, turns: int) -> list[Measured]:  # noqa: ANN001
+def measure_pages(
+    client: "Client", raw: psycopg.Connection, asked: Sequence[Page], rounds: int, turns: int
+) -> list[Measured]:
     found = {page.name: Measured(page.name) for page in asked}
     for number in range(rounds + 1):
         for page in asked:
@@ -100,7 +114,7 @@ def measure_pages(client, raw, asked: Sequence[Page], rounds: int, turns: int) -
     return list(found.values())
 
 
-def _measure_page(client, raw, page: Page, turns: int, measured: Measured) -> None:  # noqa: ANN001
+def _measure_page(client: "Client", raw: psycopg.Connection, page: Page, turns: int, measured: Measured) -> None:
     bare, watches, taken = [], [], []
     for _ in range(turns):
         if page.bare:
@@ -116,11 +130,11 @@ def _measure_page(client, raw, page: Page, turns: int, measured: Measured) -> No
     measured.taken.extend(taken)
 
 
-def _fetch(raw, statement: str) -> None:  # noqa: ANN001
+def _fetch(raw: psycopg.Connection, statement: LiteralString) -> None:
     raw.execute(statement).fetchall()
 
 
-def _ask(client, address: str) -> tuple[Watch, float]:  # noqa: ANN001
+def _ask(client: "Client", address: str) -> tuple[Watch, float]:
     from django.db import connection
 
     watch = Watch()
@@ -135,7 +149,7 @@ def _ask(client, address: str) -> tuple[Watch, float]:  # noqa: ANN001
 # Work
 
 
-def measure_work(raw, work: Pair, rounds: int) -> Measured:  # noqa: ANN001
+def measure_work(raw: psycopg.Connection, work: Pair, rounds: int) -> Measured:
     name, bare, ours = work
     measured = Measured(name)
     for number in range(rounds):
@@ -152,7 +166,7 @@ def measure_work(raw, work: Pair, rounds: int) -> Measured:  # noqa: ANN001
 
 
 @contextmanager
-def prepared(var: Path, keys: int, *, keep: bool) -> Iterator[object]:
+def prepared(var: Path, keys: int, *, keep: bool) -> Iterator[psycopg.Connection]:
     """Start engines, migrate and fill a new database; yield a bare connection; drop the database at the end."""
     name = f"bench_kept_{keys}" if keep else f"bench_{secrets.token_hex(4)}"
     with Engines(var, database=name) as engines:
@@ -176,7 +190,7 @@ def prepared(var: Path, keys: int, *, keep: bool) -> Iterator[object]:
                 superuser.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
-def _fill(superuser, keys: int) -> None:  # noqa: ANN001
+def _fill(superuser: psycopg.Connection, keys: int) -> None:
     from inventory.effects import verdicts
     from inventory.selectors import rules as in_force
 
@@ -198,7 +212,7 @@ def _fill(superuser, keys: int) -> None:  # noqa: ANN001
     tell(f"{keys:,} keys copied and indexed")
 
 
-def become_superuser(superuser) -> None:  # noqa: ANN001
+def become_superuser(superuser: psycopg.Connection) -> None:
     """Let Django log in as the superuser and act as each role in turn, so that one process can be all of them."""
     begin()
     from django.conf import settings
@@ -216,7 +230,7 @@ def act_as(role: str) -> None:
         cursor.execute(f"SET SESSION AUTHORIZATION keyvault_{role}")
 
 
-def signed_in():  # noqa: ANN201
+def signed_in() -> "Client":
     """Return a client of a person of Security who has shown a second factor."""
     from django.contrib.auth.models import Group
     from django.test import Client
@@ -260,7 +274,7 @@ def main() -> None:
         show(table, chosen)
 
 
-def measure(raw, chosen: argparse.Namespace, table: list[Measured]) -> None:  # noqa: ANN001
+def measure(raw: psycopg.Connection, chosen: argparse.Namespace, table: list[Measured]) -> None:
     """Add to the table, so that whoever stops it sees what was measured until then."""
     from inventory.models import Key
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
+import psycopg
 from psycopg import sql
 
 NOW = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0)
@@ -48,7 +49,7 @@ SELECT indexname, indexdef FROM pg_indexes
 """
 
 
-def fill(owner, keys: int, verdicts: Verdicts) -> None:  # noqa: ANN001
+def fill(owner: psycopg.Connection, keys: int, verdicts: Verdicts) -> None:
     """Copy the keys in and make the indexes afterwards; foreign keys and triggers are left out meanwhile."""
     people = max(keys // 200, 10)
     owner.execute(PEOPLE, [people])

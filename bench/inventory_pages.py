@@ -1,6 +1,7 @@
 """The pages that bench.inventory asks for, each with the bare statement that fetches the rows it shows."""
 
 from dataclasses import dataclass
+from typing import LiteralString
 
 LATE = "k.rotate_by <= now() AND k.state IN ('active', 'suspended', 'compromised')"
 KEYS = """
@@ -26,7 +27,7 @@ class Page:
 
     name: str
     address: str
-    bare: str = ""
+    bare: LiteralString = ""
     marks: tuple[str, ...] = ("keyset_value",)
 
 

@@ -1,7 +1,7 @@
 """What bench.inventory does to many keys at once, beside the bare UPDATE of the same rows; all of it is rolled back."""
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from time import perf_counter
 
@@ -80,7 +80,7 @@ def flagging() -> list[Pair]:
     from audit.actor import Actor
     from rotation.overdue import flag_overdue
 
-    def flag(now) -> None:  # noqa: ANN001
+    def flag(now: datetime) -> None:
         done = flag_overdue(actor=Actor.system("worker"), now=now)
         assert done.newly_late == done.notices, done
 
