@@ -3,7 +3,6 @@
 from typing import Any
 
 from django.contrib.auth.backends import ModelBackend
-from django.contrib.auth.models import Permission
 from django.utils import timezone
 
 from keyvault_admin.access.models import User
@@ -26,12 +25,7 @@ class RoleBackend(ModelBackend):
         """Return what the roles hold; one query, kept on the object."""
         if not isinstance(user_obj, User) or not user_obj.is_active or obj is not None:
             return set()
-        kept: set[str] | None = getattr(user_obj, "_role_permissions", None)
-        if kept is None:
-            held = Permission.objects.filter(group__user=user_obj).order_by()
-            kept = {".".join(names) for names in held.values_list("content_type__app_label", "codename")}
-            user_obj._role_permissions = kept  # type: ignore[attr-defined]
-        return kept
+        return set(user_obj.standing.permissions)
 
     def get_all_permissions(self, user_obj: Any, obj: object | None = None) -> set[str]:  # noqa: ANN401 - as above
         return self.get_group_permissions(user_obj, obj)

@@ -135,6 +135,16 @@ def test_index_costs_the_same_however_much_there_is(client: Client, alice: User)
     assert len(many) == len(few)
 
 
+@pytest.mark.parametrize("name", ["key", "owner", "service", "vendor", "policyclause", "algorithm", "finding"])
+def test_a_list_costs_at_most_ten_queries(client: Client, alice: User, name: str) -> None:
+    sign_in(client, alice)
+    for number in range(3):
+        make_key(name=f"key-{number}", owner=make_owner(f"owner-{number}"))
+    with CaptureQueriesContext(connection) as queries:
+        assert client.get(f"/inventory/{name}/").status_code == 200
+    assert len(queries) <= 10, [query["sql"][:200] for query in queries]
+
+
 def test_list_costs_the_same_however_long_it_is(client: Client, alice: User) -> None:
     sign_in(client, alice)
     make_key(name="first", owner=make_owner("owner"))

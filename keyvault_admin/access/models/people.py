@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from datetime import date
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, NoReturn
 
 from django.contrib.auth.models import AbstractBaseUser, BaseUserManager, PermissionsMixin
 from django.db import models
@@ -68,6 +68,13 @@ class UserManager(BaseUserManager["User"]):
         user.set_password(password)
         user.save(force_insert=True, using=self._db)
         return user
+
+
+class Standing(NamedTuple):
+    """What a person may do, and by which roles; permissions as "app.codename"."""
+
+    roles: tuple[str, ...]
+    permissions: frozenset[str]
 
 
 class User(AbstractBaseUser, PermissionsMixin):  # type: ignore[django-manager-missing]
@@ -146,9 +153,21 @@ class User(AbstractBaseUser, PermissionsMixin):  # type: ignore[django-manager-m
         return self.is_active
 
     @cached_property
+    def standing(self) -> Standing:
+        """Return the person's roles and what these hold; one query an object."""
+        held = self.groups.values_list("name", "permissions__content_type__app_label", "permissions__codename")
+        rows = list(held.order_by("name"))
+        return Standing(
+            roles=tuple(dict.fromkeys(name for name, _, _ in rows)),
+            permissions=frozenset(f"{app}.{code}" for _, app, code in rows if code),
+        )
+
+    @cached_property
     def role_names(self) -> tuple[str, ...]:
-        """Return the person's roles in alphabetical order; one query an object."""
-        return tuple(sorted(group.name for group in self.groups.all()))
+        """Return the person's roles in alphabetical order; where a list has prefetched the groups, without a query."""
+        if "groups" in getattr(self, "_prefetched_objects_cache", {}):
+            return tuple(sorted(group.name for group in self.groups.all()))
+        return self.standing.roles
 
     @property
     def role(self) -> str:
