@@ -39,7 +39,7 @@ RoleSwitch = Callable[[str], AbstractContextManager[None]]
 
 
 def pytest_configure() -> None:
-    """Serve static files from their sources: no test waits for collectstatic. Passwords are hashed at the least cost."""
+    """Serve static files from their sources, and hash passwords at the least cost: no test waits for either."""
     Argon2PasswordHasher.time_cost, Argon2PasswordHasher.memory_cost, Argon2PasswordHasher.parallelism = 1, 8, 1
     settings.STORAGES = {
         **settings.STORAGES,
