@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Response, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, Response, sync_playwright
 
 from keyvault_admin.local.children import application
 from keyvault_admin.local.engine import choose_port
@@ -104,11 +104,15 @@ class Visitor:
         self.page.on("console", self._heard)
         self.page.on("pageerror", lambda error: self.complaints.append(f"{self.page.url}: {error}"))
         self.page.on("response", self._answered)
-        self.page.on("requestfailed", lambda request: self.complaints.append(f"not loaded: {request.url}"))
+        self.page.on("requestfailed", self._failed)
 
     def _heard(self, message: ConsoleMessage) -> None:
         if message.type in {"error", "warning"}:
             self.complaints.append(f"{self.page.url}: {message.text}")
+
+    def _failed(self, request: Request) -> None:
+        if request.failure != "net::ERR_ABORTED":  # what a page was asking for when somebody left it
+            self.complaints.append(f"not loaded: {request.url}: {request.failure}")
 
     def _answered(self, response: Response) -> None:
         if response.status >= 400 or not response.url.startswith((self.site, "data:")):

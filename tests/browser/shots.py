@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 WIDTHS = {"wide": 1440, "phone": 390}
 SCHEMES = ("light", "dark")
 PERSON = "alice"
+WORKER_MILLISECONDS = 60_000
 
 
 @contextmanager
@@ -102,6 +103,18 @@ def walk(browser: Browser, site: str, password: str, folder: Path, target: Path)
     for name, act in tour.ACTS.items():
         act(page, site)
         shoot(page, name, target)
+        wait_for_worker(page, name, target)
+    page.locator("main form button[type=submit]").last.click()
+    shoot(page, "import-applying", target)
+    wait_for_worker(page, "import-applying", target)
+
+
+def wait_for_worker(page: Page, name: str, target: Path) -> None:
+    """Where a page waits for a worker, take it once more when the worker has done its part."""
+    if page.locator("[data-step]").count():
+        page.wait_for_selector("[data-step]", state="detached", timeout=WORKER_MILLISECONDS)
+        page.wait_for_load_state()
+        shoot(page, f"{name}-done", target)
 
 
 def main(target: Path) -> None:

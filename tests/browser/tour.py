@@ -39,7 +39,15 @@ LISTS = {
     "falls-2036": "/inventory/algorithm/falls/?day=2036-01-01",
     "mail": "/rotation/digest/",
     "log": "/audit/event/",
+    "findings": "/inventory/finding/",
     "people": "/access/user/",
+    "person-add": "/access/user/add/",
+    "factors": "/account/factors/",
+    "factor-app": "/account/factors/app/",
+    "factor-passkey": "/account/factors/passkey/",
+    "factor-recovery": "/account/factors/recovery/",
+    "sessions": "/account/sessions/",
+    "step-up": "/account/step-up/",
     "password": "/password_change/",
 }
 # The first record of a list, where there is one: its page and the pages of it.
@@ -55,6 +63,7 @@ RECORDS = {
     "held-change": ("/inventory/heldchange/?state=all", ()),
     "clause": (CLAUSES, ("edit/", "retire/")),
     "digest": ("/rotation/digest/", ()),
+    "person": ("/access/user/", ("edit/", "last-day/", "link/", "take-role/", "deactivate/")),
     "event": ("/audit/event/", ()),
 }
 NOT_THERE = {"not-found": "/inventory/key/999999999/change/", "no-such-page": "/nowhere/"}
@@ -140,7 +149,7 @@ ACTS: dict[str, Callable[[Page, str], None]] = {
     "record-refused": record_refused,
     "clause-effect": clause_effect,
     "threat-effect": threat_effect,
-    "import-preview": import_preview,
     "import-columns": import_columns,
     "import-refused": import_refused,
+    "import-preview": import_preview,  # the last, so that pictures can go on from it
 }
