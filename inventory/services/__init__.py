@@ -7,6 +7,7 @@ from inventory.services.headers import begin_import
 from inventory.services.held import confirm_held, hold_edit, reject_held, report_rotation, withdraw_held
 from inventory.services.imports import Plan, apply_import, plan_import
 from inventory.services.jobs import (
+    SEALED_FILES,
     Draw,
     clear_imports,
     confirm_import,
@@ -22,6 +23,7 @@ from inventory.services.relations import Relations
 from inventory.services.vendors import edit_vendor, register_vendor
 
 __all__ = [
+    "SEALED_FILES",
     "Draw",
     "ImportOptions",
     "Plan",
