@@ -187,6 +187,7 @@ def test_make_secrets_overwrites_nothing(secrets_folder: Path) -> None:
 def test_settings_accept_what_make_secrets_made(secrets_folder: Path) -> None:
     names = {
         "SECRET_KEY": "secret_key", "KEYVAULT_SEALING_KEY": "sealing_key", "KEYVAULT_DIGEST_KEY": "digest_key",
+        "KEYVAULT_SEALING_KEYS_PREVIOUS": "sealing_keys_previous",
         "KEYVAULT_DIGEST_KEYS_PREVIOUS": "digest_keys_previous",
         "DATABASE_URL": "database_url_web", "CELERY_BROKER_URL": "broker_url", "EMAIL_URL": "email_url",
     }  # fmt: skip

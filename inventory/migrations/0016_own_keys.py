@@ -46,6 +46,7 @@ class Migration(migrations.Migration):
             name="reported_by",
             field=models.ForeignKey(
                 null=True,
+                blank=True,
                 on_delete=django.db.models.deletion.PROTECT,
                 related_name="+",
                 to=settings.AUTH_USER_MODEL,

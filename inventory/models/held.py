@@ -16,7 +16,9 @@ class RotationEvidence(models.Model):
     text = models.TextField(max_length=LONGEST_TEXT)
     url = models.URLField("link", max_length=500, blank=True, validators=[web_link])
     # Nobody where a command reports what it found out by itself; the change that waits names the command.
-    reported_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, related_name="+")
+    reported_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, blank=True, related_name="+"
+    )
     reported_at = models.DateTimeField()
 
     class Meta:
