@@ -44,7 +44,8 @@ class SealedColumn:
         """Return the rows that hold something, with the id of their key."""
         full = self.model._base_manager.exclude(**{self.column: b""}).exclude(**{f"{self.column}__isnull": True})
         key_id = Substr(self.column, 1 + len(sealing.VERSION), sealing.KEY_ID_BYTES, output_field=BinaryField())
-        return full.annotate(sealed_under=key_id)
+        rows: QuerySet[Any] = full.annotate(sealed_under=key_id)
+        return rows
 
     def replace(self, pk: Any, old: bytes, new: bytes) -> bool:  # noqa: ANN401 - whatever identifies a row
         """Write the new bytes where the old ones still are; return whether they were."""
@@ -87,7 +88,8 @@ def reseal_column(column: SealedColumn, *, actor: Actor, now: datetime, tell: Te
 
     `tell` hears after each batch how many rows are done.
     """
-    done, left, unopened, last = 0, 0, [], None
+    done, left, last = 0, 0, None
+    unopened: list[str] = []
     while pks := _next_under_earlier_keys(column, last):
         batch = _tried(column, pks, actor=actor, now=now)
         done, left, last = done + batch.rows, left + batch.left, pks[-1]

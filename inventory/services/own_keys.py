@@ -107,9 +107,9 @@ class _Keeper:
             raise OwnerNeededError(str(error)) from error
         people = People([ref] if ref else [], [ref] if ref else [])
         owner = people.find(ref)
-        if owner is None or (owner.pk is None and not owner.mail):
+        if owner is None or (owner in people.new and not owner.mail):
             raise OwnerNeededError(f"Nobody who answers for keys is called {text}.")
-        if owner.pk is None:
+        if owner in people.new:
             return register_owner(handle=owner.handle, mail=owner.mail, kind=owner.kind, actor=self.actor, now=self.now)
         if owner in people.with_mail:
             return edit_owner(

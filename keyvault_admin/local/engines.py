@@ -125,7 +125,8 @@ class Engines:
         """Return the lines of `local.env`: what is known stays, but for ports and addresses."""
         site = f"http://localhost:{self._site_port}" if self._site_port else known.get("SITE_URL", DEFAULT_SITE)
         urls = {f"DATABASE_URL_{login.upper()}": login for login in LOGINS}
-        return {
+        earlier_keys = ("KEYVAULT_SEALING_KEYS_PREVIOUS", "KEYVAULT_DIGEST_KEYS_PREVIOUS")
+        return {name: known[name] for name in earlier_keys if known.get(name)} | {
             "SECRET_KEY": known.get("SECRET_KEY") or secrets.token_urlsafe(50),
             "KEYVAULT_SEALING_KEY": known.get("KEYVAULT_SEALING_KEY") or _key(),
             "KEYVAULT_DIGEST_KEY": known.get("KEYVAULT_DIGEST_KEY") or _key(),
