@@ -179,7 +179,7 @@ def test_people_sign_in_before_during_and_after(
 
 
 def test_a_run_that_is_killed_is_finished_by_the_next(
-    committed_db: CommittedDatabase, alice: User, bob: User, as_role: Role, settings, monkeypatch: pytest.MonkeyPatch
+    committed_db: CommittedDatabase, alice: User, bob: User, as_role: Role, settings
 ) -> None:
     fill(alice, bob)
     before = opened()
