@@ -90,6 +90,7 @@ class Action(StrEnum):
 
     # The log and the installation
     AUDIT_VERIFIED = "audit.verified"
+    SEALING_KEY_ROTATED = "sealing_key.rotated"  # the subject says what was sealed anew, the facts how many rows
     DEMO_SEEDED = "demo.seeded"
 
     # Guarded operations

@@ -3,6 +3,7 @@
 Sealed form: 01 (version) ‖ 4-byte key id ‖ 12-byte random nonce ‖ ciphertext ‖ 16-byte tag. AES-256-GCM
 (NIST SP 800-38D); the associated data are the first five bytes and the context, so a blob opens under its own key and
 in its own place only. The key id is the beginning of SHA-256(label ‖ key): it finds the key, it proves nothing.
+Everything is sealed under the present key, and opens under it and the earlier ones that are given (audit.resealing).
 """
 
 import hmac
@@ -25,9 +26,11 @@ HEADER_BYTES = 5
 NONCE_BYTES = 12
 TAG_BYTES = 16
 KEY_ID_LABEL = b"keyvault-admin/sealing/key-id/v1\0"
+KEY_ID_BYTES = 4
 EPOCH_BYTES = 4
 EPOCH_LABEL = b"keyvault-admin/keyed-digest/epoch/v1\0"
 DIGEST_LABEL = b"keyvault-admin/keyed-digest/v1\0"
+IDENTITY_CONTEXT = "identity:{}"
 IDENTITY_SEAL_LABEL = b"keyvault-admin/audit/identity/seal/v1"
 IDENTITY_DIGEST_LABEL = b"keyvault-admin/audit/identity/digest/v1"
 
@@ -37,7 +40,7 @@ class Sealer:
 
     def __init__(self, key: bytes) -> None:
         self._aead = AESGCM(key)
-        self._header = VERSION + sha256(KEY_ID_LABEL + key).digest()[:4]
+        self._header = VERSION + _sealing_key_id(key)
 
     def seal(self, plaintext: bytes, *, context: str) -> bytes:
         """Return the sealed form; a new random nonce every time."""
@@ -76,11 +79,44 @@ def seal(plaintext: bytes, *, context: str) -> bytes:
 
 
 def unseal(sealed: bytes, *, context: str) -> bytes:
-    """Open what `seal` made for this context.
+    """Open what `seal` made for this context, under whichever of the keys given its header names.
+
+    Raises: SealError, also when that key is not given (any more).
+    """
+    sealed = bytes(sealed)
+    return _sealer(_key_that_sealed(sealed)).unseal(sealed, context=context)
+
+
+def reseal(sealed: bytes, *, context: str) -> bytes:
+    """Return the same plaintext sealed under the present key, opened once more before it is handed out.
 
     Raises: SealError.
     """
-    return _sealer(settings.SEALING_KEY).unseal(bytes(sealed), context=context)
+    plaintext = unseal(sealed, context=context)
+    renewed = seal(plaintext, context=context)
+    if unseal(renewed, context=context) != plaintext:
+        raise SealError("What was sealed anew does not open to the same bytes.")
+    return renewed
+
+
+def sealing_key_ids() -> tuple[bytes, ...]:
+    """Return the 4-byte ids of the sealing keys given, the present one first. An id is no secret."""
+    return tuple(_sealing_key_id(key) for key in _sealing_keys())
+
+
+def _sealing_keys() -> tuple[bytes, ...]:
+    return tuple(dict.fromkeys((settings.SEALING_KEY, *settings.SEALING_KEYS_PREVIOUS)))
+
+
+def _sealing_key_id(key: bytes) -> bytes:
+    return sha256(KEY_ID_LABEL + key).digest()[:KEY_ID_BYTES]
+
+
+def _key_that_sealed(sealed: bytes) -> bytes:
+    for key in _sealing_keys():
+        if sealed[:HEADER_BYTES] == VERSION + _sealing_key_id(key):
+            return key
+    raise SealError("The sealed bytes do not belong to a key that is given, or to this version.")
 
 
 def keyed_digest(message: bytes, *, label: str) -> bytes:
@@ -118,16 +154,22 @@ def _digest_under(key: bytes, message: bytes, label: str) -> bytes:
 
 def new_identity_key(person: str) -> bytes:
     """Return a new identity key of that person, sealed under the sealing key."""
-    return seal(os.urandom(KEY_BYTES), context=f"identity:{person}")
+    return seal(os.urandom(KEY_BYTES), context=IDENTITY_CONTEXT.format(person))
+
+
+def person_keys(person: str, sealed_key: bytes) -> PersonKeys:
+    """Open a person's identity key.
+
+    What was opened is kept by the sealed bytes and the sealing key: neither an erased or replaced one is found here,
+    nor one whose sealing key is not given any more.
+    Raises: SealError.
+    """
+    return _person_keys(person, sealed_key, _key_that_sealed(sealed_key))
 
 
 @lru_cache(maxsize=1024)
-def person_keys(person: str, sealed_key: bytes) -> PersonKeys:
-    """Open a person's identity key; kept by its sealed bytes, so an erased or replaced key is not found here.
-
-    Raises: SealError.
-    """
-    key = unseal(sealed_key, context=f"identity:{person}")
+def _person_keys(person: str, sealed_key: bytes, sealing_key: bytes) -> PersonKeys:
+    key = _sealer(sealing_key).unseal(sealed_key, context=IDENTITY_CONTEXT.format(person))
     return PersonKeys(Sealer(_derived(key, IDENTITY_SEAL_LABEL)), _derived(key, IDENTITY_DIGEST_LABEL))
 
 

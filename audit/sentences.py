@@ -117,6 +117,9 @@ PHRASES: dict[str, Phrase] = {
     Action.AUDIT_VERIFIED: Phrase(
         "verified the log and found it whole", "verify the log", "verified the log and found it altered"
     ),
+    Action.SEALING_KEY_ROTATED: Phrase(
+        "sealed the {subjects} under the present sealing key", "seal the {subjects} under the present sealing key"
+    ),
     Action.DEMO_SEEDED: Phrase("filled the demo", "fill the demo"),
     Action.REQUEST_EXECUTED: Phrase("carried out {subjects}", "carry out {subjects}"),
 }

@@ -54,6 +54,13 @@ class LessLateError(InventoryError):
         )
 
 
+class OwnerNeededError(InventoryError):
+    """Nobody is named who answers for the installation's own keys, or nobody who is known."""
+
+    def __init__(self, problem: str = "The installation's own keys need somebody who answers for them.") -> None:
+        super().__init__(f'{problem} Name an owner who is registered, or a new one as "name <name@example.com>".')
+
+
 class KeyMaterialError(InventoryError):
     """What was entered looks like a secret itself. The text is not repeated anywhere."""
 

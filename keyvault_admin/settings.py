@@ -61,14 +61,23 @@ def key_from(name: str, text: str) -> bytes:
     return key
 
 
+def source_of(name: str) -> str:
+    """Return where the secret NAME was read from, as a URI that names the place and holds nothing of the secret."""
+    if path := os.environ.get(f"{name}_FILE"):
+        return Path(path).absolute().as_uri()
+    return f"{LOCAL_ENV.absolute().as_uri()}#{name}" if IS_LOCAL and name not in os.environ else f"env:{name}"
+
+
 # Core
 ROLE: str = env.str("KEYVAULT_ROLE", default="command")  # web, worker, beat, signer, command or migrator
 if ROLE not in {"web", "worker", "beat", "signer", "command", "migrator"}:
     raise ImproperlyConfigured("KEYVAULT_ROLE must be web, worker, beat, signer, command or migrator.")
 SECRET_KEY = required("SECRET_KEY", "Give it at least 50 random characters.")
 SEALING_KEY = key_of("KEYVAULT_SEALING_KEY")  # seals TOTP seeds and the identities beside audit events
+SEALING_KEYS_PREVIOUS = keys_of("KEYVAULT_SEALING_KEYS_PREVIOUS")  # still open what is not sealed anew yet
 DIGEST_KEY = key_of("KEYVAULT_DIGEST_KEY")  # keys the digests of tokens, codes, session keys and the material of keys
 DIGEST_KEYS_PREVIOUS = keys_of("KEYVAULT_DIGEST_KEYS_PREVIOUS")  # still compared, for what was kept under them
+SECRET_SOURCES = {name: source_of(name) for name in ("SECRET_KEY", "KEYVAULT_SEALING_KEY", "KEYVAULT_DIGEST_KEY")}
 DEBUG = False
 ALLOWED_HOSTS: list[str] = env.list("ALLOWED_HOSTS", default=[])
 CSRF_TRUSTED_ORIGINS: list[str] = env.list("CSRF_TRUSTED_ORIGINS", default=[])

@@ -6,6 +6,7 @@ from inventory.models.finding import Finding
 from inventory.models.header import HeaderMapping
 from inventory.models.held import HeldChange, RotationEvidence
 from inventory.models.key import Key, KeyVersion
+from inventory.models.own import OwnKey
 from inventory.models.owner import Owner
 from inventory.models.parent import KeyParent
 from inventory.models.search import KeySearch
@@ -25,6 +26,7 @@ __all__ = [
     "KeyParent",
     "KeySearch",
     "KeyVersion",
+    "OwnKey",
     "Owner",
     "PolicyClause",
     "RotationEvidence",

@@ -15,7 +15,10 @@ class RotationEvidence(models.Model):
     rotated_on = models.DateField()
     text = models.TextField(max_length=LONGEST_TEXT)
     url = models.URLField("link", max_length=500, blank=True, validators=[web_link])
-    reported_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
+    # Nobody where a command reports what it found out by itself; the change that waits names the command.
+    reported_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, blank=True, related_name="+"
+    )
     reported_at = models.DateTimeField()
 
     class Meta:

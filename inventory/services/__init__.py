@@ -7,6 +7,7 @@ from inventory.services.headers import begin_import
 from inventory.services.held import confirm_held, hold_edit, reject_held, report_rotation, withdraw_held
 from inventory.services.imports import Plan, apply_import, plan_import
 from inventory.services.jobs import (
+    SEALED_FILES,
     Draw,
     clear_imports,
     confirm_import,
@@ -16,14 +17,19 @@ from inventory.services.jobs import (
     work_off_import,
 )
 from inventory.services.keys import activate_key, edit_key, register_key, suspend_key
+from inventory.services.own_keys import Became, House, OwnFacts, register_own_keys
 from inventory.services.owners import edit_owner, edit_service, register_owner, register_service
 from inventory.services.periods import apply_due_transitions
 from inventory.services.relations import Relations
 from inventory.services.vendors import edit_vendor, register_vendor
 
 __all__ = [
+    "SEALED_FILES",
+    "Became",
     "Draw",
+    "House",
     "ImportOptions",
+    "OwnFacts",
     "Plan",
     "Relations",
     "activate_key",
@@ -48,6 +54,7 @@ __all__ = [
     "register_clause",
     "register_key",
     "register_material_digest",
+    "register_own_keys",
     "register_owner",
     "register_service",
     "register_vendor",

@@ -116,6 +116,16 @@ def report_rotation(
     `evidence` says how others can see it, `url` where. Locks the key. Event: key.change_held.
     Raises: NotActiveError, RotationDateError, ChangeWaitsError, KeyMaterialError, ReasonMissingError, ValidationError.
     """
+    if _person(actor) is None:
+        raise ValueError("a rotation is reported by a person")
+    return hold_rotation(pk=pk, rotated_on=rotated_on, evidence=evidence, url=url, actor=actor, now=now)
+
+
+@transaction.atomic
+def hold_rotation(
+    *, pk: int, rotated_on: date, evidence: str, url: str = "", actor: Actor, now: datetime
+) -> HeldChange:
+    """Do as report_rotation() says, also for a command that found it out by itself."""
     require(evidence)
     for what, text in (("evidence", evidence), ("link", url)):
         if holds_key_material(text):
@@ -126,7 +136,7 @@ def report_rotation(
         raise NotActiveError(key.name, key.state)
     _check_rotation(key, rotated_on, now.date())
     proof = RotationEvidence(
-        key=key, rotated_on=rotated_on, text=evidence, url=url, reported_by_id=_reporter(actor), reported_at=now
+        key=key, rotated_on=rotated_on, text=evidence, url=url, reported_by_id=_person(actor), reported_at=now
     )
     proof.full_clean()
     proof.save()
@@ -369,10 +379,3 @@ def _person(actor: Actor) -> int | None:
 def _wisher(actor: Actor) -> int | None:
     """Return the number of the person who wants it, be it that a worker carries it out: they may not confirm it."""
     return int(actor.on_behalf_of.removeprefix("user:")) if actor.on_behalf_of else _person(actor)
-
-
-def _reporter(actor: Actor) -> int:
-    person = _person(actor)
-    if person is None:
-        raise ValueError("a rotation is reported by a person")
-    return person

@@ -23,6 +23,7 @@ from audit import sealing
 from audit.actions import Action
 from audit.actor import Actor
 from audit.canonical import JSON
+from audit.resealing import SealedColumn
 from audit.services import record, record_refusal
 from inventory.errors import (
     ImportLostError,
@@ -44,6 +45,16 @@ LEASE = timedelta(seconds=90)  # without a sign of progress; the longest step of
 MOST_CLAIMS = 20  # a file that kills its workers is given up
 TOLD_FROM = 1_000  # rows: what has fewer is done before anybody looks
 _WAITING = (ImportState.READING, ImportState.APPLYING)
+_CONTEXT = "import:user:{}"
+SEALED_FILES = SealedColumn(
+    code="import_file",
+    title="files that wait to be imported",
+    model=ImportDraft,
+    column="content",
+    holder="uploaded_by_id",
+    context=_CONTEXT,
+    batch=5,  # of up to ten megabytes each
+)
 _GIVEN_UP = "This file could not be worked off; nothing of it was imported. Split it, or ask whoever runs this service."
 
 
@@ -206,13 +217,9 @@ class _Progress:
             )
 
 
-def _context(person: int) -> str:
-    return f"import:user:{person}"
-
-
 def _packed(content: bytes, person: int) -> bytes:
-    return sealing.seal(zlib.compress(content, 1), context=_context(person))
+    return sealing.seal(zlib.compress(content, 1), context=_CONTEXT.format(person))
 
 
 def _unpacked(draft: ImportDraft) -> bytes:
-    return zlib.decompress(sealing.unseal(bytes(draft.content), context=_context(draft.uploaded_by_id)))
+    return zlib.decompress(sealing.unseal(bytes(draft.content), context=_CONTEXT.format(draft.uploaded_by_id)))

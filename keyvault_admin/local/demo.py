@@ -32,6 +32,7 @@ PEOPLE = (
     DemoPerson("olga", "Olga Nowak", Role.AUDITOR),
 )
 REPORTER = "carol"  # says that she has rotated a key of hers; somebody of DevOps is to confirm it
+KEEPER, TEAM = "dana", "platform-team"  # who answers for the keys of the demo itself
 KEY_COUNT = 260
 
 _OWNERS = ("carol", "chen", "bob", "dana", "platform-team", "sre-oncall", "payments-team")

@@ -125,21 +125,26 @@ class Engines:
         """Return the lines of `local.env`: what is known stays, but for ports and addresses."""
         site = f"http://localhost:{self._site_port}" if self._site_port else known.get("SITE_URL", DEFAULT_SITE)
         urls = {f"DATABASE_URL_{login.upper()}": login for login in LOGINS}
-        return {
-            "SECRET_KEY": known.get("SECRET_KEY") or secrets.token_urlsafe(50),
-            "KEYVAULT_SEALING_KEY": known.get("KEYVAULT_SEALING_KEY") or _key(),
-            "KEYVAULT_DIGEST_KEY": known.get("KEYVAULT_DIGEST_KEY") or _key(),
-            "KEYVAULT_PLAIN_HTTP": "true",
-            "ALLOWED_HOSTS": f"localhost,{HOST}",
-            "SITE_URL": site,
-            "CSRF_TRUSTED_ORIGINS": site,
-            "EMAIL_URL": f"filemail:///{quote(str(self.places.var / 'mail'))}",
-            "STATIC_ROOT": str(self.places.var / "static"),
-            "CELERY_BROKER_URL": f"redis://:{self.valkey.password}@{HOST}:{self.valkey.port}/0",
-        } | {
-            name: database_url(login, _secret_in(known.get(name, "")), self.postgres.port, self.database)
-            for name, login in urls.items()
-        }
+        earlier_keys = ("KEYVAULT_SEALING_KEYS_PREVIOUS", "KEYVAULT_DIGEST_KEYS_PREVIOUS")
+        return (
+            {name: known[name] for name in earlier_keys if known.get(name)}
+            | {
+                "SECRET_KEY": known.get("SECRET_KEY") or secrets.token_urlsafe(50),
+                "KEYVAULT_SEALING_KEY": known.get("KEYVAULT_SEALING_KEY") or _key(),
+                "KEYVAULT_DIGEST_KEY": known.get("KEYVAULT_DIGEST_KEY") or _key(),
+                "KEYVAULT_PLAIN_HTTP": "true",
+                "ALLOWED_HOSTS": f"localhost,{HOST}",
+                "SITE_URL": site,
+                "CSRF_TRUSTED_ORIGINS": site,
+                "EMAIL_URL": f"filemail:///{quote(str(self.places.var / 'mail'))}",
+                "STATIC_ROOT": str(self.places.var / "static"),
+                "CELERY_BROKER_URL": f"redis://:{self.valkey.password}@{HOST}:{self.valkey.port}/0",
+            }
+            | {
+                name: database_url(login, _secret_in(known.get(name, "")), self.postgres.port, self.database)
+                for name, login in urls.items()
+            }
+        )
 
     def stop(self) -> None:
         """Stop both, PostgreSQL last, and let the next start have the folder."""

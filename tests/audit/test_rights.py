@@ -125,6 +125,7 @@ def test_functions_are_closed_to_the_public_and_fixed_in_their_path() -> None:
         ("audit_extend", "keyvault_owner", True, path, ["keyvault_app"]),
         ("audit_identity_erase", "keyvault_owner", True, path, ["keyvault_command"]),
         ("audit_identity_make", "keyvault_owner", True, path, ["keyvault_app"]),
+        ("audit_identity_reseal", "keyvault_owner", True, path, ["keyvault_command"]),
         ("audit_is_event", "keyvault_owner", False, path, []),
         ("audit_release", "keyvault_owner", True, path, []),
         ("audit_seal", "keyvault_owner", True, path, []),

@@ -12,6 +12,7 @@ from audit.sealing import seal, unseal
 from keyvault_admin.access import totp
 from keyvault_admin.access.models.people import User
 
+SEED_CONTEXT = "totp:user:{}"  # where a sealed seed opens
 LONGEST_WAIT = timedelta(minutes=15)  # nobody is locked out for days by somebody else's wrong codes
 
 
@@ -91,7 +92,7 @@ class TotpDevice(TimestampMixin, SlowedDown, Device):  # type: ignore[misc]
 
     @property
     def _context(self) -> str:
-        return f"totp:user:{self.user_id}"
+        return SEED_CONTEXT.format(self.user_id)
 
     def recognises(self, code: str) -> bool:
         """Whether this is a code of now, used or not; counts nothing."""

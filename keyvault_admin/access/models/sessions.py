@@ -12,6 +12,7 @@ from audit.actor import Identity
 from audit.sealing import EPOCH_BYTES, keyed_digest, seal, unseal
 from keyvault_admin.access.models.people import User
 
+ORIGIN_CONTEXT = "session:user:{}"  # where a sealed origin opens
 STORED_CHARACTERS = 40  # 160 bits in hexadecimal: what the column of Django's sessions holds
 
 
@@ -90,4 +91,4 @@ class PersonSession(models.Model):
 
     @property
     def _context(self) -> str:
-        return f"session:user:{self.person_id}"
+        return ORIGIN_CONTEXT.format(self.person_id)

@@ -15,11 +15,13 @@ from audit.services import record
 from inventory import services as inventory
 from inventory.models import Key
 from inventory.states import State
+from inventory.terms import Environment
 from keyvault_admin.access import services as access
 from keyvault_admin.access import totp
 from keyvault_admin.access.models import TotpDevice, User
 from keyvault_admin.access.roles import Role
 from keyvault_admin.local import demo
+from keyvault_admin.own_keys import own_keys
 from rotation import overdue
 
 SUSPENDED = 3
@@ -43,6 +45,7 @@ class Command(BaseCommand):
         with transaction.atomic():
             passwords = {person.username: self._enrol(person, now) for person in demo.PEOPLE}
             self._load_keys(now)
+            self._register_own_keys(now)
             record(
                 Action.DEMO_SEEDED, actor=ACTOR, now=now, facts={"people": len(passwords), "keys": Key.objects.count()}
             )
@@ -77,6 +80,12 @@ class Command(BaseCommand):
         )
         if plan.refused:
             raise CommandError(f"The demo inventory does not go in: {plan.refused[0].problem}")
+
+    def _register_own_keys(self, now: datetime) -> None:
+        house = inventory.House(
+            owner=demo.KEEPER, team=demo.TEAM, environment=Environment.DEVELOPMENT, made_on=now.date()
+        )
+        inventory.register_own_keys(keys=own_keys(), house=house, actor=ACTOR, reason="demo", now=now)
 
     def _suspend_some(self, now: datetime) -> None:
         active = Key.objects.filter(state=State.ACTIVE, owner__isnull=True).order_by("name")

@@ -1,0 +1,147 @@
+"""The keys of this very installation, as records like any other."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+from django.db import connection, transaction
+
+from audit.actor import Actor
+from inventory.errors import InventoryError, OwnerNeededError
+from inventory.models import Owner, OwnKey, Service
+from inventory.recognise import NotUnderstoodError, person_of
+from inventory.services.held import hold_rotation
+from inventory.services.keys import register_key, require
+from inventory.services.mentioned import People
+from inventory.services.owners import edit_owner, register_owner, register_service
+
+SERVICE = "Keyvault Admin"
+REGISTERED = "registered"
+UNCHANGED = "as recorded"
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnFacts:
+    """One key as the installation has it now."""
+
+    code: str  # by which its record is found again
+    material_id: bytes  # 4 public bytes, others after each rotation
+    facts: Mapping[str, Any]  # of the key, for its registration: name, kind, where it is kept …
+
+
+@dataclass(frozen=True, kw_only=True)
+class House:
+    """Who has the keys; asked for only while something is to be registered. People as an import reads them."""
+
+    owner: str = ""
+    team: str = ""  # of the service; the owner if not given
+    tier: int = 3
+    environment: str = ""
+    made_on: date | None = None  # the day on which the present keys were made
+
+
+@dataclass(frozen=True, kw_only=True)
+class Became:
+    """What a run did with one key."""
+
+    name: str
+    words: str
+    is_settled: bool = True  # False where a rotation could not be reported: the next run tries again
+
+
+@transaction.atomic
+def register_own_keys(
+    *, keys: Sequence[OwnFacts], house: House, actor: Actor, reason: str, now: datetime
+) -> list[Became]:
+    """Register the keys that have no record yet, and report the rotation of those that are others than recorded.
+
+    A rotation that is reported so waits, like every other, for somebody of DevOps to confirm it; the command stands as
+    who asked. What people wrote on a record stays. One run at a time. Events: key.registered, owner.registered and
+    service.registered as needed, key.change_held. Raises: InventoryError, ValidationError.
+    """
+    require(reason)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtext('inventory.own_keys'))")
+    known = {own.code: own for own in OwnKey.objects.select_related("key")}
+    keeper = _Keeper(house, actor, now) if keys and not {key.code for key in keys} <= known.keys() else None
+    became = []
+    for key in keys:
+        if own := known.get(key.code):
+            became.append(_compared(own, key, actor, now))
+        elif keeper:
+            became.append(_registered(key, keeper, reason))
+    return became
+
+
+class _Keeper:
+    """Finds, or registers, who has the keys and what they are for."""
+
+    def __init__(self, house: House, actor: Actor, now: datetime) -> None:
+        self.actor, self.now = actor, now
+        if not house.owner.strip():
+            raise OwnerNeededError
+        owner = self._owner(house.owner)
+        service = Service.objects.filter(name=SERVICE).first() or register_service(
+            name=SERVICE,
+            description="The inventory of keys itself.",
+            team=self._owner(house.team) if house.team.strip() else owner,
+            tier=house.tier,
+            actor=actor,
+            now=now,
+        )
+        self.facts = {
+            "owner": owner,
+            "creator": owner,
+            "service": service,
+            "environment": house.environment,
+            "created_on": house.made_on,
+            "never_rotated": house.made_on is not None,
+        }
+
+    def _owner(self, text: str) -> Owner:
+        """Return the owner of a name or address; an unknown one is registered if the address is there."""
+        try:
+            ref = person_of(text)
+        except NotUnderstoodError as error:
+            raise OwnerNeededError(str(error)) from error
+        people = People([ref] if ref else [], [ref] if ref else [])
+        owner = people.find(ref)
+        if owner is None or (owner in people.new and not owner.mail):
+            raise OwnerNeededError(f"Nobody who answers for keys is called {text}.")
+        if owner in people.new:
+            return register_owner(handle=owner.handle, mail=owner.mail, kind=owner.kind, actor=self.actor, now=self.now)
+        if owner in people.with_mail:
+            return edit_owner(
+                pk=owner.pk,
+                changes={"mail": owner.mail},
+                expected_revision=owner.revision,
+                actor=self.actor,
+                reason="named as the owner of the installation's own keys",
+                now=self.now,
+            )
+        return owner
+
+
+def _registered(said: OwnFacts, keeper: _Keeper, reason: str) -> Became:
+    key = register_key(facts={**keeper.facts, **said.facts}, actor=keeper.actor, reason=reason, now=keeper.now)
+    OwnKey(code=said.code, key=key, material_id=said.material_id.hex()).save(force_insert=True)
+    return Became(name=key.name, words=f"{REGISTERED}, key id {said.material_id.hex()}")
+
+
+def _compared(own: OwnKey, said: OwnFacts, actor: Actor, now: datetime) -> Became:
+    """Report that the key is another one than the record, or the newest report on it, speaks of."""
+    before, present = own.material_id, said.material_id.hex()
+    if before == present:
+        return Became(name=own.key.name, words=f"{UNCHANGED}, key id {present}")
+    evidence = f"The installation has another key than before: key id {present}, where it was {before}."
+    try:
+        with transaction.atomic():
+            held = hold_rotation(pk=own.key_id, rotated_on=now.date(), evidence=evidence, actor=actor, now=now)
+    except InventoryError as error:
+        words = f"rotated (key id {present}, was {before}), but that is not reported yet: {error}"
+        return Became(name=own.key.name, words=words, is_settled=False)
+    own.material_id = present
+    own.save(update_fields=["material_id"])
+    words = f"rotated (key id {present}, was {before}); {held.ref} waits for somebody of DevOps to confirm it"
+    return Became(name=own.key.name, words=words)

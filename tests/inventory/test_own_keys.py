@@ -1,0 +1,231 @@
+"""The installation's own keys: registered once, and every rotation of them reported."""
+
+from datetime import date, timedelta
+from io import StringIO
+
+import pytest
+from django.conf import settings as django_settings
+from django.core.management import CommandError, call_command
+from django.db import DatabaseError, transaction
+
+from audit.actions import Action
+from audit.sealing import digest_epochs, sealing_key_ids
+from inventory import services
+from inventory.models import Finding, HeldChange, Key, KeyVersion, Owner, OwnKey, RotationEvidence, Service
+from inventory.models.held import HeldState
+from inventory.states import State
+from keyvault_admin.own_keys import OWN_KEYS, own_keys
+from tests.inventory.test_held import by
+from tests.inventory.world import NOW, events_of, make_key, make_owner, seal, told_of
+
+pytestmark = pytest.mark.django_db
+MADE = "2026-03-01"
+
+
+@pytest.fixture(autouse=True)
+def command(as_role):
+    with as_role("command"):
+        yield
+
+
+def register(*words):
+    out = StringIO()
+    call_command("register_own_keys", *words, stdout=out, stderr=StringIO())
+    return out.getvalue()
+
+
+def first_run():
+    make_owner("dana", "dana@example.org")
+    return register("--owner", "dana", "--made-on", MADE)
+
+
+def everything():
+    return [
+        list(model.objects.order_by("pk").values())
+        for model in (Key, KeyVersion, OwnKey, Owner, Service, HeldChange, RotationEvidence, Finding)
+    ]
+
+
+def own(code):
+    return OwnKey.objects.select_related("key__service", "key__owner", "key__creator").get(code=code).key
+
+
+def test_the_keys_are_registered_as_what_they_are(settings):
+    settings.SECRET_SOURCES = dict.fromkeys(settings.SECRET_SOURCES, "file:///run/secrets/sealing_key")
+    said = first_run()
+    assert f"Keyvault Admin: sealing key: registered, key id {sealing_key_ids()[0].hex()}" in said
+    key = own("sealing")
+    assert (key.kind, key.algorithm, key.size_bits, key.state) == ("kek", "AES-256-GCM", 256, State.ACTIVE)
+    assert (key.environment, key.storage_medium, key.is_exportable) == ("production", "file", False)
+    assert key.storage_location == "file:///run/secrets/sealing_key"
+    assert (key.owner.handle, key.creator.handle, key.created_on) == ("dana", "dana", date(2026, 3, 1))
+    assert (key.service.name, key.service.tier, key.service.team) == ("Keyvault Admin", 3, key.owner)
+    assert "rotate_sealing_key" in key.notes
+    assert key.rotate_by is not None
+    assert (own("digest").kind, own("secret").kind) == ("hmac_key", "hmac_key")
+    assert Key.objects.count() == len(OWN_KEYS) == 3
+    assert [told_of(key) for key in Key.objects.all()] == [[]] * 3
+    seal()
+    assert [told_of(key) for key in Key.objects.all()] == [[Action.KEY_REGISTERED]] * 3
+
+
+def test_nothing_of_the_keys_is_kept(settings):
+    first_run()
+    kept = repr(everything())
+    for secret in (settings.SEALING_KEY, settings.DIGEST_KEY):
+        assert secret.hex()[:16] not in kept
+    assert settings.SECRET_KEY[:12] not in kept
+
+
+def test_a_key_in_an_environment_variable_is_a_finding(settings):
+    settings.SECRET_SOURCES = {
+        "KEYVAULT_SEALING_KEY": "file:///run/secrets/sealing_key",
+        "KEYVAULT_DIGEST_KEY": "env:KEYVAULT_DIGEST_KEY",
+        "SECRET_KEY": "env:SECRET_KEY",
+    }
+    first_run()
+    found = Finding.objects.filter(code="kept-in-environment-variable", closed_at=None)
+    assert {finding.key_id for finding in found} == {own("digest").pk, own("secret").pk}
+    assert own("digest").storage_location == "env:KEYVAULT_DIGEST_KEY"
+
+
+def test_a_second_run_changes_nothing():
+    first_run()
+    before = everything()
+    said = register()
+    assert said.count("as recorded") == 3
+    register("--owner", "somebody else <else@example.org>", "--tier", "1", "--environment", "test")
+    assert everything() == before
+    seal()
+    assert len(events_of(Action.KEY_REGISTERED)) == 3
+
+
+def test_what_people_wrote_on_a_record_stays(bob):
+    first_run()
+    key = own("digest")
+    changes = {"name": "our digest key", "storage_medium": "secrets_manager"}
+    services.edit_key(
+        pk=key.pk, changes=changes, expected_revision=key.revision, actor=by(bob), reason="more exact", now=NOW
+    )
+    before = everything()
+    assert "our digest key: as recorded" in register()
+    assert everything() == before
+
+
+def test_a_dry_run_changes_nothing():
+    make_owner("dana", "dana@example.org")
+    before = everything()
+    assert "nothing was written" in register("--owner", "dana", "--dry-run")
+    assert everything() == before
+
+
+@pytest.mark.parametrize(
+    ("words", "answer"),
+    [
+        ([], "need somebody who answers for them"),
+        (["--owner", "nobody"], "Nobody who answers for keys is called nobody"),
+        (["--owner", "dana@"], "no person or team"),
+        (["--owner", "Dana <dana@example.org>", "--made-on", "2030-01-01"], "lies after today"),
+    ],
+)
+def test_it_is_refused_with_a_sentence(words, answer):
+    before = everything()
+    with pytest.raises(CommandError, match=answer):
+        register(*words)
+    assert everything() == before
+
+
+def test_an_owner_who_is_not_known_is_registered_by_address():
+    register("--owner", "Dana Petrova <Dana@Example.org>", "--team", "platform-team@example.org", "--tier", "2")
+    key = own("sealing")
+    assert (key.owner.handle, key.owner.mail) == ("dana", "dana@example.org")
+    assert (key.service.team.handle, key.service.team.kind, key.service.tier) == ("platform-team", "team", 2)
+    assert key.created_on is None
+    codes = Finding.objects.filter(key=key, closed_at=None).values_list("code", flat=True)
+    assert {"missing-created", "age-unknown"} <= set(codes)  # nobody said when it was made
+
+
+def test_a_name_that_is_taken_is_refused():
+    make_key(name=OWN_KEYS[0].name)
+    before = everything()
+    with pytest.raises(CommandError, match="A key of this name is registered already"):
+        register("--owner", "dana@example.org")
+    assert everything() == before
+
+
+def test_a_new_sealing_key_is_reported_and_counts_once_devops_confirmed_it(settings, bob, as_role):
+    first_run()
+    key, due = own("sealing"), own("sealing").rotate_by
+    before = sealing_key_ids()[0].hex()
+    settings.SEALING_KEYS_PREVIOUS, settings.SEALING_KEY = (django_settings.SEALING_KEY,), bytes(range(32))
+    present = sealing_key_ids()[0].hex()
+    said = register()
+    held = HeldChange.objects.select_related("evidence").get()
+    assert f"sealing key: rotated (key id {present}, was {before}); {held.ref} waits for somebody of DevOps" in said
+    assert said.count("as recorded") == 2
+    assert (held.key, held.requested_by, held.requested_by_ref) == (key, None, "command:register_own_keys")
+    assert f"key id {present}" in held.evidence.text
+    assert held.evidence.reported_by is None
+    key.refresh_from_db()
+    assert (key.rotate_by, key.current_number) == (due, 1)  # nothing counts yet
+    assert register().count("as recorded") == 3  # and nothing is reported twice
+    with as_role("web"):
+        later = held.requested_at + timedelta(hours=1)
+        services.confirm_held(pk=held.pk, actor=by(bob), reason="seen in the log", now=later)
+    key.refresh_from_db()
+    assert (key.last_rotated_on, key.never_rotated, key.current_number) == (held.evidence.rotated_on, False, 2)
+    assert key.rotate_by > due
+    assert list(key.versions.values_list("number", "state")) == [(2, "active"), (1, "deactivated")]
+    seal()
+    assert told_of(key) == [Action.KEY_REGISTERED, Action.KEY_CHANGE_HELD, Action.KEY_ROTATED]
+    rotated = events_of(Action.KEY_ROTATED)[0].said
+    assert rotated.on_behalf_of == "command:register_own_keys"
+    assert register().count("as recorded") == 3
+
+
+def test_a_new_digest_epoch_and_a_new_secret_key_are_reported(settings):
+    first_run()
+    settings.DIGEST_KEYS_PREVIOUS, settings.DIGEST_KEY = (django_settings.DIGEST_KEY,), bytes(range(32))
+    settings.SECRET_KEY = "another one " * 5
+    said = register()
+    assert f"digest key: rotated (key id {digest_epochs()[0].hex()}" in said
+    assert "secret key: rotated" in said
+    assert HeldChange.objects.filter(state=HeldState.PENDING).count() == 2
+
+
+def test_a_rotation_that_cannot_be_reported_yet_is_tried_again(settings, bob):
+    first_run()
+    key = own("digest")
+    settings.DIGEST_KEY = bytes(range(32))
+    register()
+    settings.DIGEST_KEY = bytes(range(1, 33))  # once more, before the first was confirmed
+    before = everything()
+    with pytest.raises(CommandError, match="Run this again") as caught:
+        register()
+    assert caught.value.returncode == 2
+    assert everything() == before
+    services.reject_held(pk=HeldChange.objects.get().pk, actor=by(bob), reason="the second counts", now=NOW)
+    assert "digest key: rotated" in register()
+    assert HeldChange.objects.filter(key=key, state=HeldState.PENDING).count() == 1
+
+
+@pytest.mark.parametrize("role", ["web", "worker", "beat", "signer"])
+def test_only_the_command_says_which_records_are_ours(as_role, role):
+    first_run()
+    with as_role(role):
+        assert OwnKey.objects.count() == 3
+        for write in (
+            lambda: OwnKey.objects.update(material_id="00000000"),
+            lambda: OwnKey(code="x", key=make_key(), material_id="00000000").save(force_insert=True),
+            lambda: OwnKey.objects.all().delete(),
+        ):
+            with pytest.raises(DatabaseError), transaction.atomic():
+                write()
+
+
+def test_each_key_has_its_line_in_the_manual():
+    page = (django_settings.BASE_DIR / "docs/operate.md").read_text()
+    table = page.partition("## Which key protects what")[2].partition("\n## ")[0]
+    for key in OWN_KEYS:
+        assert f"`{key.variable}`" in table
+    assert {one.facts["name"] for one in own_keys()} == {key.name for key in OWN_KEYS}
