@@ -7,7 +7,12 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from threading import Thread
 from urllib.parse import quote, unquote, urlsplit
 
+import psycopg
+import redis
 from django.conf import settings
+from django.db import Error as DatabaseError
+
+from keyvault_admin.health import NotReadyError
 
 PATIENCE_SECONDS = 5.0
 SOCKET_SECONDS = 2
@@ -15,19 +20,29 @@ LONGEST_WORDS = 200
 SHORTEST_SECRET = 4
 
 
-def bounded(look: Callable[[], None], failures: tuple[type[Exception], ...]) -> None:
+class StrangeAnswerError(Exception):
+    """A server answered what its client library does not expect, and the library stumbled."""
+
+
+# What may happen when a server is asked; anything else is a mistake of ours. smtplib's errors are OSErrors.
+FAILURES = (DatabaseError, psycopg.Error, redis.RedisError, StrangeAnswerError, NotReadyError, OSError, ValueError)
+
+
+def bounded(look: Callable[[], None]) -> None:
     """Look in a thread of its own, and stop waiting after PATIENCE_SECONDS.
 
     Time-outs of sockets are not enough: a resolver has none, and a server may send a byte now and then for ever.
-    Raises: TimeoutError, or the one of FAILURES that the look raised.
+    Raises: one of FAILURES, TimeoutError among them.
     """
     outcome: Future[None] = Future()
 
     def run() -> None:
         try:
             look()
-        except failures as error:
+        except FAILURES as error:
             outcome.set_exception(error)
+        except Exception as error:  # noqa: BLE001 - what a hostile server makes of a library is no mistake of ours
+            outcome.set_exception(StrangeAnswerError(type(error).__name__))
         else:
             outcome.set_result(None)
 

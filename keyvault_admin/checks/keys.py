@@ -88,7 +88,10 @@ def one_purpose_each() -> Answer:
     seen: dict[bytes, str] = dict.fromkeys(_forms_of_secret_key(), "SECRET_KEY")
     for name, key in named:
         if key in seen:
-            return Answer(f"{name} is the same as {seen[key]}.", f"Give each purpose a key of its own. {NEW_KEY}")
+            return Answer(
+                f"{name[0].upper()}{name[1:]} is the same as {seen[key]}.",
+                f"Give each purpose a key of its own. {NEW_KEY}",
+            )
         seen[key] = name
     return Answer("No two of the secrets are the same.")
 

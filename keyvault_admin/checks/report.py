@@ -3,14 +3,9 @@
 from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
-import psycopg
-import redis
-from django.db import Error as DatabaseError
-
 from keyvault_admin.checks import SETTINGS_RULES, database, djangos, house, people, servers
-from keyvault_admin.checks.bounds import words_of
+from keyvault_admin.checks.bounds import FAILURES, words_of
 from keyvault_admin.checks.rules import Answer, Group, Rule, State
-from keyvault_admin.health import NotReadyError
 
 # What is asked, by the server that must answer it; the first check of each says whether it answers at all.
 DATABASE, BROKER, MAIL = Group.DATABASE.value, Group.BROKER.value, Group.MAIL.value
@@ -21,8 +16,6 @@ LIVE: dict[str, tuple[Rule, ...]] = {
 }
 RESOLVER = house.LIVE
 EVERY_RULE = (*SETTINGS_RULES, *RESOLVER, *(rule for rules in LIVE.values() for rule in rules))
-# What may happen when a server is asked; anything else is a mistake of ours. smtplib's errors are OSErrors.
-FAILURES = (DatabaseError, psycopg.Error, redis.RedisError, NotReadyError, OSError, ValueError)
 TRY_IT = "See that it runs and can be reached from here, and that its address and password in the settings are right."
 
 

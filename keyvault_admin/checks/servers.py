@@ -17,14 +17,14 @@ REFUSALS = (redis.AuthenticationError, redis.exceptions.NoPermissionError, redis
 
 
 def broker_answers() -> Answer:
-    bounded(lambda: _ping(settings.CELERY_BROKER_URL), (redis.RedisError, OSError, ValueError))
+    bounded(lambda: _ping(settings.CELERY_BROKER_URL))
     return Answer("The broker answers.")
 
 
 def broker_refuses_strangers() -> Answer:
     """Ask again without the password: a server can have none although the URL gives one."""
     try:
-        bounded(lambda: _ping(_anonymous(settings.CELERY_BROKER_URL)), (redis.RedisError, OSError, ValueError))
+        bounded(lambda: _ping(_anonymous(settings.CELERY_BROKER_URL)))
     except REFUSALS:
         return Answer("The broker refuses whoever gives no password.")
     except redis.ConnectionError as error:
@@ -39,7 +39,11 @@ def broker_refuses_strangers() -> Answer:
 
 def _ping(url: str) -> None:
     client = redis.Redis.from_url(
-        url, socket_connect_timeout=SOCKET_SECONDS, socket_timeout=SOCKET_SECONDS, retry=Retry(NoBackoff(), 0)
+        url,
+        protocol=2,  # PING comes first, without a greeting that could fail for other reasons
+        socket_connect_timeout=SOCKET_SECONDS,
+        socket_timeout=SOCKET_SECONDS,
+        retry=Retry(NoBackoff(), 0),
     )
     try:
         client.ping()
@@ -57,7 +61,7 @@ def mail_server_answers() -> Answer:
     if settings.EMAIL_BACKEND != SMTP:
         return Answer("There is no mail server to ask.")
     try:
-        bounded(_greet, (OSError, ValueError))
+        bounded(_greet)
     except smtplib.SMTPAuthenticationError as error:
         return Answer(f"The mail server refuses our name or password ({error.smtp_code}).", "Mend EMAIL_URL.")
     except smtplib.SMTPNotSupportedError:

@@ -14,7 +14,7 @@ from keyvault_admin.checks.report import LIVE, Line, report
 from keyvault_admin.checks.rules import Group, State
 
 WIDTH = 110
-INDENT = " " * 21
+INDENT = " " * 21  # two spaces, the state, the id
 
 
 class Command(BaseCommand):
@@ -61,11 +61,21 @@ class Command(BaseCommand):
     def _print_line(self, line: Line) -> None:
         style = {State.OK: self.style.SUCCESS, State.WARNING: self.style.WARNING, State.WRONG: self.style.ERROR}
         word = style.get(line.state, str)(f"{line.state.value:<8}")
-        said = textwrap.fill(line.answer.said, WIDTH - len(INDENT), break_long_words=False).splitlines()
-        self.stdout.write(f"  {word} {line.id:<9} ".ljust(len(INDENT)) + f"\n{INDENT}".join(said))
+        self.stdout.write(f"  {word} {line.id:<9} {_wrapped(line.answer.said).lstrip()}")
         if line.answer.mend:
-            mend = textwrap.fill(f"Mend: {line.answer.mend}", WIDTH - len(INDENT), break_long_words=False)
-            self.stdout.write(textwrap.indent(mend, INDENT))
+            self.stdout.write(_wrapped(f"Mend: {line.answer.mend}"))
+
+
+def _wrapped(text: str) -> str:
+    """Wrap under the column of the sentences; addresses and names stay whole, so that they can be copied."""
+    return textwrap.fill(
+        text,
+        WIDTH,
+        initial_indent=INDENT,
+        subsequent_indent=INDENT,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def _summary(lines: Sequence[Line], counts: Counter[State]) -> dict[str, Any]:
