@@ -83,7 +83,7 @@ WIDE = {"Exception", "BaseException"}
 
 
 def swallows_everything(source: Source) -> Iterator[str]:
-    """`except Exception` hides programming errors, unless it raises on. Health and doctor say "no" whatever is wrong."""
+    """`except Exception` hides programming errors, unless it raises on. Health and doctor say "no" to whatever."""
     for node in ast.walk(source.tree):
         if not isinstance(node, ast.ExceptHandler) or (node.type is not None and _name(node.type) not in WIDE):
             continue

@@ -82,10 +82,14 @@ def tls_is_in_use() -> Answer:
     """What the settings ask for is one thing; this asks the server what it sees."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT ssl, version, cipher FROM pg_stat_ssl WHERE pid = pg_backend_pid()")
-        in_use, version, cipher = cursor.fetchone() or (False, None, None)
-    if in_use:
-        return Answer(f"The server says that this connection uses {version} ({cipher}).")
-    place = database_place()
+        in_use, version, cipher = cursor.fetchone() or (False, "", "")
+    return judge_tls(database_place(), f"{version} ({cipher})" if in_use else "")
+
+
+def judge_tls(place: Place, protocol: str) -> Answer:
+    """Judge what the server sees, nothing for a connection in clear."""
+    if protocol:
+        return Answer(f"The server says that this connection uses {protocol}.")
     if place is not Place.ELSEWHERE:
         return Answer(f"The server sees no TLS, which is fine here: {place.value}.")
     return Answer(
