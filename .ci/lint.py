@@ -1,6 +1,8 @@
 """Every static check, two at a time; the output of those that fail, and a line for each. Needs no database."""
 
+import base64
 import os
+import secrets
 import subprocess
 import sys
 import time
@@ -14,17 +16,17 @@ BIN = ROOT / ".venv" / "bin"
 PACKAGES = ("audit", "inventory", "rotation", "keyvault_admin")
 
 # An installation that exists nowhere: what the settings ask for, and nobody answers at its addresses.
-KEY = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
 INSTALLATION = {
-    "SECRET_KEY": "no secret: long enough and mixed enough for the check of it",
-    "KEYVAULT_SEALING_KEY": KEY,
-    "KEYVAULT_DIGEST_KEY": KEY,
-    "DATABASE_URL": "postgres://keyvault_web:none@127.0.0.1:1/none",
-    "CELERY_BROKER_URL": "redis://127.0.0.1:1/0",
+    "SECRET_KEY": secrets.token_urlsafe(48),
+    "KEYVAULT_SEALING_KEY": base64.b64encode(secrets.token_bytes(32)).decode(),
+    "KEYVAULT_DIGEST_KEY": base64.b64encode(secrets.token_bytes(32)).decode(),
+    "DATABASE_URL": "postgres://keyvault_web:a-password-of-nobody@127.0.0.1:1/none",
+    "CELERY_BROKER_URL": "redis://:a-password-of-nobody@127.0.0.1:1/0",
     "ALLOWED_HOSTS": "keyvault.example",
     "CSRF_TRUSTED_ORIGINS": "https://keyvault.example",
     "SITE_URL": "https://keyvault.example",
     "TRUSTED_PROXIES": "1",
+    "DEFAULT_FROM_EMAIL": "keyvault@keyvault.example",
     "KEYVAULT_LOCAL_ENV": os.devnull,
 }
 # makemigrations compares the files with the models; that it cannot look at a database is no news here.

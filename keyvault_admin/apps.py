@@ -1,7 +1,10 @@
 """The two applications of this package: Django's admin with our site as the default one, and the house itself."""
 
 from django.apps import AppConfig
+from django.conf import settings
 from django.contrib.admin.apps import AdminConfig
+
+SERVING = {"web", "worker", "beat", "signer"}
 
 
 class KeyvaultAdminConfig(AdminConfig):
@@ -13,4 +16,7 @@ class FaceConfig(AppConfig):
     label = "face"
 
     def ready(self) -> None:
-        from keyvault_admin import checks  # noqa: F401 - registers them
+        from keyvault_admin.checks import wires  # the package registers its checks
+
+        if settings.ROLE in SERVING:
+            wires.refuse_open_broker()

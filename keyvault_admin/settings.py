@@ -3,9 +3,12 @@
 import base64
 import binascii
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import environ
 from celery.schedules import crontab
@@ -66,6 +69,17 @@ def source_of(name: str) -> str:
     if path := os.environ.get(f"{name}_FILE"):
         return Path(path).absolute().as_uri()
     return f"{LOCAL_ENV.absolute().as_uri()}#{name}" if IS_LOCAL and name not in os.environ else f"env:{name}"
+
+
+@contextmanager
+def as_a_url(name: str) -> Iterator[None]:
+    """Say that NAME is no URL without repeating it: the errors of the parsers quote parts of passwords."""
+    try:
+        yield
+    except ValueError:
+        raise ImproperlyConfigured(
+            f"{name} cannot be read as a URL. Write / as %2F, @ as %40, # as %23 and ? as %3F in its password."
+        ) from None
 
 
 # Core
@@ -139,11 +153,14 @@ TEMPLATES: list[dict[str, Any]] = [
 # Database: one login role for each kind of process; the migrator acts as the owner
 _url = f"DATABASE_URL_{ROLE.upper()}" if IS_LOCAL else "DATABASE_URL"
 required(_url, "Give it as postgres://ROLE:PASSWORD@HOST:PORT/NAME.")
-DATABASES: dict[str, dict[str, Any]] = {"default": env.db_url(_url)}
+with as_a_url(_url):
+    DATABASES: dict[str, dict[str, Any]] = {"default": env.db_url(_url)}
 DATABASES["default"]["ENGINE"] = "django.db.backends.postgresql"
 DATABASES["default"].setdefault("OPTIONS", {})
 DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
 DATABASES["default"]["CONN_MAX_AGE"] = 60
+# Servers whose way to us never leaves this machine, as in the compose file: TLS is not asked for there.
+INSIDE_HOSTS: list[str] = env.list("KEYVAULT_INSIDE_HOSTS", default=[])
 if ROLE == "migrator":
     DATABASES["default"]["OPTIONS"]["options"] = "-c role=keyvault_owner"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
@@ -244,13 +261,16 @@ STORAGES = {
 }
 
 # Mail
-vars().update(env.email_url("EMAIL_URL", default="smtp+ssl://localhost:465"))
+with as_a_url("EMAIL_URL"):
+    vars().update(env.email_url("EMAIL_URL", default="smtp+ssl://localhost:465"))
 EMAIL_TIMEOUT = 10
 DEFAULT_FROM_EMAIL: str = env.str("DEFAULT_FROM_EMAIL", default="Keyvault Admin <keyvault@localhost>")
 SERVER_EMAIL = DEFAULT_FROM_EMAIL
 
 # Celery: tasks are nudges, rows are the truth (threats-and-tests c.5)
 CELERY_BROKER_URL = required("CELERY_BROKER_URL", "Give it as redis://:PASSWORD@HOST:PORT/0.")
+with as_a_url("CELERY_BROKER_URL"):
+    urlsplit(CELERY_BROKER_URL).port  # noqa: B018 - reading it is the check
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_TRANSPORT_OPTIONS = {
     "visibility_timeout": 600,

@@ -194,6 +194,8 @@ def test_settings_accept_what_make_secrets_made(secrets_folder: Path) -> None:
     environ = {name: text for name, text in os.environ.items() if not name.startswith("KEYVAULT_")}
     environ |= {f"{name}_FILE": str(secrets_folder / file) for name, file in names.items()}
     environ |= {"ALLOWED_HOSTS": "a.example", "SITE_URL": "https://a.example", "TRUSTED_PROXIES": "1"}
+    environ["DEFAULT_FROM_EMAIL"] = "keyvault@a.example"
+    environ["KEYVAULT_INSIDE_HOSTS"] = _services()["command"]["environment"]["KEYVAULT_INSIDE_HOSTS"]
     checked = subprocess.run(
         [ROOT / ".venv" / "bin" / "python", "manage.py", "check", "--deploy", "--fail-level", "WARNING"],
         cwd=ROOT,

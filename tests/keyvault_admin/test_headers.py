@@ -1,6 +1,7 @@
 """What every answer carries, whatever it answers; and the cookies of an installation behind TLS."""
 
 import base64
+import hashlib
 import json
 import os
 import re
@@ -185,12 +186,14 @@ def test_client_address_of_a_socket_is_empty() -> None:
 
 PRODUCTION = {
     "SECRET_KEY": "kq3-vW8zR1_mX6yT0bN9cL5hJ4gF7dS2aP-oI8uY6tR4eW2qZ1xC3vB5",
-    "DATABASE_URL": "postgres://keyvault_web:x@127.0.0.1:1/keyvault",
-    "CELERY_BROKER_URL": "redis://:x@127.0.0.1:1/0",
-    "KEYVAULT_SEALING_KEY": base64.b64encode(bytes(range(32))).decode(),
-    "KEYVAULT_DIGEST_KEY": base64.b64encode(bytes(range(1, 33))).decode(),
+    "DATABASE_URL": "postgres://keyvault_web:a-password-of-nobody@127.0.0.1:1/keyvault",
+    "CELERY_BROKER_URL": "redis://:a-password-of-nobody@127.0.0.1:1/0",
+    "KEYVAULT_SEALING_KEY": base64.b64encode(hashlib.sha256(b"sealing").digest()).decode(),
+    "KEYVAULT_DIGEST_KEY": base64.b64encode(hashlib.sha256(b"digest").digest()).decode(),
     "ALLOWED_HOSTS": "keys.example.org",
     "SITE_URL": "https://keys.example.org",
+    "TRUSTED_PROXIES": "1",
+    "DEFAULT_FROM_EMAIL": "keyvault@keys.example.org",
     "KEYVAULT_PLAIN_HTTP": "true",  # counts for the embedded engines only
 }
 
