@@ -12,10 +12,12 @@ from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
 from audit.actor import actor_of, signed_in
-from keyvault_admin.access import services
-from keyvault_admin.access.challenges import SIGN_IN, take_challenge
+from keyvault_admin.access import services, throttle
+from keyvault_admin.access.challenges import take_visitor_challenge
 from keyvault_admin.access.models import Passkey, RecoverySheet, TotpDevice, User
 from keyvault_admin.access.passkeys import ANSWER_CHARACTERS
+
+LONGEST_TYPED = 256  # characters of what is typed as a name; a name has 64, and 18 letters may stand for one
 
 
 class CodeInput(forms.PasswordInput):
@@ -62,6 +64,10 @@ class SignInForm(AdminAuthenticationForm):
         "inactive": "That name, password and code do not go together. A code works once: wait for the next one.",
     }
 
+    def clean_username(self) -> str:
+        """Cut what is far too long for a name: bringing megabytes of Unicode into their normal form takes seconds."""
+        return str(self.cleaned_data["username"])[:LONGEST_TYPED]
+
     @sensitive_variables()
     def clean(self) -> dict[str, Any]:
         """Look at the password only together with a second factor, so that without one nothing is told about it.
@@ -75,12 +81,12 @@ class SignInForm(AdminAuthenticationForm):
             return self.cleaned_data
         challenge = None
         if shown["assertion"]:  # taken whatever comes of it: it is good for one answer
-            challenge = take_challenge(self._asked_by, purpose=SIGN_IN, now=timezone.now())
+            challenge = take_visitor_challenge(self._asked_by, now=timezone.now())
         try:
             super().clean()
         except ValidationError:
-            if not getattr(self.request, "axes_locked_out", False):  # the time taken does not tell what was wrong
-                services.verify_code_of_nobody(code=shown["code"] or "", now=timezone.now())
+            if throttle.was_tried(self._asked_by):  # the time taken does not tell what was wrong
+                self._verified_by(services.nobody(), shown, challenge)
             raise
         user = self.get_user()
         if user is not None:
@@ -98,7 +104,7 @@ class SignInForm(AdminAuthenticationForm):
         self, user: User, shown: dict[str, str | None], challenge: bytes | None
     ) -> Passkey | TotpDevice | RecoverySheet | None:
         if not shown["assertion"] and (code := shown["code"]):
-            return services.verify_code(person=user, code=code)  # first: it costs what `verify_code_of_nobody` costs
+            return services.verify_code(person=user, code=code)
         now = timezone.now()
         actor = signed_in(actor_of(self._asked_by), user)
         if answer := shown["assertion"]:

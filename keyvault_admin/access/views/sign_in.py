@@ -12,8 +12,8 @@ from django.utils import timezone
 
 from audit.actor import actor_of, signed_in
 from keyvault_admin.access import selectors, services
-from keyvault_admin.access.models import Ending, RecoverySheet
-from keyvault_admin.access.views.pieces import person_of
+from keyvault_admin.access.models import Ending, Passkey, RecoverySheet
+from keyvault_admin.access.views.pieces import address_of, person_of
 
 VERIFIED_KEY = "verified_at"  # session: when a second factor was last checked, ISO 8601
 
@@ -36,6 +36,8 @@ class SignInView(LoginView):
             now=now,
         )
         self._warn_after_recovery()
+        if isinstance(person_of(self.request).otp_device, Passkey):
+            services.forget_tries(services.DOOR_PASSKEY, address=address_of(self.request))
         return answer
 
     def _warn_after_recovery(self) -> None:
