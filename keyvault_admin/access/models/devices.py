@@ -2,6 +2,7 @@
 
 import secrets
 from datetime import datetime, timedelta
+from hashlib import sha256
 from typing import Any
 
 from django.db import models, transaction
@@ -94,6 +95,11 @@ class TotpDevice(TimestampMixin, SlowedDown, Device):  # type: ignore[misc]
     def draw_seed(self) -> None:
         """Give the device a new seed from the operating system; the caller saves."""
         self.sealed_seed = seal(secrets.token_bytes(totp.SEED_BYTES), context=self._context)
+
+    @property
+    def draw(self) -> str:
+        """Return a name of this very drawing of a seed, which says nothing about it: another draw has another name."""
+        return sha256(bytes(self.sealed_seed)).hexdigest()
 
     def seed(self) -> bytes:
         """Open the seed; a method, so that nothing shows it by listing attributes."""
