@@ -26,6 +26,12 @@ class CodeInput(forms.PasswordInput):
     input_type = "text"
 
 
+class AnswerInput(forms.PasswordInput):
+    """Filled in by a script, and never sent back either."""
+
+    input_type = "hidden"
+
+
 class CodeField(forms.CharField):
     """Six ASCII digits, taken exactly as typed: nothing is stripped or converted."""
 
@@ -56,7 +62,7 @@ class SignInForm(AdminAuthenticationForm):
         help_text="One of those you wrote down or printed, in place of the code. Each works once.",
     )
     assertion = forms.CharField(
-        required=False, strip=False, max_length=ANSWER_CHARACTERS, widget=forms.HiddenInput
+        required=False, strip=False, max_length=ANSWER_CHARACTERS, widget=AnswerInput
     )  # what the browser says in the name of a passkey; a script fills it in
 
     error_messages = {
@@ -121,7 +127,7 @@ class StepUpForm(forms.Form):
 
     code = CodeField(autofocus=True, required=False)
     assertion = forms.CharField(
-        required=False, strip=False, max_length=ANSWER_CHARACTERS, widget=forms.HiddenInput
+        required=False, strip=False, max_length=ANSWER_CHARACTERS, widget=AnswerInput
     )  # what the browser says in the name of a passkey; a script fills it in
 
     @sensitive_variables()
@@ -168,7 +174,7 @@ class PasskeyForm(forms.Form):
     """A passkey that the browser has just made."""
 
     name = FactorNameField("Laptop")
-    creation = forms.CharField(strip=False, max_length=ANSWER_CHARACTERS, widget=forms.HiddenInput)
+    creation = forms.CharField(strip=False, max_length=ANSWER_CHARACTERS, widget=AnswerInput)
 
 
 class EnrolmentForm(forms.Form):
