@@ -67,5 +67,5 @@ def hand_visitor_challenge(response: HttpResponse, challenge: bytes) -> None:
 def take_visitor_challenge(request: HttpRequest, *, now: datetime) -> bytes | None:
     """Return the challenge that the visitor's browser kept, once; None for one that is forged, too old or spent."""
     kept = request.get_signed_cookie(settings.PASSKEY_COOKIE_NAME, "", salt=SALT, max_age=LIFETIME)
-    challenge = bytes.fromhex(kept)
+    challenge = bytes.fromhex(kept or "")
     return challenge if challenge and services.spend(SALT, challenge, now=now) else None
