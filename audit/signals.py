@@ -47,7 +47,13 @@ def record_session_closed(request: HttpRequest | None, user: Any, **_: Any) -> N
 
 @receiver(user_login_failed)
 def record_session_refused(credentials: dict[str, Any], request: HttpRequest | None = None, **_: Any) -> None:  # noqa: ANN401 - Django's signature
-    """Record a refused sign-in; what was typed is kept only by the reference of the person it names."""
+    """Record a refused sign-in; what was typed is kept only by the reference of the person it names.
+
+    A try at a door that was shut already (`request.try_number` is None) leaves none: that it was shut is recorded once,
+    and nobody fills a log from outside that can never be emptied.
+    """
+    if getattr(request, "try_number", 0) is None:
+        return
     person = _person_named(credentials)
     services.record_refusal(
         Action.SESSION_REFUSED,

@@ -1,8 +1,10 @@
 """LEAK-01 … 04: secrets of the run are looked for, after each test, wherever they must not be. A pytest plugin.
 
 Known for the whole run: sealing key, digest key, secret key, passwords of the login roles, of the superuser and of the
-broker, the pass phrase of the tests' people. Known while they are fresh: seeds of authenticator apps, session keys, and
-whatever a test hands to `know`: private keys, enrolment tokens, tokens that were looked up.
+broker, the pass phrase of the tests' people. Known while they are fresh: seeds of authenticator apps, the session key
+and the CSRF secret of every sign-in, and whatever a test hands to `know`: private keys, enrolment tokens, tokens that
+were looked up. A one-time code is too short to be told from chance in so much text: it is looked for as a whole value,
+wherever values are, by a journey of its own in tests/test_canaries.py.
 
 Sinks: what a test wrote to standard output, standard error and the log; mails; every table of each database that a test
 committed to (audit bodies among them); at the end the logs of every process that a test launched, those of PostgreSQL
@@ -12,7 +14,9 @@ A find fails the run and names the secret and the sink, never the secret itself.
 """
 
 import base64
+import json
 import os
+import re
 from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +31,7 @@ from psycopg.conninfo import make_conninfo
 from tests.engines import run_values
 
 FRESH = 300  # seeds, session keys and the like that are remembered
+WORD = re.compile(r"[^\s\"'{}\[\](),;=&?<>]+")  # what stands by itself; a time with its fractions is one word
 SHORTEST = 12  # bytes; less is found by chance
 LARGEST_LOG = 50_000_000
 _fixed: dict[str, dict[str, bytes]] = {}
@@ -86,6 +91,40 @@ def tables(database: str) -> Iterator[tuple[str, bytes]]:
 def look_into(database: str) -> None:
     for name, content in tables(database):
         look(name, content)
+
+
+def values(database: str) -> Iterator[tuple[str, str]]:
+    """Return every single value that a database holds, with its column: of JSON and of sessions each leaf by itself."""
+    from django.contrib.sessions.backends.db import SessionStore
+
+    with psycopg.connect(make_conninfo(os.environ["KEYVAULT_TEST_SUPERUSER"], dbname=database)) as connection:
+        columns = connection.execute(
+            "SELECT table_schema, table_name, column_name FROM information_schema.columns"
+            " JOIN information_schema.tables USING (table_schema, table_name)"
+            " WHERE table_type = 'BASE TABLE' AND table_schema NOT IN ('pg_catalog', 'information_schema')"
+        ).fetchall()
+        for schema, table, column in columns:
+            asked = sql.SQL("SELECT {} FROM {}").format(sql.Identifier(column), sql.Identifier(schema, table))
+            for (value,) in connection.execute(asked).fetchall():
+                read = SessionStore().decode(value) if column == "session_data" else value
+                yield from ((f"{table}.{column}", leaf) for leaf in leaves(read))
+
+
+def leaves(value: object) -> Iterator[str]:
+    """Return the single values inside of one: of JSON its names and leaves, of other text its words."""
+    if isinstance(value, dict):
+        yield from (leaf for pair in value.items() for part in pair for leaf in leaves(part))
+    elif isinstance(value, list | tuple):
+        yield from (leaf for part in value for leaf in leaves(part))
+    elif isinstance(value, bytes | memoryview):
+        yield from leaves(bytes(value).decode("utf-8", "replace"))
+    elif isinstance(value, str) and value.startswith(("{", "[")):
+        try:
+            yield from leaves(json.loads(value))
+        except ValueError:
+            yield from WORD.findall(value)
+    elif value is not None:
+        yield from WORD.findall(str(value))
 
 
 def valkey() -> Iterator[bytes]:

@@ -45,6 +45,7 @@ def sign_in(client: Client, person: User) -> TotpDevice:
     )
     assert answer.status_code == 302, answer.context["form"].errors
     canaries.know("session key", client.cookies[settings.SESSION_COOKIE_NAME].value)
+    canaries.know("CSRF secret", client.cookies[settings.CSRF_COOKIE_NAME].value)
     return device
 
 

@@ -178,7 +178,7 @@ def reads_who_forwarded(source: Source) -> Iterator[str]:
 
 # Writes no event of its own: it sets notices apart for one mail, grants nothing yet, or leaves its event to the sign-in
 # that called it.
-WITHOUT_ACTOR = {"gather", "begin_app", "begin_enrolment", "verify_code", "verify_code_of_nobody"}
+WITHOUT_ACTOR = {"gather", "begin_app", "begin_enrolment", "verify_code"}
 WITHOUT_NOW = {"begin_app", "verify_code"}  # nothing is dated; django-otp asks its device, which has no other clock
 
 

@@ -3,6 +3,7 @@
 import base64
 import gc
 import json
+import re
 import secrets
 import smtplib
 import socketserver
@@ -124,6 +125,69 @@ def test_no_secret_is_left_where_it_went_through(
     found = [hit for name, content in canaries.tables(committed_db.name) for hit in canaries.hits(name, content)]
     assert found == []
     assert canaries.hits("the log", caplog.text.encode()) == []
+
+
+# One-time codes: whole values, in a journey of their own
+
+
+def test_a_code_is_found_as_a_value_wherever_values_are(committed_db: CommittedDatabase, alice: User) -> None:
+    """Planted in JSON, in a text, in a session and in bytes: each must be found, and no part of a longer number."""
+    for planted in ({"a": [{"code": "271828"}]}, b'{"code":"271828"}', "code=271828&x", "typed 271828.", 271828):
+        assert "271828" in [leaf.rstrip(".") for leaf in canaries.leaves(planted)], planted
+    for other in ("2718281", "10:00:00.271828+00", "0x271828", {"n": 271828.5}):
+        assert "271828" not in list(canaries.leaves(other)), other
+    client = Client()
+    sign_in(client, alice)
+    session = client.session
+    session["kept"] = {"code": "271828"}
+    session.save()
+    found = [column for column, leaf in canaries.values(committed_db.name) if leaf == "271828"]
+    assert found == ["django_session.session_data"]
+
+
+def forget_the_wait() -> None:
+    TotpDevice.objects.update(throttling_failure_count=0, throttling_failure_timestamp=None)
+
+
+def test_no_code_that_is_typed_is_left_as_a_value(
+    committed_db: CommittedDatabase, alice: User, as_role: RoleSwitch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Right and wrong ones, at sign-in, step-up, enrolment and a further app; then every value there is.
+
+    Six digits stand by themselves in few places, and each meets one of ten codes by chance once in 100,000 runs.
+    """
+    client, device, typed = Client(), give_device(alice), []
+
+    def code(of: TotpDevice, *, wrong: bool = False) -> str:
+        right = next_code(of)
+        typed.append(f"{(int(right) + 5) % 1_000_000:06d}" if wrong else right)
+        return typed[-1]
+
+    form = {"username": "alice", "password": PASSWORD}
+    assert client.post("/login/", {**form, "code": code(device, wrong=True)}).status_code == 200
+    assert client.post("/login/", {"username": code(device, wrong=True), "password": "x", "code": "y"})
+    forget_the_wait()
+    assert client.post("/login/", {**form, "code": code(device)}).status_code == 302
+    assert client.post("/account/step-up/", {"code": code(device, wrong=True)}).status_code == 200
+    forget_the_wait()
+    assert client.post("/account/step-up/", {"code": code(device)}).status_code == 302
+    client.post("/account/factors/app/new/")
+    app = TotpDevice.objects.get(user=alice, confirmed=False)
+    assert client.post("/account/factors/app/", {"name": "Second", "code": code(app)}).status_code == 302
+    visitor = Client()
+    visitor.post("/enrol/", {"token": link_for_somebody_new(as_role)})
+    fresh = TotpDevice.objects.get(user__username="frances")
+    good = "correct horse battery staple"
+    for is_wrong in (True, False):
+        forget_the_wait()
+        asked = {"code": code(fresh, wrong=is_wrong), "password": good, "repeated": good}
+        assert visitor.post("/enrol/factor/", asked).status_code == 200
+    values = list(canaries.values(committed_db.name))
+    assert len(values) > 1_000
+    assert sum(re.fullmatch("[0-9]{6}", leaf) is not None for _, leaf in values) < 20
+    assert [column for column, leaf in values if leaf.rstrip(".") in typed] == []
+    elsewhere = canaries.leaves([caplog.text, *canaries.valkey()])
+    assert not set(typed) & set(elsewhere)
 
 
 def test_secrets_are_in_no_repr(alice: User) -> None:

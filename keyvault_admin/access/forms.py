@@ -12,16 +12,24 @@ from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
 from audit.actor import actor_of, signed_in
-from keyvault_admin.access import services
-from keyvault_admin.access.challenges import SIGN_IN, take_challenge
+from keyvault_admin.access import services, throttle
+from keyvault_admin.access.challenges import take_visitor_challenge
 from keyvault_admin.access.models import Passkey, RecoverySheet, TotpDevice, User
 from keyvault_admin.access.passkeys import ANSWER_CHARACTERS
+
+LONGEST_TYPED = 256  # characters of what is typed as a name; a name has 64, and 18 letters may stand for one
 
 
 class CodeInput(forms.PasswordInput):
     """Readable while it is typed, and never sent back: a code that was refused is of no more use."""
 
     input_type = "text"
+
+
+class AnswerInput(forms.PasswordInput):
+    """Filled in by a script, and never sent back either."""
+
+    input_type = "hidden"
 
 
 class CodeField(forms.CharField):
@@ -54,13 +62,17 @@ class SignInForm(AdminAuthenticationForm):
         help_text="One of those you wrote down or printed, in place of the code. Each works once.",
     )
     assertion = forms.CharField(
-        required=False, strip=False, max_length=ANSWER_CHARACTERS, widget=forms.HiddenInput
+        required=False, strip=False, max_length=ANSWER_CHARACTERS, widget=AnswerInput
     )  # what the browser says in the name of a passkey; a script fills it in
 
     error_messages = {
         "invalid_login": "That name, password and code do not go together. A code works once: wait for the next one.",
         "inactive": "That name, password and code do not go together. A code works once: wait for the next one.",
     }
+
+    def clean_username(self) -> str:
+        """Cut what is far too long for a name: bringing megabytes of Unicode into their normal form takes seconds."""
+        return str(self.cleaned_data["username"])[:LONGEST_TYPED]
 
     @sensitive_variables()
     def clean(self) -> dict[str, Any]:
@@ -75,12 +87,12 @@ class SignInForm(AdminAuthenticationForm):
             return self.cleaned_data
         challenge = None
         if shown["assertion"]:  # taken whatever comes of it: it is good for one answer
-            challenge = take_challenge(self._asked_by, purpose=SIGN_IN, now=timezone.now())
+            challenge = take_visitor_challenge(self._asked_by, now=timezone.now())
         try:
             super().clean()
         except ValidationError:
-            if not getattr(self.request, "axes_locked_out", False):  # the time taken does not tell what was wrong
-                services.verify_code_of_nobody(code=shown["code"] or "", now=timezone.now())
+            if throttle.was_tried(self._asked_by):  # the time taken does not tell what was wrong
+                self._verified_by(services.nobody(), shown, challenge)
             raise
         user = self.get_user()
         if user is not None:
@@ -98,7 +110,7 @@ class SignInForm(AdminAuthenticationForm):
         self, user: User, shown: dict[str, str | None], challenge: bytes | None
     ) -> Passkey | TotpDevice | RecoverySheet | None:
         if not shown["assertion"] and (code := shown["code"]):
-            return services.verify_code(person=user, code=code)  # first: it costs what `verify_code_of_nobody` costs
+            return services.verify_code(person=user, code=code)
         now = timezone.now()
         actor = signed_in(actor_of(self._asked_by), user)
         if answer := shown["assertion"]:
@@ -115,7 +127,7 @@ class StepUpForm(forms.Form):
 
     code = CodeField(autofocus=True, required=False)
     assertion = forms.CharField(
-        required=False, strip=False, max_length=ANSWER_CHARACTERS, widget=forms.HiddenInput
+        required=False, strip=False, max_length=ANSWER_CHARACTERS, widget=AnswerInput
     )  # what the browser says in the name of a passkey; a script fills it in
 
     @sensitive_variables()
@@ -162,7 +174,7 @@ class PasskeyForm(forms.Form):
     """A passkey that the browser has just made."""
 
     name = FactorNameField("Laptop")
-    creation = forms.CharField(strip=False, max_length=ANSWER_CHARACTERS, widget=forms.HiddenInput)
+    creation = forms.CharField(strip=False, max_length=ANSWER_CHARACTERS, widget=AnswerInput)
 
 
 class EnrolmentForm(forms.Form):

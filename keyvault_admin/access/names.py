@@ -7,6 +7,7 @@ from keyvault_admin.access.errors import NameRefusedError
 
 # The database repeats both patterns as constraints. ASCII alone, so that no two names look alike.
 USERNAME_PATTERN = r"^[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?$"
+TURNING = dict.fromkeys([*range(0x202A, 0x202F), *range(0x2066, 0x206A)])  # Unicode Standard Annex #9
 MAIL_PATTERN = r"^[a-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[a-z0-9]([a-z0-9.-]{0,188}[a-z0-9])?$"
 
 
@@ -16,6 +17,14 @@ def normalise(text: str) -> str:
     Source: Unicode Standard Annex #15; case folding after NFKC is no longer NFKC, hence the second pass.
     """
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold()).strip()
+
+
+def full_name_of(text: str) -> str:
+    """Return a name as people write it, on one line, and without the marks that turn the direction of a text about.
+
+    It stands in mails and beside events, where it must neither begin another line nor make a line read otherwise.
+    """
+    return " ".join(unicodedata.normalize("NFC", text).translate(TURNING).split())
 
 
 def username_of(text: str) -> str:

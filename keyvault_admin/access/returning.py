@@ -6,6 +6,7 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 
+ELSEWHERE = ("//", "/\\")  # a path that a browser takes for an address of another site once its own host is gone
 SAFE_METHODS = frozenset({"GET", "HEAD"})
 
 
@@ -15,7 +16,7 @@ def safe_path(request: HttpRequest, wanted: str) -> str:
         wanted, allowed_hosts={request.get_host()}, require_https=request.is_secure()
     )
     parts = urlsplit(wanted)
-    if not (is_ours and parts.path.startswith("/")):
+    if not is_ours or not parts.path.startswith("/") or parts.path.startswith(ELSEWHERE):
         return reverse("admin:index")
     return parts._replace(scheme="", netloc="", fragment="").geturl()
 

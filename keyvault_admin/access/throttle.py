@@ -35,6 +35,11 @@ def end_try(request: HttpRequest, name: str) -> None:
     services.forget_tries(services.DOOR_SIGN_IN, name=name, address=_address(request))
 
 
+def was_tried(request: HttpRequest) -> bool:
+    """Whether the door was open to the try of this request, even if it is closed by now."""
+    return getattr(request, "try_number", None) is not None
+
+
 class LockoutHandler(AxesHandler):  # type: ignore[misc]
     """Counts by name and address together, five tries in fifteen minutes; see settings."""
 

@@ -1,9 +1,12 @@
 // Lets the browser use or make a passkey, and sends what it says with the form that the button stands in.
 const isPossible = Boolean(window.PublicKeyCredential?.parseRequestOptionsFromJSON);
 
+const TOO_OFTEN = "too often";
+
 const optionsFrom = async (button) => {
   const token = button.form.querySelector("[name=csrfmiddlewaretoken]").value;
   const answer = await fetch(button.dataset.passkeyUrl, { method: "POST", headers: { "X-CSRFToken": token } });
+  if (answer.status === 429) throw new Error(TOO_OFTEN);
   if (!answer.ok) throw new Error("no challenge");
   return answer.json();
 };
@@ -16,6 +19,12 @@ const credentialFor = async (button) => {
   return navigator.credentials.get({ publicKey: PublicKeyCredential.parseRequestOptionsFromJSON(options) });
 };
 
+const wordsFor = (error) => {
+  if (error.name === "InvalidStateError") return "This device holds a passkey of yours already.";
+  if (error.message === TOO_OFTEN) return "This was tried too often from here. Wait 15 minutes, or take another way.";
+  return "No passkey was used. Try again, or take another way.";
+};
+
 const use = async (button, status) => {
   if (!button.form.reportValidity()) return;
   button.disabled = true;
@@ -25,10 +34,7 @@ const use = async (button, status) => {
     button.form.elements[button.dataset.passkeyInto].value = JSON.stringify(credential.toJSON());
     button.form.submit();
   } catch (error) {
-    status.textContent =
-      error.name === "InvalidStateError"
-        ? "This device holds a passkey of yours already."
-        : "No passkey was used. Try again, or take another way.";
+    status.textContent = wordsFor(error);
     button.disabled = false;
   }
 };

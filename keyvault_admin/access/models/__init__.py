@@ -1,6 +1,7 @@
 """People, their second factors, enrolment links and sessions, and what is remembered of locked sign-ins."""
 
 from keyvault_admin.access.models.devices import (
+    NOBODY,
     Passkey,
     TotpDevice,
 )
@@ -29,6 +30,7 @@ from keyvault_admin.access.models.sessions import (
 )
 
 __all__ = [
+    "NOBODY",
     "BootstrapClosing",
     "Ending",
     "EnrolmentLink",

@@ -14,7 +14,6 @@ from keyvault_admin.access.services.factors import (
     confirm_app,
     remove_factor,
     verify_code,
-    verify_code_of_nobody,
 )
 from keyvault_admin.access.services.handing import (
     hand_enrolment_link,
@@ -37,6 +36,9 @@ from keyvault_admin.access.services.people import (
     end_due_accounts,
     register_person,
     set_end_date,
+)
+from keyvault_admin.access.services.pieces import (
+    nobody,
 )
 from keyvault_admin.access.services.quorum import (
     acknowledge_review,
@@ -71,14 +73,19 @@ from keyvault_admin.access.services.step_up import (
 )
 from keyvault_admin.access.services.tries import (
     DOOR_ENROLMENT,
+    DOOR_PASSKEY,
     DOOR_SIGN_IN,
+    TRIES_OF_ADDRESS,
     count_try,
     forget_tries,
+    spend,
 )
 
 __all__ = [
     "DOOR_ENROLMENT",
+    "DOOR_PASSKEY",
     "DOOR_SIGN_IN",
+    "TRIES_OF_ADDRESS",
     "Enrolment",
     "acknowledge_review",
     "begin_app",
@@ -103,6 +110,7 @@ __all__ = [
     "hand_enrolment_link",
     "issue_enrolment_link",
     "make_recovery_codes",
+    "nobody",
     "open_session",
     "passkey_options",
     "reactivate_person",
@@ -115,11 +123,11 @@ __all__ = [
     "revoke_role",
     "see_session",
     "set_end_date",
+    "spend",
     "tell_locked",
     "unlock",
     "use_recovery_code",
     "verify_assertion",
     "verify_code",
-    "verify_code_of_nobody",
     "verify_session",
 ]

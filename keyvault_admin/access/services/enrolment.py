@@ -38,6 +38,14 @@ class Enrolment:
     recovery_codes: list[str] = field(repr=False)
 
 
+@dataclass(frozen=True)
+class Beginning:
+    """What showing a link leads to: the link, and the device with the seed that was drawn for this visitor."""
+
+    link: EnrolmentLink
+    device: TotpDevice
+
+
 @transaction.atomic
 def issue_enrolment_link(*, person: User, actor: Actor, now: datetime) -> str:
     """Return the address of a one-time link; it is shown once and only its digest is kept. Older links are void.
@@ -68,8 +76,8 @@ def issue_enrolment_link(*, person: User, actor: Actor, now: datetime) -> str:
 
 @sensitive_variables("token")
 @transaction.atomic
-def begin_enrolment(*, token: str, now: datetime) -> EnrolmentLink:
-    """Draw the seed of a device that waits for its first code, and return the link. It can be begun again.
+def begin_enrolment(*, token: str, now: datetime) -> Beginning:
+    """Draw the seed of a device that waits for its first code. It can be begun again: the seed before is gone then.
 
     Locks the link. No event: nothing is granted yet.
 
@@ -79,7 +87,7 @@ def begin_enrolment(*, token: str, now: datetime) -> EnrolmentLink:
     device = selectors.pending_device(link.user) or TotpDevice(user=link.user, confirmed=False)
     device.draw_seed()
     device.save()
-    return link
+    return Beginning(link, device)
 
 
 @sensitive_variables("code", "password", "codes")
@@ -122,6 +130,8 @@ def _locked_link(wanted: Q, now: datetime) -> EnrolmentLink:
     links = EnrolmentLink.objects.select_for_update(of=("self",)).select_related("user")
     link = links.filter(wanted).first()
     if link is None or not link.is_open(now) or not link.user.is_active or link.user.has_ended(now.date()):
+        raise LinkRefusedError
+    if selectors.is_enrolled(link.user):  # somebody else was quicker, with a link that was issued at the same moment
         raise LinkRefusedError
     return link
 

@@ -1,6 +1,5 @@
 """Second factors: checking the code a person shows, adding an authenticator app, removing a factor."""
 
-import secrets
 from datetime import datetime
 
 from django.db import transaction
@@ -8,9 +7,8 @@ from django.views.decorators.debug import sensitive_variables
 
 from audit.actions import Action
 from audit.actor import Actor
-from audit.sealing import seal, unseal
 from audit.services import record
-from keyvault_admin.access import selectors, totp
+from keyvault_admin.access import selectors
 from keyvault_admin.access.errors import FactorGoneError, LastFactorError
 from keyvault_admin.access.models import Passkey, TotpDevice, User
 from keyvault_admin.access.services.letters import tell_of_change
@@ -18,7 +16,6 @@ from keyvault_admin.access.services.pieces import locked, subject_of
 from keyvault_admin.access.services.sessions import FACTORS_CHANGED, end_sessions
 
 KINDS: dict[str, type[TotpDevice] | type[Passkey]] = {"totp": TotpDevice, "passkey": Passkey}
-NOBODY = -1  # a key that no row has
 
 
 @sensitive_variables("code")
@@ -27,8 +24,12 @@ def verify_code(*, person: User, code: str) -> TotpDevice | None:
     """Return the device that accepted the code, else None. Locks the person's devices; a wrong code is counted.
 
     With several devices the code is tried without counting first, so that the right one is not slowed by the others.
+    Who has none, or is nobody, costs what a wrong code of one device costs.
     """
     devices = list(TotpDevice.objects.select_for_update().filter(user=person, confirmed=True).order_by("pk"))
+    if not devices:
+        TotpDevice.spend_on_nobody(code)
+        return None
     likely = [device for device in devices if device.recognises(code)] or devices
     return next((device for device in likely if device.verify_token(code)), None)
 
@@ -107,19 +108,3 @@ def remove_factor(*, person: User, ref: str, keep: str = "", actor: Actor, now: 
         what=f"“{factor.name}” was removed from your sign-in.",
         now=now,
     )
-
-
-@sensitive_variables("code")
-@transaction.atomic
-def verify_code_of_nobody(*, code: str, now: datetime) -> None:
-    """Spend what `verify_code` spends on a wrong code of a person with one device: the same queries and cipher work.
-
-    For a sign-in whose password was wrong or whose person does not exist, so that the time taken tells nothing.
-    """
-    list(TotpDevice.objects.select_for_update().filter(user=NOBODY, confirmed=True).order_by("pk"))
-    seed = seal(secrets.token_bytes(totp.SEED_BYTES), context="totp:nobody")
-    for _ in ("recognised", "verified"):
-        totp.matching_step(unseal(seed, context="totp:nobody"), code, now)
-    with transaction.atomic():
-        TotpDevice.objects.select_for_update().filter(pk=NOBODY).first()
-        TotpDevice.objects.filter(pk=NOBODY).update(throttling_failure_count=1, throttling_failure_timestamp=None)

@@ -41,7 +41,7 @@ def register_person(*, username: str, mail: str, full_name: str, actor: Actor, n
         raise PersonExistsError(_TAKEN)
     try:
         with transaction.atomic():
-            person = User.objects.create_user(username, mail, full_name=full_name.strip(), date_joined=now)
+            person = User.objects.create_user(username, mail, full_name=names.full_name_of(full_name), date_joined=now)
     except IntegrityError as error:
         raise PersonExistsError(_TAKEN) from error
     record(Action.PERSON_REGISTERED, actor=actor, now=now, subjects=[subject_of(person, after={"active": True})])
@@ -58,7 +58,7 @@ def edit_person(*, person: User, mail: str, full_name: str, actor: Actor, reason
     Raises: InactiveError, NameRefusedError, PersonExistsError, ReasonMissingError.
     """
     require(reason)
-    person, mail, full_name = locked(person), names.mail_of(mail), full_name.strip()
+    person, mail, full_name = locked(person), names.mail_of(mail), names.full_name_of(full_name)
     was = person.email
     changed: list[JSON] = [*["mail"] * (was != mail), *["name"] * (person.full_name != full_name)]
     if not changed:

@@ -14,7 +14,7 @@ from audit.canonical import JSON
 from audit.services import Subject
 from keyvault_admin.access import selectors
 from keyvault_admin.access.errors import InactiveError, LastOfRoleError, OwnAccountError, ReasonMissingError
-from keyvault_admin.access.models import User
+from keyvault_admin.access.models import NOBODY, User
 from keyvault_admin.access.roles import VOTING, Role
 
 
@@ -27,6 +27,14 @@ def locked(person: User) -> User:
     if not found.is_active:
         raise InactiveError("This person is deactivated.")
     return found
+
+
+def nobody() -> User:
+    """Return a person who is not there: whoever checks a second factor of theirs sends the same statements in vain.
+
+    For a sign-in whose password was wrong, so that the time taken tells nothing.
+    """
+    return User(pk=NOBODY)
 
 
 def require(reason: str) -> None:

@@ -13,7 +13,7 @@ from audit.services import record
 from keyvault_admin.access import recovery, selectors
 from keyvault_admin.access.models import RecoveryCode, RecoverySheet, User
 from keyvault_admin.access.services.letters import tell_of_change
-from keyvault_admin.access.services.pieces import locked, subject_of
+from keyvault_admin.access.services.pieces import locked, nobody, subject_of
 from keyvault_admin.access.services.sessions import FACTORS_CHANGED, end_sessions
 
 DIGEST_LABEL = "recovery-code"
@@ -70,17 +70,17 @@ def void_codes(sheet: RecoverySheet, now: datetime) -> None:
 def use_recovery_code(*, person: User, code: str, actor: Actor, now: datetime) -> RecoverySheet | None:
     """Return the sheet that held this code, which is used up now, else None; a wrong code is counted.
 
+    Whatever is wrong, and for nobody, the statements are the same.
     Locks the sheet, so that one of many equal requests succeeds. Event: recovery_code.used.
     """
     sheet: RecoverySheet | None
     sheet = RecoverySheet.objects.select_for_update().filter(user=person, confirmed=True).first()
-    if sheet is None or not sheet.verify_is_allowed()[0]:
-        return None
-    usable = selectors.usable_codes(person).filter(
-        code_digest__in=keyed_digests(_said(person, code), label=DIGEST_LABEL)
-    )
-    if not usable.update(used_at=now):
-        sheet.count_failure()
+    is_looked_at = sheet is not None and sheet.verify_is_allowed()[0]
+    usable = selectors.usable_codes(person if is_looked_at else nobody())
+    digests = keyed_digests(_said(person, code), label=DIGEST_LABEL)
+    is_right = usable.filter(code_digest__in=digests).update(used_at=now) == 1
+    if sheet is None or not is_right:
+        _refuse(sheet, is_looked_at=is_looked_at)
         return None
     sheet.accept(now)
     left = selectors.usable_codes(person).count()
@@ -93,6 +93,16 @@ def use_recovery_code(*, person: User, code: str, actor: Actor, now: datetime) -
         now=now,
     )
     return sheet
+
+
+def _refuse(sheet: RecoverySheet | None, *, is_looked_at: bool) -> None:
+    """Send one UPDATE, whether there is a sheet and whether its code was looked at or came too early."""
+    if sheet is None:
+        RecoverySheet.count_failure_of_nobody()
+    elif is_looked_at:
+        sheet.count_failure()
+    else:
+        sheet.keep_waiting()
 
 
 @sensitive_variables()

@@ -1,37 +1,52 @@
 """The way back in for somebody who has lost every second factor; somebody else has to open it."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 
 from django.db import transaction
+from django.urls import reverse
 
 from audit.actions import Action
 from audit.actor import Actor
+from audit.canonical import JSON
 from audit.services import record
 from keyvault_admin.access import selectors
 from keyvault_admin.access.models import Passkey, RecoverySheet, TotpDevice, User
-from keyvault_admin.access.roles import VOTING
+from keyvault_admin.access.roles import VOTING, Role
 from keyvault_admin.access.services.enrolment import issue_enrolment_link
-from keyvault_admin.access.services.letters import tell, tell_of_change
-from keyvault_admin.access.services.pieces import locked, subject_of
+from keyvault_admin.access.services.letters import tell, tell_everybody, tell_of_change
+from keyvault_admin.access.services.pieces import lock_memberships, locked, refuse_if_last, subject_of
 from keyvault_admin.access.services.recovery import void_codes
 from keyvault_admin.access.services.sessions import FACTORS_CHANGED, end_sessions
 
 
 @transaction.atomic
-def reset_factors(*, person: User, actor: Actor, reason: str, now: datetime) -> str:
+def reset_factors(*, person: User, actor: Actor, reason: str, now: datetime, even_if_last: bool = False) -> str:
     """Remove every second factor and recovery code of a person, and return a link to enrol anew, to be shown once.
 
-    The password stays: whoever finds the link cannot sign in with it alone. Ends every session of theirs. Locks the
-    person. Events: factor.reset, enrolment.issued.
+    The password stays: whoever finds the link cannot sign in with it alone. Ends every session of theirs. Where the
+    quorum is lost by it, everybody is told. Locks the memberships and the person. Events: factor.reset,
+    enrolment.issued.
 
-    Raises: InactiveError.
+    Raises: InactiveError, LastOfRoleError when nobody else could fill a step of an approval, unless `even_if_last`.
     """
+    lock_memberships()
     person = locked(person)
+    if not even_if_last:
+        refuse_if_last(person, *VOTING)
     was_enrolled = selectors.is_enrolled(person)
     removed = _remove_all(person, now)
+    lost = [role for role in selectors.roles_missing() if was_enrolled and role in person.role_names]
     end_sessions(person=person, reason=FACTORS_CHANGED, actor=actor, now=now)
     subject = subject_of(person, before={"enrolled": was_enrolled}, after={"enrolled": False})
-    record(Action.FACTOR_RESET, actor=actor, now=now, subjects=[subject], reason=reason, facts={"removed": removed})
+    facts: dict[str, JSON] = {"removed": removed, "too_few_left_of": [role.value for role in lost]}
+    record(Action.FACTOR_RESET, actor=actor, now=now, subjects=[subject], reason=reason, facts=facts)
+    _tell(person, reason, now)
+    if lost:
+        _tell_of_lost_quorum(person, lost, reason, now)
+    return issue_enrolment_link(person=person, actor=actor, now=now)
+
+
+def _tell(person: User, reason: str, now: datetime) -> None:
     tell_of_change(
         person,
         subject="Your second factors were reset",
@@ -47,11 +62,27 @@ def reset_factors(*, person: User, actor: Actor, reason: str, now: datetime) -> 
         page="admin:index",
         now=now,
     )
-    return issue_enrolment_link(person=person, actor=actor, now=now)
 
 
-def _remove_all(person: User, now: datetime) -> list[str]:
-    removed = []
+def _tell_of_lost_quorum(person: User, lost: list[Role], reason: str, now: datetime) -> None:
+    """Tell everybody: until the person has enrolled anew, too few are left for what takes several people."""
+    tell_everybody(
+        subject=f"Too few people of {' and '.join(lost)} can vote now",
+        lines=[
+            f"The second factors of {person} ({person.username}) were removed by a command on the machine, on "
+            f"{now.astimezone(UTC):%-d %B %Y at %H:%M} UTC. Until they are enrolled again, fewer than two people of "
+            f"{' and of '.join(lost)}, or fewer than four in all, can vote.",
+            f"Why: {reason}",
+            "Nothing that takes several people can be decided before. If they do not come back, bring the quorum back "
+            "with manage.py restore_quorum. If nobody knows why this was done, deactivate that person at once.",
+        ],
+        url=reverse("admin:index"),
+        now=now,
+    )
+
+
+def _remove_all(person: User, now: datetime) -> list[JSON]:
+    removed: list[JSON] = []
     for kind in (TotpDevice, Passkey):
         for factor in kind.objects.select_for_update().filter(user=person, removed_at__isnull=True).order_by("pk"):
             factor.remove(now)

@@ -7,7 +7,7 @@ typed.
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from ipaddress import IPv6Address
+from ipaddress import IPv6Address, IPv6Network, ip_address
 
 from django.conf import settings
 from django.db import connection
@@ -17,7 +17,10 @@ from keyvault_admin.access import names
 
 DOOR_SIGN_IN = "sign-in"
 DOOR_ENROLMENT = "enrolment"
+DOOR_PASSKEY = "passkey"  # asking for a challenge; without a name
 TRIES_OF_ADDRESS = 100  # under all names together; an office behind one address has slips of many people
+SITE_BITS = 64  # of an IPv6 address: what one subscriber is given at least, and moves about in at will
+SPENT = "fd00::"  # in place of an address: this row is no counter but the sign of something that is good once
 
 COUNT = """
 INSERT INTO axes_accessattempt AS known
@@ -28,6 +31,12 @@ ON CONFLICT (username, ip_address, user_agent) DO UPDATE
        attempt_time = %(now)s
  WHERE known.attempt_time <= %(since)s OR known.failures_since_start < %(limit)s
 RETURNING failures_since_start
+"""
+SPEND = """
+INSERT INTO axes_accessattempt
+    (username, ip_address, user_agent, http_accept, path_info, get_data, post_data, failures_since_start, attempt_time)
+VALUES (%s, %s, '', '', '', '', '', 1, %s)
+ON CONFLICT (username, ip_address, user_agent) DO NOTHING
 """
 OF_ADDRESS = """
 SELECT coalesce(sum(failures_since_start), 0) FROM axes_accessattempt WHERE ip_address = %s AND attempt_time > %s
@@ -50,7 +59,9 @@ def counter(door: str, *, name: str, address: str) -> Counter:
     return Counter(digest[EPOCH_BYTES:].hex(), _hidden(door, address))
 
 
-def count_try(door: str, *, name: str = "", address: str, now: datetime) -> int | None:
+def count_try(
+    door: str, *, name: str = "", address: str, now: datetime, limit: int = settings.AXES_FAILURE_LIMIT
+) -> int | None:
     """Count a try that is about to be made; return its number, or None when the door is closed. Two queries.
 
     A counter is forgotten when AXES_COOLOFF_TIME has passed since its last counted try; tries at a closed door are not
@@ -69,11 +80,22 @@ def count_try(door: str, *, name: str = "", address: str, now: datetime) -> int 
                 "address": wanted.address,
                 "now": now,
                 "since": since,
-                "limit": settings.AXES_FAILURE_LIMIT,
+                "limit": limit,
             },
         )
         found = cursor.fetchone()
     return int(found[0]) if found else None
+
+
+def spend(purpose: str, what: bytes, *, now: datetime) -> bool:
+    """Whether this is spent for the first time, however many try at once; one query.
+
+    It is remembered as a digest and for AXES_COOLOFF_TIME, so it has to be worthless by then. Opening doors leaves it.
+    """
+    digest = keyed_digest(what, label=f"spent/{purpose}")[EPOCH_BYTES:].hex()
+    with connection.cursor() as cursor:
+        cursor.execute(SPEND, [digest, SPENT, now])
+        return int(cursor.rowcount) == 1
 
 
 def forget_tries(door: str, *, name: str = "", address: str) -> None:
@@ -94,12 +116,23 @@ def open_doors(*, name: str | None, address: str | None, before: datetime | None
     with connection.cursor() as cursor:
         cursor.execute(
             "DELETE FROM axes_accessattempt WHERE (%s OR username = %s) AND (%s OR ip_address = %s)"
-            " AND (%s::timestamptz IS NULL OR attempt_time <= %s)",
-            [name is None, digests.name, address is None, digests.address, before, before],
+            " AND (%s::timestamptz IS NULL AND ip_address <> %s OR attempt_time <= %s)",
+            [name is None, digests.name, address is None, digests.address, before, SPENT, before],
         )
         return int(cursor.rowcount)
 
 
 def _hidden(door: str, address: str) -> str:
-    digest = keyed_digest(address.encode(), label=f"tries/{door}/address")
+    digest = keyed_digest(_site(address).encode(), label=f"tries/{door}/address")
     return str(IPv6Address(b"\xfd" + digest[EPOCH_BYTES:][:15]))
+
+
+def _site(address: str) -> str:
+    """Return what counts as one address: an IPv4 address however it is written, of IPv6 the network of a subscriber."""
+    try:
+        found = ip_address(address)
+    except ValueError:
+        return address
+    if not isinstance(found, IPv6Address):
+        return str(found)
+    return str(found.ipv4_mapped or IPv6Network((found, SITE_BITS), strict=False))

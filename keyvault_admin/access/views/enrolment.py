@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.auth import logout
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse
@@ -20,10 +20,17 @@ from keyvault_admin.access.errors import LinkRefusedError
 from keyvault_admin.access.forms import EnrolmentForm, TokenForm
 from keyvault_admin.access.models import EnrolmentLink
 from keyvault_admin.access.services import Enrolment
+from keyvault_admin.access.views.pieces import address_of
 from keyvault_admin.access.views.seed import seed_context
 from keyvault_admin.access.views.too_many import too_many_tries
 
-LINK_KEY = "enrolment_link"  # session: the link that this visitor has shown
+LINK_KEY = "enrolment_link"  # session: the link that this visitor has shown, and which seed was drawn for them
+
+
+OPENED_ELSEWHERE = (
+    "Your link was opened once more, in another browser. If that was you, go on there, or open the link here again. If "
+    "it was not, somebody else has your link: tell Security at once and ask for a new one."
+)
 
 
 @method_decorator(sensitive_post_parameters("token"), name="dispatch")
@@ -35,17 +42,17 @@ class ShowLinkView(FormView):
 
     @sensitive_variables()
     def form_valid(self, form: TokenForm) -> HttpResponse:
-        address, now = _address(self.request), timezone.now()
+        address, now = address_of(self.request), timezone.now()
         if services.count_try(services.DOOR_ENROLMENT, address=address, now=now) is None:
             return too_many_tries(self.request)
         try:
-            link = services.begin_enrolment(token=form.cleaned_data["token"], now=now)
+            begun = services.begin_enrolment(token=form.cleaned_data["token"], now=now)
         except LinkRefusedError as error:
             form.add_error("token", str(error))
             return self.form_invalid(form)
         services.forget_tries(services.DOOR_ENROLMENT, address=address)
         logout(self.request)  # whoever was signed in here, the link's person goes on in a session of their own
-        self.request.session[LINK_KEY] = link.pk
+        self.request.session[LINK_KEY] = {"link": begun.link.pk, "draw": begun.device.draw}
         return redirect("enrol-factor")
 
     def get_context_data(self, **context: Any) -> dict[str, Any]:  # noqa: ANN401
@@ -57,12 +64,17 @@ class ShowLinkView(FormView):
 def set_up_factor(request: HttpRequest) -> HttpResponse:
     """Second page: the seed to scan, the first code, and a password for who has none; then the recovery codes, once.
 
-    The codes stand in the answer to the form, so no address leads to them and no session holds them.
+    The codes stand in the answer to the form, so no address leads to them and no session holds them. A seed is shown to
+    the visitor for whom it was drawn: whoever else has the link draws another, which this visitor is told.
     """
     now = timezone.now()
-    link = selectors.open_link(request.session.get(LINK_KEY, 0), now)
+    shown = request.session.get(LINK_KEY, {})
+    link = selectors.open_link(shown["link"], now) if shown else None
     device = selectors.pending_device(link.user) if link else None
     if link is None or device is None:
+        return redirect("enrol")
+    if device.draw != shown["draw"]:
+        messages.error(request, OPENED_ELSEWHERE)
         return redirect("enrol")
     form = EnrolmentForm(request.POST or None, asks_password=not link.user.has_usable_password())
     enrolment = _completed(request, link, form, now) if form.is_valid() else None
@@ -97,11 +109,6 @@ def _completed(request: HttpRequest, link: EnrolmentLink, form: EnrolmentForm, n
 
 def _bearer(request: HttpRequest, link: EnrolmentLink, now: datetime) -> Actor:
     return replace(signed_in(actor_of(request), link.user), verified_by=link.ref, verified_at=now)
-
-
-def _address(request: HttpRequest) -> str:
-    identity = actor_of(request).identity
-    return identity.address if identity else ""
 
 
 def _bare_page(request: HttpRequest) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What scripts ask for before the browser uses or makes a passkey. By POST, because a challenge is kept each time."""
+"""What scripts ask for before the browser uses or makes a passkey. By POST, because each time something is written."""
 
 from django.http import Http404, HttpRequest, HttpResponseBase, JsonResponse
 from django.utils import timezone
@@ -6,27 +6,48 @@ from django.views.generic import View
 
 from audit.step_up import StepUpMixin
 from keyvault_admin.access import passkeys, services
-from keyvault_admin.access.challenges import REGISTER, SIGN_IN, STEP_UP, keep_challenge
+from keyvault_admin.access.challenges import (
+    REGISTER,
+    STEP_UP,
+    draw_challenge,
+    hand_visitor_challenge,
+    keep_challenge,
+)
 from keyvault_admin.access.views.own import OwnPageMixin
+from keyvault_admin.access.views.pieces import address_of
+from keyvault_admin.access.views.too_many import too_many_tries
 
 
 class PasskeyChallengeView(View):
-    """Gives anybody a challenge to sign in with; the answer is the same for everybody and names no credential."""
+    """Gives anybody a challenge to sign in with; the answer is the same for everybody and names no credential.
+
+    Counted by address, so however often somebody asks, one row is all that is left of it.
+    """
 
     http_method_names = ["post"]
-    purpose = SIGN_IN
 
     def post(self, request: HttpRequest) -> HttpResponseBase:
         if not passkeys.are_possible():
             raise Http404
-        challenge = keep_challenge(request, purpose=self.purpose, now=timezone.now())
-        return JsonResponse(passkeys.request_options(challenge=challenge))
+        address, limit = address_of(request), services.TRIES_OF_ADDRESS
+        if services.count_try(services.DOOR_PASSKEY, address=address, now=timezone.now(), limit=limit) is None:
+            return too_many_tries(request)
+        challenge = draw_challenge()
+        response = JsonResponse(passkeys.request_options(challenge=challenge))
+        hand_visitor_challenge(response, challenge)
+        return response
 
 
-class OwnPasskeyChallengeView(OwnPageMixin, PasskeyChallengeView):
+class OwnPasskeyChallengeView(OwnPageMixin):
     """The same for somebody who is signed in and shows once more who they are."""
 
-    purpose = STEP_UP
+    http_method_names = ["post"]
+
+    def post(self, request: HttpRequest) -> HttpResponseBase:
+        if not passkeys.are_possible():
+            raise Http404
+        challenge = keep_challenge(request, purpose=STEP_UP, now=timezone.now())
+        return JsonResponse(passkeys.request_options(challenge=challenge))
 
 
 class PasskeyOptionsView(OwnPageMixin, StepUpMixin):

@@ -3,6 +3,7 @@
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest
 
+from audit.actor import actor_of
 from keyvault_admin.access.models import User
 
 
@@ -14,3 +15,9 @@ def person_of(request: HttpRequest) -> User:
     if not isinstance(request.user, User):
         raise PermissionDenied
     return request.user
+
+
+def address_of(request: HttpRequest) -> str:
+    """Return the address by which tries are counted where nobody is named."""
+    identity = actor_of(request).identity
+    return identity.address if identity else ""

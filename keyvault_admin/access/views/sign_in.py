@@ -5,15 +5,17 @@ from typing import Any
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth import logout, update_session_auth_hash
+from django.contrib.auth.signals import user_login_failed
 from django.contrib.auth.views import LoginView, PasswordChangeView
 from django.forms import BaseForm
-from django.http import HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils import timezone
 
 from audit.actor import actor_of, signed_in
-from keyvault_admin.access import selectors, services
-from keyvault_admin.access.models import Ending, RecoverySheet
-from keyvault_admin.access.views.pieces import person_of
+from keyvault_admin.access import selectors, services, throttle
+from keyvault_admin.access.models import Ending, Passkey, RecoverySheet
+from keyvault_admin.access.views.pieces import address_of, person_of
+from keyvault_admin.access.views.too_many import too_many_tries
 
 VERIFIED_KEY = "verified_at"  # session: when a second factor was last checked, ISO 8601
 
@@ -36,6 +38,8 @@ class SignInView(LoginView):
             now=now,
         )
         self._warn_after_recovery()
+        if isinstance(person_of(self.request).otp_device, Passkey):
+            services.forget_tries(services.DOOR_PASSKEY, address=address_of(self.request))
         return answer
 
     def _warn_after_recovery(self) -> None:
@@ -65,9 +69,26 @@ def why_signed_out(word: str | None) -> str:
 
 
 class OwnPasswordView(PasswordChangeView):
-    """Changes one's own password through the service; other sessions of the person end."""
+    """Changes one's own password through the service; other sessions of the person end.
+
+    The old password is a try like any other, so whoever sits at an open session guesses it five times at most.
+    """
+
+    def post(self, request: HttpRequest, *arguments: Any, **options: Any) -> HttpResponse:  # noqa: ANN401
+        if not throttle.begin_try(request, person_of(request).get_username()):
+            return too_many_tries(request)
+        return super().post(request, *arguments, **options)
+
+    def form_invalid(self, form: Any) -> HttpResponse:  # noqa: ANN401
+        name = person_of(self.request).get_username()
+        if form.has_error("old_password", "password_incorrect"):
+            user_login_failed.send(sender=__name__, credentials={"username": name}, request=self.request)
+        elif not form.has_error("old_password"):
+            throttle.end_try(self.request, name)
+        return super().form_invalid(form)
 
     def form_valid(self, form: Any) -> HttpResponse:  # noqa: ANN401
+        throttle.end_try(self.request, person_of(self.request).get_username())
         services.change_password(
             person=form.user,
             password=form.cleaned_data["new_password1"],

@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from audit.actor import Actor
 from keyvault_admin.access import names, selectors, services
-from keyvault_admin.access.errors import AccessError
+from keyvault_admin.access.errors import AccessError, LastOfRoleError
 from keyvault_admin.access.models import User
 
 
@@ -21,6 +21,11 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("name", help="user name")
         parser.add_argument("--reason", required=True, help="why, and how you made sure who asks; goes into the log")
+        parser.add_argument(
+            "--even-if-last",
+            action="store_true",
+            help="also where nobody else of Security or of DevOps is left who can vote; everybody is told",
+        )
         parser.add_argument("--dry-run", action="store_true", help="say what would happen, and change nothing")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -35,7 +40,15 @@ class Command(BaseCommand):
             return
         actor = Actor.system("command:reset_second_factors")
         try:
-            link = services.reset_factors(person=person, actor=actor, reason=reason, now=timezone.now())
+            link = services.reset_factors(
+                person=person,
+                actor=actor,
+                reason=reason,
+                now=timezone.now(),
+                even_if_last=options["even_if_last"],
+            )
+        except LastOfRoleError as error:
+            raise CommandError(f"{error} If their factors are lost for certain, add --even-if-last.") from error
         except AccessError as error:
             raise CommandError(str(error)) from error
         hours = int(settings.ENROLMENT_LIFETIME.total_seconds() // 3600)

@@ -65,7 +65,7 @@ class Command(BaseCommand):
         )
         access.grant_role(person=user, role=person.role, actor=ACTOR, now=now, reason="demo")
         token = access.issue_enrolment_link(person=user, actor=ACTOR, now=now).partition("#")[2]
-        link = access.begin_enrolment(token=token, now=now)
+        link = access.begin_enrolment(token=token, now=now).link
         password = secrets.token_urlsafe(12)
         code = totp.code_at(TotpDevice.objects.get(user=user).seed(), totp.step_at(timezone.now()) - 1)
         if access.complete_enrolment(link_id=link.pk, code=code, password=password, actor=ACTOR, now=now) is None:

@@ -22,7 +22,7 @@ from keyvault_admin.access import services, tasks
 from keyvault_admin.access.models import Lockout, User
 from keyvault_admin.access.services import tries
 from tests.conftest import PASSWORD, RoleSwitch
-from tests.people import give_device, next_code
+from tests.people import give_device, next_code, sign_in
 
 WRONG = "not the pass phrase"
 
@@ -128,6 +128,54 @@ def test_of_many_tries_at_once_no_more_than_five_get_through(committed_db: objec
         thread.join()
     assert sorted(number for number in numbers if number) == [1, 2, 3, 4, 5]
     assert numbers.count(None) == 19
+
+
+@pytest.mark.parametrize(
+    ("address", "other", "together"),
+    [
+        ("2001:db8:1:2::1", "2001:db8:1:2:ffff:ffff:ffff:ffff", True),
+        ("2001:db8:1:2::1", "2001:db8:1:3::1", False),
+        ("::ffff:192.0.2.1", "192.0.2.1", True),
+        ("::ffff:192.0.2.1", "::ffff:192.0.2.2", False),
+        ("192.0.2.1", "192.0.2.2", False),
+        ("", "192.0.2.2", False),
+    ],
+)
+def test_a_subscriber_s_ipv6_addresses_share_one_counter(
+    settings,
+    address: str,
+    other: str,
+    together: bool,  # noqa: FBT001
+) -> None:
+    """A network of 2^64 addresses is one attacker's; each of them with five tries would be no limit at all."""
+    same = tries.counter("sign-in", name="alice", address=address) == tries.counter(
+        "sign-in", name="alice", address=other
+    )
+    assert same is together
+
+
+def test_four_wrong_old_passwords_are_all_that_an_open_session_gets(client: Client, alice: User) -> None:
+    sign_in(client, alice)
+    right = {"old_password": PASSWORD, "new_password1": "correct horse battery", "new_password2": "another"}
+    wrong = right | {"old_password": WRONG}
+    assert [client.post("/password_change/", wrong).status_code for _ in range(4)] == [200] * 4
+    assert client.post("/password_change/", right | {"old_password": ""}).status_code == 200, "counted too"
+    assert client.post("/password_change/", right).status_code == 429, "the right one neither"
+    assert [body["action"] for body in bodies()].count("session.refused") == 4
+
+
+def test_a_new_password_that_is_refused_is_no_wrong_try(client: Client, alice: User) -> None:
+    sign_in(client, alice)
+    form = {"old_password": PASSWORD, "new_password1": "short", "new_password2": "short"}
+    assert [client.post("/password_change/", form).status_code for _ in range(9)] == [200] * 9
+    assert counters() == []
+
+
+def test_the_fifth_wrong_old_password_locks_and_is_recorded(client: Client, alice: User) -> None:
+    sign_in(client, alice)
+    form = {"old_password": WRONG, "new_password1": "correct horse battery", "new_password2": "correct horse battery"}
+    assert [client.post("/password_change/", form).status_code for _ in range(6)] == [200] * 4 + [429] * 2
+    assert [body["action"] for body in bodies()].count("sign_in.locked") == 1
 
 
 # AUT-02: one normaliser

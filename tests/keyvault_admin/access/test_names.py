@@ -1,7 +1,7 @@
 import pytest
 
 from keyvault_admin.access.errors import NameRefusedError
-from keyvault_admin.access.names import mail_of, normalise, username_of
+from keyvault_admin.access.names import full_name_of, mail_of, normalise, username_of
 
 SAME = [
     "alice",
@@ -60,3 +60,18 @@ def test_mail_of_gives_one_form(typed: str) -> None:
 def test_mail_of_refuses_what_is_no_address(typed: str) -> None:
     with pytest.raises(NameRefusedError):
         mail_of(typed)
+
+
+@pytest.mark.parametrize(
+    ("typed", "name"),
+    [
+        (" Zo\u0065\u0308  Doe ", "Zo\u00eb Doe"),
+        ("Bob\r\nBcc: everybody", "Bob Bcc: everybody"),
+        ("Bob\u2028Why: because", "Bob Why: because"),
+        ("Bob\x85\x1fDoe", "Bob Doe"),
+        ("\u202egnp.ecila\u2069", "gnp.ecila"),
+        ("\u0645\u06cc\u200c\u062e", "\u0645\u06cc\u200c\u062e"),
+    ],
+)
+def test_full_name_of_is_one_line_that_reads_as_it_stands(typed: str, name: str) -> None:
+    assert full_name_of(typed) == name

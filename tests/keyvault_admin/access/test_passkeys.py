@@ -4,23 +4,26 @@ import json
 from base64 import urlsafe_b64encode
 from collections.abc import Callable
 from datetime import timedelta
+from io import StringIO
 from threading import Barrier, Thread
 
 import pytest
 import time_machine
+from django.conf import settings
+from django.core.management import call_command
 from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
 from audit.actor import Actor
-from keyvault_admin.access import passkeys, selectors, services
-from keyvault_admin.access.challenges import SIGN_IN, keep_challenge, take_challenge
+from keyvault_admin.access import passkeys, selectors, services, tasks
+from keyvault_admin.access.challenges import STEP_UP, keep_challenge, take_challenge, take_visitor_challenge
 from keyvault_admin.access.errors import PasskeyRefusedError
 from keyvault_admin.access.models import Passkey, User
 from rotation.models import Digest
 from tests.authenticator import PRESENT, Authenticator, b64
 from tests.conftest import PASSWORD
-from tests.people import give_device, sign_in
+from tests.people import give_device, next_code, sign_in
 
 ACTOR = Actor.system("test")
 CHALLENGE = bytes(range(32))
@@ -240,43 +243,56 @@ def test_a_removed_passkey_verifies_nobody(alice: User) -> None:
     assert verified(alice, authenticator.get(asked())) is None
 
 
-# Challenges
+# Challenges of who is signed in
 
 
 def _request(client: Client) -> object:
-    """Return a request of this browser's session."""
+    """Return a request of this browser."""
     return client.get("/login/").wsgi_request
 
 
 def test_a_challenge_is_good_once_for_its_purpose_and_five_minutes(client: Client, alice: User) -> None:
     now = timezone.now()
-    client.post("/login/passkey/")
+    sign_in(client, alice)
+    client.post("/account/passkey/")
     request = _request(client)
-    assert take_challenge(request, purpose=SIGN_IN, now=now) is not None
-    assert take_challenge(_request(client), purpose=SIGN_IN, now=now) is None, "once"
-    for purpose, at in (("vote:abc", now), (SIGN_IN, now + timedelta(minutes=5, seconds=1))):
-        client.post("/login/passkey/")
+    assert take_challenge(request, purpose=STEP_UP, now=now) is not None
+    assert take_challenge(_request(client), purpose=STEP_UP, now=now) is None, "once"
+    for purpose, at in (("vote:abc", now), (STEP_UP, now + timedelta(minutes=5, seconds=1))):
+        client.post("/account/passkey/")
         assert take_challenge(_request(client), purpose=purpose, now=at) is None
-        assert take_challenge(_request(client), purpose=SIGN_IN, now=now) is None, "and it is gone"
+        assert take_challenge(_request(client), purpose=STEP_UP, now=now) is None, "and it is gone"
 
 
 def test_a_new_challenge_voids_the_one_before(client: Client, alice: User) -> None:
-    first = client.post("/login/passkey/").json()["challenge"]
-    second = client.post("/login/passkey/").json()["challenge"]
-    taken = take_challenge(_request(client), purpose=SIGN_IN, now=timezone.now())
+    sign_in(client, alice)
+    first = client.post("/account/passkey/").json()["challenge"]
+    second = client.post("/account/passkey/").json()["challenge"]
+    taken = take_challenge(_request(client), purpose=STEP_UP, now=timezone.now())
     assert taken is not None
     assert urlsafe_b64encode(taken).decode().rstrip("=") == second != first
 
 
-def test_take_challenge_under_race_gives_it_once(committed_db: object, client: Client) -> None:
-    client.post("/login/passkey/")
+@pytest.mark.parametrize("whose", ["session", "visitor"])
+def test_taking_a_challenge_under_race_gives_it_once(
+    committed_db: object, client: Client, alice: User, whose: str
+) -> None:
+    if whose == "session":
+        sign_in(client, alice)
+        client.post("/account/passkey/")
+    else:
+        client.post("/login/passkey/")
     requests, barrier, taken = [_request(client) for _ in range(8)], Barrier(8), []
-    for request in requests:
-        assert "passkey_challenge" in request.session  # each has read the session before any of them takes
+    for request in requests:  # each has read the session before any of them takes
+        assert (whose == "visitor") != ("passkey_challenge" in request.session)
 
     def take(request: object) -> None:
         barrier.wait()
-        taken.append(take_challenge(request, purpose=SIGN_IN, now=timezone.now()) is not None)
+        now = timezone.now()
+        if whose == "session":
+            taken.append(take_challenge(request, purpose=STEP_UP, now=now) is not None)
+        else:
+            taken.append(take_visitor_challenge(request, now=now) is not None)
         connection.close()
 
     threads = [Thread(target=take, args=[request]) for request in requests]
@@ -289,9 +305,95 @@ def test_take_challenge_under_race_gives_it_once(committed_db: object, client: C
 
 def test_keep_challenge_draws_another_each_time(client: Client, db: None) -> None:
     request = _request(client)
-    drawn = {keep_challenge(request, purpose=SIGN_IN, now=timezone.now()) for _ in range(20)}
+    drawn = {keep_challenge(request, purpose=STEP_UP, now=timezone.now()) for _ in range(20)}
     assert len(drawn) == 20
     assert {len(challenge) for challenge in drawn} == {32}
+
+
+# Challenges of visitors
+
+
+def rows() -> dict[str, int]:
+    """Count what asking for a challenge could leave behind."""
+    counts = {}
+    with connection.cursor() as cursor:
+        for table in ("django_session", "axes_accessattempt", "access_session", "access_lockout"):
+            cursor.execute(f"SELECT count(*) FROM {table}")
+            counts[table] = cursor.fetchone()[0]
+    return counts
+
+
+def test_a_thousand_challenges_leave_one_row_and_are_refused_after_a_hundred(client: Client, alice: User) -> None:
+    before, said = rows(), actions()
+    answers = [client.post("/login/passkey/", REMOTE_ADDR="192.0.2.1") for _ in range(1_000)]
+    assert [answer.status_code for answer in answers] == [200] * 100 + [429] * 900
+    assert len({answer.json()["challenge"] for answer in answers[:100]}) == 100
+    assert rows() == {**before, "axes_accessattempt": before["axes_accessattempt"] + 1}
+    assert actions() == said
+    refused = answers[-1]
+    assert refused["Retry-After"] == "900"
+    assert refused["Cache-Control"] == "no-store"
+    assert b"Too many tries" in refused.content
+    assert client.post("/login/passkey/", REMOTE_ADDR="192.0.2.2").status_code == 200, "another address"
+    device = give_device(alice)
+    form = {"username": "alice", "password": PASSWORD, "code": next_code(device)}
+    assert client.post("/login/", form, REMOTE_ADDR="192.0.2.1").status_code == 302, "who types a code is let in"
+
+
+def test_the_door_of_challenges_opens_after_a_quarter_of_an_hour(client: Client, db: None) -> None:
+    for _ in range(101):
+        last = client.post("/login/passkey/").status_code
+    assert last == 429
+    with time_machine.travel(timezone.now() + timedelta(minutes=15, seconds=1)):
+        assert client.post("/login/passkey/").status_code == 200
+
+
+def test_signing_in_with_a_passkey_begins_the_count_again(client: Client, alice: User) -> None:
+    _, authenticator = give_passkey(alice)
+    for _ in range(99):
+        client.post("/login/passkey/")
+    assert attempt(client, authenticator)
+    assert client.post("/login/passkey/").status_code == 200
+
+
+def test_a_visitor_s_challenge_is_a_cookie_that_scripts_and_other_sites_do_not_get(client: Client, db: None) -> None:
+    client.post("/login/passkey/")
+    cookie = client.cookies[settings.PASSKEY_COOKIE_NAME]
+    assert (cookie["httponly"], cookie["samesite"], cookie["max-age"], cookie["path"]) == (True, "Strict", 300, "/")
+    assert bool(cookie["secure"]) == settings.SESSION_COOKIE_SECURE
+    assert settings.SESSION_COOKIE_NAME not in client.cookies
+
+
+@pytest.mark.parametrize("forge", [lambda _: "", lambda text: text[1:], lambda text: "00" * 32 + text[64:],
+                                   lambda text: text[:64], lambda _: "00" * 32, lambda _: "\u00e9:x:y"])  # fmt: skip
+def test_a_forged_challenge_is_none(client: Client, alice: User, forge: Callable[[str], str]) -> None:
+    client.post("/login/passkey/")
+    request = _request(client)
+    request.COOKIES[settings.PASSKEY_COOKIE_NAME] = forge(request.COOKIES[settings.PASSKEY_COOKIE_NAME])
+    assert take_visitor_challenge(request, now=timezone.now()) is None
+
+
+def test_a_visitor_s_challenge_is_spent_with_its_answer_however_the_door_is_opened(
+    client: Client, alice: User, as_role
+) -> None:
+    """Who has copied name, password, cookie and answer comes too late, and resetting the counters helps nobody."""
+    _, authenticator = give_passkey(alice, sign_count=0)
+    authenticator.sign_count = -1
+    answer = authenticator.get(client.post("/login/passkey/").json())
+    thief = Client()
+    thief.cookies[settings.PASSKEY_COOKIE_NAME] = client.cookies[settings.PASSKEY_COOKIE_NAME].value
+    assert send(client, answer)
+    assert not send(thief, answer)
+    with as_role("command"):
+        call_command("axes_reset", stdout=StringIO())
+    assert not send(thief, answer)
+    with as_role("worker"), time_machine.travel(timezone.now() + timedelta(minutes=14)):
+        tasks.forget_tries()
+    assert rows()["axes_accessattempt"] > 0
+    with as_role("worker"), time_machine.travel(timezone.now() + timedelta(minutes=16)):
+        tasks.forget_tries()
+    assert rows()["axes_accessattempt"] == 0
+    assert settings.AXES_COOLOFF_TIME > passkeys.LIFETIME, "what is spent is remembered for longer than it could work"
 
 
 # Signing in

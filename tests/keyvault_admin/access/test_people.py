@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import date, datetime, timedelta
+from functools import partial
 from threading import Barrier, Thread
 
 import pytest
@@ -207,8 +208,19 @@ def test_reactivate_person_voids_links_and_keeps_the_roles(
     assert actions() == ["person.deactivated", "person.reactivated", "person.end_set"]
 
 
-@pytest.mark.parametrize("act", ["deactivate", "revoke", "limit", "mixed"])
-def test_two_people_at_once_do_not_take_the_last_two_of_a_role(committed_db: object, now: datetime, act: str) -> None:
+DEACTIVATE, RESET = services.deactivate_person, services.reset_factors
+REVOKE = partial(services.revoke_role, role=Role.SECURITY)
+LIMIT = partial(services.set_end_date, ends_on=date(2026, 11, 21))
+
+
+@pytest.mark.parametrize(
+    "ways",
+    [(DEACTIVATE, DEACTIVATE), (REVOKE, REVOKE), (LIMIT, LIMIT), (DEACTIVATE, REVOKE), (RESET, RESET), (LIMIT, RESET)],
+    ids=["deactivate", "revoke", "limit", "deactivate and revoke", "reset", "limit and reset"],
+)
+def test_two_people_at_once_do_not_take_the_last_two_of_a_role(
+    committed_db: object, now: datetime, ways: tuple[Callable[..., object], Callable[..., object]]
+) -> None:
     """Each thread ends the other one's vote; one of them must be refused, whatever they do it with."""
     pair = [make_person(name, "Security") for name in ("one", "two")]
     for person in pair:
@@ -220,12 +232,7 @@ def test_two_people_at_once_do_not_take_the_last_two_of_a_role(committed_db: obj
         how = {"actor": by(who), "reason": WHY, "now": now}
         meeting.wait(timeout=10)
         try:
-            if act == "revoke" or (act == "mixed" and number):
-                services.revoke_role(person=whom, role=Role.SECURITY, **how)
-            elif act == "limit":
-                services.set_end_date(person=whom, ends_on=now.date(), **how)
-            else:
-                services.deactivate_person(person=whom, **how)
+            ways[number](person=whom, **how)
         except LastOfRoleError:
             refused.append(number)
         finally:

@@ -12,6 +12,7 @@ from keyvault_admin import access
 from keyvault_admin.access import selectors, services
 from keyvault_admin.access.models import EnrolmentLink, RecoveryCode, TotpDevice, User
 from rotation.models import Digest
+from tests.conftest import make_person
 from tests.keyvault_admin.access.test_passkeys import ACTOR, actions, events, give_passkey
 from tests.people import give_device, next_code, sign_in
 
@@ -86,6 +87,43 @@ def test_dry_run_changes_nothing(client: Client, carol: User, as_role) -> None:
     assert actions() == before
     assert not EnrolmentLink.objects.exists()
     assert client.get("/").status_code == 200
+
+
+def everybodys() -> set[str]:
+    found = Digest.objects.filter(subject__startswith="Too few people of")
+    return set(found.values_list("recipient", flat=True))
+
+
+def test_the_last_of_a_role_is_reset_only_when_somebody_insists(alice: User, bob: User, dave: User, as_role) -> None:
+    for person in (alice, bob):
+        give_device(person)
+    with as_role("command"):
+        with pytest.raises(CommandError, match=r"nobody of Security would be left.*add --even-if-last"):
+            run("alice", "--reason", REASON)
+        assert selectors.is_enrolled(alice)
+        assert actions() == []
+        address, _ = run("alice", "--reason", REASON, "--even-if-last")
+    assert "/enrol/#" in address
+    assert not selectors.is_enrolled(alice)
+    assert events()[-2]["facts"]["too_few_left_of"] == ["Security"]
+    assert everybodys() == {"alice@example.org", "bob@example.org", "dave@example.org"}
+    mail = Digest.objects.filter(subject__startswith="Too few people of Security").first()
+    assert "restore_quorum" in mail.text
+    assert REASON in mail.text
+
+
+def test_a_reset_that_leaves_one_of_two_is_loud_and_one_that_leaves_two_is_not(alice: User, bob: User, as_role) -> None:
+    pair = [make_person(name, "Security") for name in ("one", "two")]
+    others = [make_person(name, "DevOps") for name in ("three", "four")]
+    for person in (alice, bob, *pair, *others):
+        give_device(person)
+    with as_role("command"):
+        run("one", "--reason", REASON)
+        assert events()[-2]["facts"]["too_few_left_of"] == []
+        assert everybodys() == set()
+        run("two", "--reason", REASON)
+    assert events()[-2]["facts"]["too_few_left_of"] == ["Security"]
+    assert len(everybodys()) == 6
 
 
 @pytest.mark.parametrize(("words", "answer"), [(["nobody"], "Nobody has that name"), (["carol"], "Say why")])

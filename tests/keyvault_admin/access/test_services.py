@@ -171,7 +171,7 @@ def test_enrolment_gives_a_password_and_a_device_and_uses_the_link_up(db: None, 
             username="frances", mail="f@example.org", full_name="", actor=COMMAND, now=now
         )
     token = issue(person, now, as_role)
-    link = services.begin_enrolment(token=token, now=now)
+    link = services.begin_enrolment(token=token, now=now).link
     device = complete(link, now)
     assert device is not None
     assert device.confirmed
@@ -185,7 +185,7 @@ def test_enrolment_gives_a_password_and_a_device_and_uses_the_link_up(db: None, 
 
 
 def test_enrolment_leaves_a_password_alone_that_is_there(carol: User, now: datetime, as_role: AsRole) -> None:
-    link = services.begin_enrolment(token=issue(carol, now, as_role), now=now)
+    link = services.begin_enrolment(token=issue(carol, now, as_role), now=now).link
     assert complete(link, now, password=GOOD)
     carol.refresh_from_db()
     assert carol.check_password(PASSWORD)
@@ -195,7 +195,7 @@ def test_nothing_of_a_link_or_a_seed_is_in_the_log_or_in_clear_in_a_row(
     carol: User, now: datetime, as_role: AsRole
 ) -> None:
     token = issue(carol, now, as_role)
-    link = services.begin_enrolment(token=token, now=now)
+    link = services.begin_enrolment(token=token, now=now).link
     device = complete(link, now)
     assert device is not None
     log = "\n".join(bodies())
@@ -207,7 +207,7 @@ def test_nothing_of_a_link_or_a_seed_is_in_the_log_or_in_clear_in_a_row(
 
 def test_a_link_dies_at_its_hour(carol: User, now: datetime, as_role: AsRole) -> None:
     token = issue(carol, now, as_role)
-    link = services.begin_enrolment(token=token, now=now + timedelta(hours=24, seconds=-1))
+    link = services.begin_enrolment(token=token, now=now + timedelta(hours=24, seconds=-1)).link
     with pytest.raises(LinkRefusedError):
         services.begin_enrolment(token=token, now=now + timedelta(hours=24))
     with pytest.raises(LinkRefusedError):
@@ -216,7 +216,7 @@ def test_a_link_dies_at_its_hour(carol: User, now: datetime, as_role: AsRole) ->
 
 def test_a_new_link_voids_the_older_one(carol: User, now: datetime, as_role: AsRole) -> None:
     older = issue(carol, now, as_role)
-    opened = services.begin_enrolment(token=older, now=now)
+    opened = services.begin_enrolment(token=older, now=now).link
     newer = issue(carol, now, as_role)
     for refused in (lambda: services.begin_enrolment(token=older, now=now), lambda: complete(opened, now)):
         with pytest.raises(LinkRefusedError):
@@ -253,7 +253,7 @@ def test_a_deactivated_person_cannot_enrol(carol: User, now: datetime, as_role: 
 
 
 def test_a_wrong_code_is_counted_and_the_link_stays(carol: User, now: datetime, as_role: AsRole) -> None:
-    link = services.begin_enrolment(token=issue(carol, now, as_role), now=now)
+    link = services.begin_enrolment(token=issue(carol, now, as_role), now=now).link
     assert complete(link, now, code="12345x") is None
     device = selectors.pending_device(carol)
     assert device is not None
@@ -270,7 +270,7 @@ def test_a_weak_password_is_refused_before_the_code_is_used(
         person = services.register_person(
             username="frances-frances", mail="f@example.org", full_name="", actor=COMMAND, now=now
         )
-    link = services.begin_enrolment(token=issue(person, now, as_role), now=now)
+    link = services.begin_enrolment(token=issue(person, now, as_role), now=now).link
     with pytest.raises(ValidationError):
         complete(link, now, password=weak)
     assert complete(link, now), "the same code still works"
@@ -294,7 +294,7 @@ def test_complete_enrolment_under_race_happens_once(
     now = timezone.now()
     with as_role("command"):
         token = token_of(services.issue_enrolment_link(person=carol, actor=COMMAND, now=now))
-    link = services.begin_enrolment(token=token, now=now)
+    link = services.begin_enrolment(token=token, now=now).link
     found, meeting, answers = selectors.pending_device(carol), Barrier(2), []
     assert found is not None
     seed, step = found.seed(), totp.step_at(timezone.now())
@@ -366,7 +366,7 @@ def enrol(name: str, role: Role, now: datetime, as_role: AsRole) -> None:
     with as_role("command"):
         link = bootstrap(name, role, now)
     assert link is not None
-    complete(services.begin_enrolment(token=token_of(link), now=now), now)
+    complete(services.begin_enrolment(token=token_of(link), now=now).link, now)
 
 
 def test_bootstrapping_closes_with_the_fourth_person_and_stays_closed(db: None, as_role: AsRole, now: datetime) -> None:

@@ -266,9 +266,9 @@ def test_a_token_alone_opens_like_the_whole_link(client: Client, link: str) -> N
 
 
 def test_a_link_works_once(client: Client, link: str) -> None:
-    show(client, link)
     late = Client()
     show(late, link)
+    show(client, link)
     assert finish(client, next_code(pending())) == 200
     assert late.get("/enrol/factor/")["Location"] == "/enrol/"
     assert finish(late, "123456") == 302
@@ -315,3 +315,34 @@ def test_showing_a_link_signs_the_browser_out(client: Client, alice: User, link:
 def test_neither_token_nor_seed_is_in_a_session(client: Client, link: str) -> None:
     show(client, link)
     assert set(client.session.keys()) == {"enrolment_link"}
+    assert set(client.session["enrolment_link"]) == {"link", "draw"}
+
+
+def test_who_has_the_link_too_sees_another_seed_and_is_noticed(client: Client, link: str) -> None:
+    """Otherwise somebody who has read the link in a chat could copy the seed and let its person finish."""
+    show(client, link)
+    first, thief = pending().draw, Client()
+    assert client.get("/enrol/factor/").status_code == 200
+    show(thief, link)
+    assert pending().draw != first
+    for answer in (
+        client.get("/enrol/factor/", follow=True),
+        client.post("/enrol/factor/", {"code": "123456", "password": GOOD, "repeated": GOOD}, follow=True),
+    ):
+        assert answer.redirect_chain == [("/enrol/", 302)]
+        assert "somebody else has your link: tell Security at once" in answer.content.decode()
+        assert 'src="data:image' not in answer.content.decode()
+    show(client, link)
+    assert thief.get("/enrol/factor/").status_code == 302, "whoever opened it last goes on alone"
+    assert finish(client, next_code(pending())) == 200
+
+
+def test_a_link_opens_nothing_for_who_is_enrolled_meanwhile(client: Client, link: str) -> None:
+    show(client, link)
+    code = next_code(pending())
+    give_device(User.objects.get(username="frances"))
+    assert "This link is not valid" in str(
+        client.post("/enrol/factor/", {"code": code, "password": GOOD, "repeated": GOOD}).context["form"].errors
+    )
+    assert "This link is not valid" in Client().post("/enrol/", {"token": link}).content.decode()
+    assert not User.objects.get(username="frances").has_usable_password()

@@ -362,6 +362,10 @@ def test_who_is_fresh_is_not_asked(client: Client, alice: User) -> None:
         "/\\evil.example",
         "evil.example",
         "http://testserver:pw@evil.example/",
+        "http://testserver//evil.example/",
+        "http://testserver/\\evil.example/",
+        "http://testserver/\t/evil.example/",
+        "http://testserver////evil.example",
         "",
     ],
 )
