@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import time_machine
 from django.conf import settings
+from django.contrib.auth.hashers import Argon2PasswordHasher, make_password
 from django.contrib.sessions.models import Session
 from django.db import connection
 from django.test import Client
@@ -279,8 +280,12 @@ def test_no_digest_of_a_session_is_a_cookie(told: dict[str, Any], committed_db: 
     assert owner.get("/account/sessions/").status_code == 200, "the key itself would have opened it"
 
 
-def test_passwords_in_a_dump_are_argon2id_that_is_slow_to_guess(told: dict[str, Any]) -> None:
+def test_passwords_in_a_dump_are_argon2id_that_is_slow_to_guess(db: None, alice: User) -> None:
     """What can be guessed offline, at the price of 100 MiB and two passes a guess; who signs in needs a factor too."""
+    alice.password = make_password(
+        PASSWORD, hasher=Argon2PasswordHasher()
+    )  # the one of settings.py; tests have another
+    alice.save()
     (kept,) = User.objects.filter(username="alice").values_list("password", flat=True)
     assert kept.startswith("argon2$argon2id$v=19$m=102400,t=2,p=8$")
 
