@@ -26,6 +26,7 @@ from inventory.recognise import (
     name_of,
     person_of,
     service_of,
+    several_of,
     size_of,
     storage_of,
 )
@@ -44,6 +45,7 @@ _LABELS = {
     "integration": "name of an integration",
     "secret_name": "name of the secret",
 }
+_SEVERAL = {"consumers": "service", "approved_consumers": "service", "wrapped_by": "key", "derived_from": "key"}
 _NO_ROTATION: tuple[date | None, bool] = (None, False)
 _NO_ALGORITHM: tuple[str, int | None] = ("", None)
 _LEAKED_MEND = "Take it out of the spreadsheet. Whoever could read that may have the key, so rotate it."
@@ -168,6 +170,7 @@ class Row:
             is_exportable=self._cell("is_exportable", flag_of, None),
             runbook_url=self._cell("runbook_url", link_of, ""),
             **{name: self._cell(name, partial(label_of, what), "") for name, what in _LABELS.items()},
+            **{name: self._cell(name, partial(several_of, what), ()) for name, what in _SEVERAL.items()},
         )
 
     def _creation(self, rotated_on: date | None) -> date | None:
