@@ -1,7 +1,7 @@
 """What stands above itself in a graph of things that stand above each other. Pure."""
 
 from collections.abc import Collection, Hashable, Iterator, Mapping
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 Node = TypeVar("Node", bound=Hashable)
 
@@ -18,7 +18,7 @@ def circles(above: Mapping[Node, Collection[Node]]) -> list[set[Node]]:
     return [group for group in walk.groups if len(group) > 1 or any(node in above.get(node, ()) for node in group)]
 
 
-class _Walk:
+class _Walk(Generic[Node]):
     """Numbers nodes in the order of the visit; `low` is the smallest number that a node leads back to."""
 
     def __init__(self, above: Mapping[Node, Collection[Node]]) -> None:

@@ -61,7 +61,6 @@ def _counts(plan: Plan) -> dict[str, Any]:
         "waiting_rows": plan.waiting_rows,
         "findings": plan.findings,
         "warnings": len(brought.warnings),
-        "unjudged": brought.unjudged,
         "owners": len(plan.owners) + len(plan.owners_left_out),
         "services": len(plan.services) + len(plan.services_left_out),
         "owners_with_mail": [_named(owner) for owner in plan.owners_with_mail[:SHOWN_ROWS]],

@@ -1,6 +1,6 @@
 """One row of a table → the facts it gives, and everything that is wrong with it."""
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from datetime import date
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
@@ -169,9 +169,12 @@ class Row:
             is_shared=self._cell("is_shared", flag_of, None),
             is_exportable=self._cell("is_exportable", flag_of, None),
             runbook_url=self._cell("runbook_url", link_of, ""),
-            **{name: self._cell(name, partial(label_of, what), "") for name, what in _LABELS.items()},
-            **{name: self._cell(name, partial(several_of, what), ()) for name, what in _SEVERAL.items()},
+            **self._named(_LABELS, label_of, ""),
+            **self._named(_SEVERAL, several_of, ()),
         )
+
+    def _named(self, whats: Mapping[str, str], recognise: Callable[[str, str], Any], blank: Any) -> dict[str, Any]:  # noqa: ANN401 - of any kind
+        return {name: self._cell(name, partial(recognise, what), blank) for name, what in whats.items()}
 
     def _creation(self, rotated_on: date | None) -> date | None:
         created_on = self._cell("created_on", partial(date_of, today=self._dates.today, order=self._dates.order), None)

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 from typing import Any
@@ -23,7 +23,7 @@ from inventory.errors import (
 )
 from inventory.examining import around_new
 from inventory.findings import Surroundings, findings
-from inventory.models import HeldChange, Integration, Key, Owner, Service, Tenant, Vendor
+from inventory.models import HeldChange, Integration, Key, KeyVersion, Owner, Service, Tenant, Vendor
 from inventory.models.held import HeldState
 from inventory.policy import Rule
 from inventory.reading import KeyFacts, PersonRef, ReadRow, Refusal
@@ -33,7 +33,7 @@ from inventory.services.brought import AS_IT_IS, Brought, ImportOptions, read_br
 from inventory.services.findings import refresh_findings
 from inventory.services.headers import remember
 from inventory.services.held import Proposal
-from inventory.services.identity import identity_of, known_keys
+from inventory.services.identity import identity_of, known_keys, rejudged
 from inventory.services.keys import (
     change_facts,
     derive,
@@ -99,6 +99,7 @@ class Plan:
     services_left_out: list[Service] = field(default_factory=list)
     digests: Mapping[str, bytes] = field(default_factory=dict)  # name → keyed digest of the material
     related: FileRelations
+    rejudged: Sequence[KeyVersion] = ()  # of known keys, whose material shows something else now
     brought: Brought
     options: ImportOptions
     around: Surroundings  # of a key that is not registered yet, at the time of the plan
@@ -132,7 +133,11 @@ class Plan:
     @cached_property
     def findings(self) -> int:
         """Return how many findings the new and changed records will have by themselves."""
-        return sum(len(findings(key, self.around)) for key in self.written)
+        return sum(len(findings(key, self._around(key))) for key in self.written)
+
+    def _around(self, key: Key) -> Surroundings:
+        judged = self.brought.judged.get(key.name)
+        return replace(self.around, **judged._asdict()) if judged else self.around
 
     @property
     def written(self) -> list[Key]:
@@ -159,6 +164,7 @@ class Plan:
             (held.row, held.key.revision, held.key.rotate_by, held.is_waiting, _values(held)) for held in self.held
         ]
         written += [(key.name, one.after.named) for key in self.written if (one := self.related.changes.get(key.name))]
+        written += [(one.key_id, one.weaknesses, one.expires_on) for one in self.rejudged]
         written += self.refused
         written += [(owner.handle, owner.mail) for owner in self.owners + self.owners_with_mail]
         written += [service.name for service in self.services]
@@ -176,12 +182,11 @@ def plan_import(
 ) -> Plan:
     """Compare a file with the inventory. Nothing is written. Queries: 9, with relations up to 5 more.
 
-    With `lock` the keys that it speaks of are locked until the end of the transaction, the clauses held still, and weak
-    material is not looked for.
+    With `lock` the keys that it speaks of are locked until the end of the transaction, and the clauses held still.
     Raises: TableError when the file is no table, ColumnsError when its columns are not clear, MaterialError,
     PrivateKeyError.
     """
-    brought = read_brought(content, today=now.date(), options=options, judging=not lock)
+    brought = read_brought(content, today=now.date(), options=options)
     people = People(brought.people, _people_of(brought.rows), options.left_out)
     named: dict[str, Mentioned[Any]] = {
         name: Mentioned(model, _mentioned(name, brought.rows), options.left_out) for name, model in _NAMED.items()
@@ -194,6 +199,7 @@ def plan_import(
         options=options,
         around=around_new(now),
         unchanged=brought.repeated,
+        rejudged=rejudged(brought, known),
     )
     plan.refused.extend(brought.refusals)
     plan.owners, plan.owners_with_mail, plan.services = people.new, people.with_mail, named["service"].new
@@ -358,6 +364,7 @@ def apply_import(
     try:
         write_plan(plan, actor=actor, reason=reason, now=now, tell=tell)
         touched = {key.pk for key in plan.written} | plan.related.no_longer_above
+        touched |= {version.key_id for version in plan.rejudged}
         refresh_findings(keys=touched, actor=actor, now=now)
     except IntegrityError as error:
         raise StaleError("The inventory") from error
@@ -373,6 +380,8 @@ def apply_import(
     }
     if plan.held:
         facts["held"] = len(plan.held)
+    if plan.rejudged:
+        facts["judged_again"] = len(plan.rejudged)
     record(Action.INVENTORY_IMPORTED, actor=actor, now=now, reason=reason, facts=facts | options.said)
     return plan
 

@@ -3,7 +3,7 @@
 A cell that names somebody says all of them; a blank one says nothing and takes nothing away.
 """
 
-from collections import defaultdict
+from collections import ChainMap, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -141,9 +141,9 @@ class FileRelations:
         numbers = [self._numbers[name] for name in names if name in self._numbers]
         return steps_above(numbers) if numbers else {}
 
-    def written(self, name: str, numbers: Mapping[str, int]) -> tuple[Relations, Relations]:
+    def written(self, name: str, numbers: dict[str, int]) -> tuple[Relations, Relations]:
         """Return a change by numbers; `numbers` are those of the keys that were registered with the file."""
-        change, by_name = self.changes[name], self._numbers | numbers
+        change, by_name = self.changes[name], ChainMap(numbers, self._numbers)
         return self._numbered(change.before, by_name), self._numbered(change.after, by_name)
 
     def _numbered(self, related: Related, numbers: Mapping[str, int]) -> Relations:

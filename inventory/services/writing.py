@@ -9,7 +9,7 @@ from audit.actor import Actor
 from audit.batches import batches
 from audit.services import Subject, record
 from inventory import lifecycle
-from inventory.models import Key, Owner, Service
+from inventory.models import Key, KeyVersion, Owner, Service
 from inventory.services.bulk import insert_rows, update_rows
 from inventory.services.held import hold_rows
 from inventory.services.keys import DERIVED, edited, first_version, registered, tell_again
@@ -20,6 +20,7 @@ from inventory.states import State
 if TYPE_CHECKING:
     from inventory.services.imports import Plan, Tell
 
+_AT_ONCE = 1_000
 _OTHERS = {
     "vendor": Action.VENDOR_REGISTERED,
     "tenant": Action.TENANT_REGISTERED,
@@ -46,6 +47,7 @@ def write_plan(plan: "Plan", *, actor: Actor, reason: str, now: datetime, tell: 
     _write_new(plan, actor, reason, now, tell)
     _write_changed(plan, actor, reason, now, tell)
     _write_held(plan, actor, reason, now)
+    KeyVersion.objects.bulk_update(plan.rejudged, ["weaknesses", "expires_on"], batch_size=_AT_ONCE)
 
 
 def _write_owners(plan: "Plan", actor: Actor, now: datetime) -> None:
@@ -83,6 +85,8 @@ def _write_new(plan: "Plan", actor: Actor, reason: str, now: datetime, tell: "Te
     versions = [first_version(key, state=State.ACTIVE, now=now) for key in keys]
     for version in versions:
         version.reuse_digest = plan.digests.get(version.key.name)
+        if judged := plan.brought.judged.get(version.key.name):
+            version.weaknesses, version.expires_on = [*judged.weaknesses], judged.expires_on
     insert_rows(versions, by="key_id", without=["state"])
     of_key = {version.key.ref: version for version in versions}
     related = _write_relations(plan, keys)
