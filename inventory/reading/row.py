@@ -173,8 +173,10 @@ class Row:
             **self._named(_SEVERAL, several_of, ()),
         )
 
-    def _named(self, whats: Mapping[str, str], recognise: Callable[[str, str], Any], blank: Any) -> dict[str, Any]:  # noqa: ANN401 - of any kind
-        return {name: self._cell(name, partial(recognise, what), blank) for name, what in whats.items()}
+    def _named(self, whats: Mapping[str, str], recognise: Callable[[str, str], Any], blank: object) -> dict[str, Any]:
+        """Read those of the columns that the file has; KeyFacts says nothing of the others by itself."""
+        here = {name: what for name, what in whats.items() if name in self._cells}
+        return {name: self._cell(name, partial(recognise, what), blank) for name, what in here.items()}
 
     def _creation(self, rotated_on: date | None) -> date | None:
         created_on = self._cell("created_on", partial(date_of, today=self._dates.today, order=self._dates.order), None)

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from inventory.services.imports import Plan
 
 _MOST_NAMED = 3
-_UNKNOWN_MEND = "Bring that key in the same file, or register it first; put a name that holds , or ; in double quotes."
+_UNKNOWN_MEND = (
+    'Bring that key in the same file, or register it first; put a name that holds "," or ";" in double quotes.'
+)
 _CIRCLE_MEND = "Correct the rows. To turn two keys round, take the old one away on its page first."
 _STRANGER_MEND = "Name it among those that use the key as well."
 
