@@ -1,7 +1,7 @@
 """Every read that examining keys for findings needs: a constant number of queries for any number of keys."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -13,7 +13,6 @@ from inventory.findings import Demands, Peers, Surroundings, Table, Under, deman
 from inventory.models import Finding, Key, KeyParent, KeyVersion
 from inventory.policy import Clause
 from inventory.selectors import DESTROYED_STATES, algorithm_rows, clauses_in_force
-from inventory.states import State
 
 # What findings() reads of a key: neither its texts nor anything that grows with them.
 _EXAMINED = (
@@ -29,7 +28,7 @@ def around_new(now: datetime) -> Surroundings:
 
 
 def examined(pks: Collection[int], judged_by: Surroundings) -> list[tuple[Key, Surroundings]]:
-    """Return keys with all that findings() needs to know. Queries: 4, and 1 where some are suspended.
+    """Return keys with all that findings() needs to know. Queries: 5.
 
     `judged_by` is of around_new(); who examines many keys asks for it once.
     """
@@ -46,7 +45,7 @@ def examined(pks: Collection[int], judged_by: Surroundings) -> list[tuple[Key, S
         .order_by("pk")
     )
     under, peers = _under(pks), _peers(pks)
-    suspended = _suspended(keys)
+    current = _current_versions(pks)
     return [
         (
             key,
@@ -54,7 +53,7 @@ def examined(pks: Collection[int], judged_by: Surroundings) -> list[tuple[Key, S
                 judged_by,
                 under=under.get(key.pk, ()),
                 peers=peers.get(key.pk, ()),
-                suspended_at=suspended.get(key.pk),
+                **current.get(key.pk, {}),
                 is_owner_gone=key.is_owner_gone,  # type: ignore[attr-defined]
             ),
         )
@@ -154,16 +153,17 @@ def _under(pks: Collection[int]) -> dict[int, list[Under]]:
     return found
 
 
-def _suspended(keys: Iterable[Key]) -> dict[int, datetime]:
-    """Return since when the suspended ones among these keys are. Queries: 1, none when there are none."""
-    pks = [key.pk for key in keys if key.state == State.SUSPENDED]
-    current = KeyVersion.objects.filter(key__in=pks, number=F("key__current_number"), suspended_at__isnull=False)
-    return {pk: at for pk, at in current.values_list("key_id", "suspended_at") if at} if pks else {}
-
-
 def _current() -> QuerySet[KeyVersion]:
     """The generation of each key that is in use: reusing material ends with the rotation that replaces it."""
     return KeyVersion.objects.filter(number=F("key__current_number")).order_by()
+
+
+def _current_versions(pks: Collection[int]) -> dict[int, dict[str, Any]]:
+    """Return what the current versions say, as Surroundings names it, of those that say anything. Queries: 1."""
+    names = ("suspended_at", "weaknesses", "expires_on")
+    says = Q(suspended_at__isnull=False) | Q(expires_on__isnull=False) | ~Q(weaknesses=[])
+    found = _current().filter(says, key__in=pks).values("key_id", *names)
+    return {one["key_id"]: {name: one[name] for name in names} for one in found}
 
 
 def _peers(pks: Collection[int]) -> dict[int, list[Peers]]:

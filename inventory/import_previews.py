@@ -9,7 +9,7 @@ from inventory.models import Key, Owner, Service
 from inventory.reading import ColumnsError, Question
 from inventory.services import Draw, ImportOptions, Plan
 from inventory.services.imports import Held
-from inventory.wording import label_of, labels_of, planned
+from inventory.wording import label_of, labels_of, planned, related_lines
 
 SHOWN_ROWS = 100  # of each kind; the rest is counted
 
@@ -19,7 +19,7 @@ def plan_drawn(plan: Plan) -> Mapping[str, Any]:
     columns = columns_of(plan.brought.headings, plan.options.mapping)
     return {
         "plan": _counts(plan),
-        "new": [{"row": row, **_new(key)} for row, key in plan.new[:SHOWN_ROWS]],
+        "new": [{"row": row, **_new(key), "related": _related(plan, key)} for row, key in plan.new[:SHOWN_ROWS]],
         "changed": _changes(plan.changed),
         "held": _changes(plan.held),
         "refused": [
@@ -61,7 +61,6 @@ def _counts(plan: Plan) -> dict[str, Any]:
         "waiting_rows": plan.waiting_rows,
         "findings": plan.findings,
         "warnings": len(brought.warnings),
-        "unjudged": brought.unjudged,
         "owners": len(plan.owners) + len(plan.owners_left_out),
         "services": len(plan.services) + len(plan.services_left_out),
         "owners_with_mail": [_named(owner) for owner in plan.owners_with_mail[:SHOWN_ROWS]],
@@ -82,6 +81,10 @@ def _new(key: Key) -> dict[str, Any]:
         "never_rotated": key.never_rotated,
         "rotate_by": key.rotate_by.isoformat() if key.rotate_by else None,
     }
+
+
+def _related(plan: Plan, key: Key) -> list[dict[str, Any]]:
+    return [line._asdict() for line in related_lines(plan.related.changes.get(key.name))]
 
 
 def _day(day: date | None) -> str:

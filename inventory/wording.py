@@ -21,6 +21,7 @@ from inventory.models import HeldChange, Integration, Key, Owner, PolicyClause, 
 from inventory.models.held import HeldKind, HeldState
 from inventory.services.imports import Change, Held
 from inventory.services.keys import FACTS, PERIOD, REFERENCES
+from inventory.services.related import Relating
 from inventory.services.relations import RELATIONS
 from inventory.states import Act, Permit, State, allows
 
@@ -40,6 +41,8 @@ _LABELS = {
     "last_rotated_on": "Last rotated",
     "consumers": "Used by",
     "approved_consumers": "Approved to use it",
+    "wrapped_by": "Wrapped by",
+    "derived_from": "Derived from",
     "version": "Version",
     "findings": "Open findings",
     # what a column of a file is read as, where that is more or less than one fact
@@ -170,7 +173,18 @@ def _lines(subject: Subject, names: Mapping[str, str]) -> list[Line]:
 def planned(changes: Sequence[Change]) -> list[tuple[Change, list[Line]]]:
     """Return what an import would change or ask for, in words. Queries: those of names_of()."""
     names = names_of(str(change.before[name]) for change in changes for name in change.fields if name in REFERENCES)
-    return [(change, [_planned(change, name, names) for name in _shown(change)]) for change in changes]
+    return [
+        (change, [*(_planned(change, name, names) for name in _shown(change)), *related_lines(change.relating)])
+        for change in changes
+    ]
+
+
+def related_lines(relating: Relating | None) -> Iterator[Line]:
+    """Yield what an import changes of relations, in words."""
+    if relating:
+        was, now = relating.before.named, relating.after.named
+        for name in relating.fields:
+            yield Line(label_of(name), ", ".join(was[name]), ", ".join(now[name]))
 
 
 def _shown(change: Change) -> Sequence[str]:

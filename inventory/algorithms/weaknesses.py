@@ -1,27 +1,25 @@
-"""Bad key material, seen from its public half alone: small, predictable, related or badly signed."""
+"""Bad key material, seen from its public half alone: small, predictable or badly signed.
+
+What is found is a code: stored with the version, and opened as the finding of that name. Never rename one.
+"""
 
 import math
-from collections.abc import Iterable
-from typing import NamedTuple
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, rsa
 from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes, PublicKeyTypes
 
 _LEAST_MODULUS_BITS, _LEAST_CURVE_BITS = 2048, 256
 _USUAL_EXPONENT = 65537
 _LARGEST_EXPONENT_BITS = 256
-_FERMAT_STEPS = 1_000  # milliseconds at 4096 bits; what careless generators make falls within a hundred
+_FERMAT_STEPS = 1_000  # what careless generators make falls within a hundred
+# What squares leave: two small look-ups rule out 99 of 100 numbers before a root of thousands of bits is taken.
+_FIRST, _SECOND = 64 * 63, 65 * 11
+_SQUARES, _MORE_SQUARES = ({n * n % modulus for n in range(modulus)} for modulus in (_FIRST, _SECOND))
 _LARGEST_ROCA_PRIME = 167  # the primes that all key lengths have in common
 _WEAK_SIGNATURES = {"md5", "sha1"}
 _SMALL_PRIMES = tuple(n for n in range(2, 8192) if all(n % d for d in range(2, math.isqrt(n) + 1)))
 _SMALL_PRODUCT = math.prod(_SMALL_PRIMES)
-
-
-class Weakness(NamedTuple):
-    code: str  # stored; never renamed
-    sentence: str
 
 
 def _powers(prime: int) -> frozenset[int]:
@@ -34,93 +32,69 @@ def _powers(prime: int) -> frozenset[int]:
 _ROCA = tuple((prime, _powers(prime)) for prime in _SMALL_PRIMES[1:] if prime <= _LARGEST_ROCA_PRIME)
 
 
-def rsa_weaknesses(numbers: rsa.RSAPublicNumbers) -> list[Weakness]:
+def rsa_weaknesses(numbers: rsa.RSAPublicNumbers) -> list[str]:
     """Judge an RSA key by its numbers, which libraries may refuse to make a key of. Source: FIPS 186-5 §5.1, A.1.1."""
     return [*_exponent(numbers.e), *_modulus(numbers.n)]
 
 
-def key_weaknesses(key: PublicKeyTypes | CertificatePublicKeyTypes) -> list[Weakness]:
+def key_weaknesses(key: PublicKeyTypes | CertificatePublicKeyTypes) -> list[str]:
     """Judge any public key; a type without a rule here has none of these weaknesses."""
     if isinstance(key, rsa.RSAPublicKey):
         return rsa_weaknesses(key.public_numbers())
     if isinstance(key, dsa.DSAPublicKey):
-        return [Weakness("dsa", "DSA is prohibited since FIPS 186-5.")]
+        return ["dsa"]
     if isinstance(key, ec.EllipticCurvePublicKey) and key.curve.key_size < _LEAST_CURVE_BITS:
-        return [Weakness("curve-small", f"The curve {key.curve.name} is smaller than P-256.")]
+        return ["curve-small"]
     return []
 
 
-def certificate_weaknesses(certificate: x509.Certificate) -> list[Weakness]:
+def certificate_weaknesses(certificate: x509.Certificate) -> list[str]:
     """Judge the key in a certificate and the signature on it.
 
-    The signature of a root is not judged: it is trusted for being in the bundle, and nobody checks it.
+    The signature of a root is not judged: it is trusted for being in the bundle, and nobody checks it. Raises: what
+    `cryptography` raises where key or signature cannot be read.
     """
-    return [*_certified_key(certificate), *([] if _is_root(certificate) else _signature(certificate))]
+    found = key_weaknesses(certificate.public_key())
+    digest = certificate.signature_hash_algorithm
+    if digest is not None and digest.name in _WEAK_SIGNATURES and not _is_root(certificate):
+        found.append(f"signature-{digest.name}")
+    return found
 
 
-def shared_factors(moduli: Iterable[int]) -> set[int]:
-    """Return those of the moduli that share a factor with another one: whoever sees both can compute both keys.
-
-    Equal moduli are one key used twice, and no finding of this kind.
-    """
-    different = set(moduli)
-    product = math.prod(different)
-    return {n for n in different if math.gcd(n, product % (n * n) // n) > 1}
-
-
-def _exponent(e: int) -> list[Weakness]:
+def _exponent(e: int) -> list[str]:
     if e == 1:
-        return [Weakness("exponent-one", "The exponent is 1: this key encrypts nothing and signs everything.")]
+        return ["exponent-one"]
     if e % 2 == 0:
-        return [Weakness("exponent-even", "The exponent is even, so this is no RSA key.")]
+        return ["exponent-even"]
     if e < _USUAL_EXPONENT:
-        return [Weakness("exponent-small", f"The exponent is {e}; 65537 is the least.")]
-    if e.bit_length() > _LARGEST_EXPONENT_BITS:
-        return [Weakness("exponent-large", "The exponent has more than 256 bits, as only a small private one needs.")]
-    return []
+        return ["exponent-small"]
+    return ["exponent-large"] if e.bit_length() > _LARGEST_EXPONENT_BITS else []
 
 
-def _modulus(n: int) -> list[Weakness]:
-    found: list[Weakness] = []
-    if n.bit_length() < _LEAST_MODULUS_BITS:
-        found.append(Weakness("modulus-small", f"The modulus has {n.bit_length()} bits; 2048 are the least."))
+def _modulus(n: int) -> list[str]:
+    found = ["modulus-small"] if n.bit_length() < _LEAST_MODULUS_BITS else []
     if n < 1 or math.gcd(n, _SMALL_PRODUCT) > 1:
-        found.append(
-            Weakness("factor-small", "The modulus has a small factor, so it is no product of two large primes.")
-        )
+        found.append("factor-small")
     elif _has_close_factors(n):
-        found.append(Weakness("factors-close", "The two primes lie so close together that Fermat's method finds them."))
+        found.append("factors-close")
     if all(n % prime in powers for prime, powers in _ROCA):
-        found.append(Weakness("roca", "The primes come from the flawed Infineon library (ROCA, CVE-2017-15361)."))
+        found.append("roca")
     return found
 
 
 def _has_close_factors(n: int) -> bool:
     """Try Fermat's method for a bounded number of steps: n = a² - b² with a just above √n. `n` is odd."""
     first = math.isqrt(n - 1) + 1
-    return any(_is_square(a * a - n) for a in range(first, first + _FERMAT_STEPS))
+    residue, step = (first * first - n) % (_FIRST * _SECOND), (2 * first + 1) % (_FIRST * _SECOND)
+    for a in range(first, first + _FERMAT_STEPS):
+        if residue % _FIRST in _SQUARES and residue % _SECOND in _MORE_SQUARES and _is_square(a * a - n):
+            return True
+        residue, step = residue + step, step + 2  # of the next a: both stay small without reducing them again
+    return False
 
 
 def _is_square(n: int) -> bool:
     return math.isqrt(n) ** 2 == n
-
-
-def _certified_key(certificate: x509.Certificate) -> list[Weakness]:
-    try:
-        return key_weaknesses(certificate.public_key())
-    except (UnsupportedAlgorithm, ValueError):
-        return [Weakness("key-unreadable", "The key in the certificate is of no type or size that can be judged.")]
-
-
-def _signature(certificate: x509.Certificate) -> list[Weakness]:
-    try:
-        digest = certificate.signature_hash_algorithm
-    except (UnsupportedAlgorithm, ValueError):
-        return [Weakness("signature-unknown", "The certificate is signed in a way that cannot be judged.")]
-    if digest is not None and digest.name in _WEAK_SIGNATURES:
-        code = f"signature-{digest.name}"
-        return [Weakness(code, f"The certificate is signed with {digest.name.upper()}, so it can be forged.")]
-    return []
 
 
 def _is_root(certificate: x509.Certificate) -> bool:

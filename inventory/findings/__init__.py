@@ -2,7 +2,7 @@
 
 from inventory.findings.catalogue import CATALOGUE, Definition, Finding, Severity, definition, said, title_of
 from inventory.findings.demands import Demands, Peers, demands_more
-from inventory.findings.examination import Surroundings, Table, Under, findings
+from inventory.findings.examination import Surroundings, Table, Under, findings, of_material
 from inventory.findings.record import mandatory_facts, of_record
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "demands_more",
     "findings",
     "mandatory_facts",
+    "of_material",
     "of_record",
     "said",
     "title_of",

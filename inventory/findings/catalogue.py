@@ -78,6 +78,8 @@ def title_of(code: str) -> str:
 
 
 _INVENTORY = "R209, S4 Key Management"
+_FIPS = "FIPS 186-5 §5.1 and A.1"
+_ANOTHER_KEY = "Rotate to a key that a maintained library made, and revoke this one: treat it as known to others."
 _PCI = "PCI DSS 3.6.1; SP 800-57 Part 1 §5.6.1. R72, S1 §5 asks for RSA-2048 only"
 
 # A clause "{clauses}" stands for those of PolicyClause that the key does not meet, in the order of their codes.
@@ -228,5 +230,76 @@ CATALOGUE: Mapping[str, Definition] = MappingProxyType({
         severity=Severity.CRITICAL, title="backup key equal to a production key", clause="{clauses}",
         sentence="The same material protects backups and production: {peer}.",
         mend="Make a key for backups alone: who takes the one must not have the other.",
+    ),
+    # What stands in the public key itself, or in the certificate: codes of algorithms.weaknesses.
+    "modulus-small": Definition(
+        severity=Severity.HIGH, title="RSA modulus short", clause="SP 800-131A Rev. 2 §3; FIPS 186-5 §5.1",
+        sentence="Its RSA modulus has fewer than 2048 bits.",
+        mend="Rotate to RSA with 3072 bits, or to an elliptic curve.",
+    ),
+    "exponent-one": Definition(
+        severity=Severity.CRITICAL, title="RSA exponent 1", clause=_FIPS,
+        sentence="Its public exponent is 1: this key encrypts nothing and signs everything.",
+        mend=_ANOTHER_KEY,
+    ),
+    "exponent-even": Definition(
+        severity=Severity.CRITICAL, title="RSA exponent even", clause=_FIPS,
+        sentence="Its public exponent is even, so this is no RSA key.",
+        mend=_ANOTHER_KEY,
+    ),
+    "exponent-small": Definition(
+        severity=Severity.MEDIUM, title="RSA exponent small", clause=_FIPS,
+        sentence="Its public exponent is smaller than 65537.",
+        mend="Rotate to a key with the exponent 65537.",
+    ),
+    "exponent-large": Definition(
+        severity=Severity.LOW, title="RSA exponent large", clause=_FIPS,
+        sentence="Its public exponent has more than 256 bits, as only a small private one needs.",
+        mend="Rotate to a key with the exponent 65537.",
+    ),
+    "factor-small": Definition(
+        severity=Severity.CRITICAL, title="RSA modulus factored", clause=_FIPS,
+        sentence="A prime below 8192 divides its modulus, so anybody can compute the private key.",
+        mend=_ANOTHER_KEY,
+    ),
+    "factors-close": Definition(
+        severity=Severity.CRITICAL, title="RSA primes close together", clause=_FIPS,
+        sentence="Its two primes lie so close together that Fermat's method finds them.",
+        mend=_ANOTHER_KEY,
+    ),
+    "roca": Definition(
+        severity=Severity.CRITICAL, title="RSA primes predictable (ROCA)", clause="CVE-2017-15361",
+        sentence="Its primes come from the flawed Infineon library (ROCA), so the private key can be computed.",
+        mend="Rotate to a key that was made elsewhere than in that chip, and revoke this one.",
+    ),
+    "shared-factor": Definition(
+        severity=Severity.CRITICAL, title="RSA prime shared with another key", clause=_FIPS,
+        sentence="It shares a prime with another key of the file that it came in, so both can be computed.",
+        mend="Rotate both where there is enough randomness at the first start, and revoke these.",
+    ),
+    "dsa": Definition(
+        severity=Severity.HIGH, title="DSA key", clause="FIPS 186-5 §4",
+        sentence="It is a DSA key, with which nothing may be signed any more.",
+        mend="Rotate to ECDSA, Ed25519 or RSA.",
+    ),
+    "curve-small": Definition(
+        severity=Severity.HIGH, title="curve small", clause="SP 800-186 §3; SP 800-57 Part 1 §5.6.1",
+        sentence="Its curve is smaller than P-256.",
+        mend="Rotate to P-256 or a larger curve, or to Ed25519.",
+    ),
+    "signature-md5": Definition(
+        severity=Severity.CRITICAL, title="certificate signed with MD5", clause="SP 800-131A Rev. 2 §9",
+        sentence="The certificate is signed with MD5, so it can be forged.",
+        mend="Have it issued again, signed with SHA-256.",
+    ),
+    "signature-sha1": Definition(
+        severity=Severity.HIGH, title="certificate signed with SHA-1", clause="SP 800-131A Rev. 2 §9",
+        sentence="The certificate is signed with SHA-1, so it can be forged.",
+        mend="Have it issued again, signed with SHA-256.",
+    ),
+    "certificate-expired": Definition(
+        severity=Severity.HIGH, title="certificate expired", clause="RFC 5280 §4.1.2.5",
+        sentence="Its certificate was valid until {ended}.",
+        mend="Replace it, or deactivate the record if nobody uses it any more.",
     ),
 })  # fmt: skip

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 LONGEST_SUSPENSION = timedelta(hours=72)
 ACCESS_KNOWN_WITHIN = timedelta(days=30)
 _IN_USE = (State.ACTIVE, State.SUSPENDED)
+_OUT_OF_USE = (State.DEACTIVATED, State.COMPROMISED)
 _GONE = (State.DESTROYED, State.DESTROYED_COMPROMISED)
 # A random string has no algorithm that somebody must write down.
 _STRINGS = frozenset({
@@ -66,6 +67,8 @@ class Surroundings:
     peers: Sequence[Peers] = ()
     suspended_at: datetime | None = None
     is_owner_gone: bool = False
+    weaknesses: Sequence[str] = ()  # of the public key of the current version: codes that are findings too
+    expires_on: date | None = None  # the last day of its certificate
 
 
 def findings(key: "Key", around: Surroundings) -> list[Finding]:
@@ -79,6 +82,7 @@ def findings(key: "Key", around: Surroundings) -> list[Finding]:
         *_access(key, around.now.date()),
         *_owner(key, around),
         *_time(key, around),
+        *of_material(key.state, around.weaknesses, around.expires_on, around.now.date()),
         *of_clauses(key, around.demands, around.peers),
     ]
 
@@ -140,6 +144,14 @@ def _time(key: "Key", around: Surroundings) -> Iterator[Finding]:
     children = sum(under.keys for under in around.under)
     if key.state == State.DEACTIVATED and children and (process_until is None or process_until <= around.now):
         yield Finding(code="deactivated-but-referenced", facts={"children": children})
+
+
+def of_material(state: str, weaknesses: Sequence[str], expires_on: date | None, today: date) -> Iterator[Finding]:
+    """Return what is wrong with the public key or the certificate itself."""
+    for code in weaknesses:
+        yield Finding(code=code)
+    if expires_on and expires_on < today and state not in _OUT_OF_USE:
+        yield Finding(code="certificate-expired", facts={"ended": _day(expires_on)})
 
 
 def _day(day: date) -> str:

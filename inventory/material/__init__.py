@@ -8,14 +8,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import islice
 
+from inventory.algorithms.shared import shared_factors
 from inventory.material.certificates import tolerating_old_certificates
 from inventory.material.facts import (
-    Judge,
     MaterialError,
     MaterialFacts,
     MaterialReading,
     MaterialRefusal,
-    PublicKey,
     private_key,
     usable_name,
 )
@@ -26,23 +25,19 @@ from inventory.reading import KeyFacts
 from inventory.tables import TableError
 
 __all__ = [
-    "Judge",
+    "SHARED",
     "MaterialError",
     "MaterialFacts",
     "MaterialReading",
     "MaterialRefusal",
-    "PublicKey",
     "is_material",
     "key_facts",
     "read_material",
 ]
 
+SHARED = "shared-factor"  # a weakness that two keys of one file show together
 _MEND = "Bring certificates (PEM, DER, PKCS#7), SSH public keys or a set of JSON web keys."
 _PRIVATE_MARKS = (b"PuTTY-User-Key-File", b"AGE-SECRET-KEY-")
-
-
-def no_judge(_key: PublicKey) -> Sequence[str]:
-    return ()
 
 
 def is_material(content: bytes) -> bool:
@@ -53,9 +48,7 @@ def is_material(content: bytes) -> bool:
     return is_jwks(text) or is_ssh(text)
 
 
-def read_material(
-    content: bytes, *, max_bytes: int = 5 * 1024 * 1024, max_items: int = 20_000, weaknesses: Judge = no_judge
-) -> MaterialReading:
+def read_material(content: bytes, *, max_bytes: int = 5 * 1024 * 1024, max_items: int = 20_000) -> MaterialReading:
     """Read every public key and certificate of a file, each for itself; what cannot be read is refused with its place.
 
     The same key twice under the same name and serial number is one. Different keys of one name get the beginning of
@@ -68,7 +61,7 @@ def read_material(
         raise too_many
     try:
         with tolerating_old_certificates():
-            found = list(islice(_found(content, max_items, weaknesses), max_items + 1))
+            found = list(islice(_found(content, max_items), max_items + 1))
     except TableError as error:
         raise MaterialError(error.problem, error.mend) from error
     if len(found) > max_items:
@@ -78,26 +71,35 @@ def read_material(
     items = [one for one in found if isinstance(one, MaterialFacts)]
     distinct = list({(one.name, one.kind, one.serial, one.spki_sha256): one for one in reversed(items)}.values())[::-1]
     return MaterialReading(
-        items=tuple(_named_apart(distinct)),
+        items=tuple(_compared(_named_apart(distinct))),
         refusals=tuple(one for one in found if isinstance(one, MaterialRefusal)),
         repeated=len(items) - len(distinct),
     )
 
 
-def _found(content: bytes, max_items: int, judge: Judge) -> Iterable[MaterialFacts | MaterialRefusal]:
+def _found(content: bytes, max_items: int) -> Iterable[MaterialFacts | MaterialRefusal]:
     if content.startswith(_PRIVATE_MARKS):
         return (private_key("the file"),)
     if has_pem(content):
-        return read_pem(content, judge=judge)
+        return read_pem(content)
     if is_der(content):
-        return read_der(content, judge=judge)
+        return read_der(content)
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise MaterialError("The file is neither text nor a certificate.", _MEND) from error
     if is_jwks(text):
-        return read_jwks(text, max_items=max_items, judge=judge)
-    return read_ssh(text, max_lines=2 * max_items, judge=judge)
+        return read_jwks(text, max_items=max_items)
+    return read_ssh(text, max_lines=2 * max_items)
+
+
+def _compared(items: Iterable[MaterialFacts]) -> Iterable[MaterialFacts]:
+    """Tell of the RSA keys of a file which give each other away, and forget their moduli."""
+    named = list(items)
+    shared = shared_factors(item.modulus for item in named if item.modulus)
+    for item in named:
+        weaknesses = (*item.weaknesses, SHARED) if item.modulus in shared else item.weaknesses
+        yield replace(item, weaknesses=weaknesses, modulus=0)
 
 
 def _named_apart(items: Sequence[MaterialFacts]) -> Iterable[MaterialFacts]:

@@ -8,7 +8,8 @@ from cryptography import x509
 from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509.oid import NameOID
 
-from inventory.material.facts import Judge, MaterialFacts, algorithm_and_bits, spki_digest, usable_name
+from inventory.algorithms.weaknesses import certificate_weaknesses
+from inventory.material.facts import MaterialFacts, algorithm_and_bits, modulus_of, spki_digest, usable_name
 from inventory.recognise.text import shown
 from inventory.terms import KeyKind
 
@@ -26,7 +27,7 @@ def tolerating_old_certificates() -> Iterator[None]:
         yield
 
 
-def facts_of_certificate(certificate: x509.Certificate, *, where: str, judge: Judge) -> MaterialFacts:
+def facts_of_certificate(certificate: x509.Certificate, *, where: str) -> MaterialFacts:
     """Raises: one of facts.UNREADABLE, when a part of it cannot be read."""
     key = certificate.public_key()
     algorithm, bits = algorithm_and_bits(key)
@@ -51,7 +52,8 @@ def facts_of_certificate(certificate: x509.Certificate, *, where: str, judge: Ju
         serial=serial,
         alternative_names=names,
         signature_hash=_HASHES.get(hash_algorithm.name, hash_algorithm.name.upper()) if hash_algorithm else "",
-        weaknesses=tuple(judge(key)),
+        weaknesses=tuple(certificate_weaknesses(certificate)),
+        modulus=modulus_of(key),
     )
 
 

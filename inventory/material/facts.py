@@ -1,8 +1,8 @@
 """What is kept of a public key or a certificate: facts and a digest, never the material."""
 
 import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import date
 
 from cryptography import x509
@@ -11,11 +11,11 @@ from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, r
 from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes, PublicKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from inventory.algorithms.weaknesses import key_weaknesses
 from inventory.errors import InventoryError
 from inventory.recognise import NotUnderstoodError, clean, holds_key_material, name_of
 
 PublicKey = PublicKeyTypes | CertificatePublicKeyTypes
-Judge = Callable[[PublicKey], Sequence[str]]  # the weaknesses of a key, as stable words or sentences
 
 # Everything that `cryptography` raises for bytes of a stranger.
 UNREADABLE = (
@@ -61,7 +61,8 @@ class MaterialFacts:
     serial: str  # hexadecimal
     alternative_names: tuple[str, ...]
     signature_hash: str  # "SHA-256"
-    weaknesses: tuple[str, ...]
+    weaknesses: tuple[str, ...]  # codes of algorithms.weaknesses, and "shared-factor"
+    modulus: int = field(default=0, repr=False)  # of an RSA key: compared within the file, and dropped
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -103,9 +104,7 @@ def unreadable(where: str, what: str) -> MaterialRefusal:
     )
 
 
-def facts_of_key(
-    key: PublicKey, *, where: str, kind: str, names: Sequence[str], label: str, judge: Judge
-) -> MaterialFacts:
+def facts_of_key(key: PublicKey, *, where: str, kind: str, names: Sequence[str], label: str) -> MaterialFacts:
     """Return the facts of a bare public key, named by the first of `names` that can be a name, or label and digest."""
     algorithm, bits = algorithm_and_bits(key)
     digest = spki_digest(key)
@@ -123,8 +122,13 @@ def facts_of_key(
         serial="",
         alternative_names=(),
         signature_hash="",
-        weaknesses=tuple(judge(key)),
+        weaknesses=tuple(key_weaknesses(key)),
+        modulus=modulus_of(key),
     )
+
+
+def modulus_of(key: PublicKey) -> int:
+    return key.public_numbers().n if isinstance(key, rsa.RSAPublicKey) else 0
 
 
 def spki_digest(key: PublicKey) -> bytes:

@@ -8,7 +8,6 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa, x
 
 from inventory.material.facts import (
     UNREADABLE,
-    Judge,
     MaterialFacts,
     MaterialRefusal,
     PublicKey,
@@ -42,7 +41,7 @@ def is_jwks(text: str) -> bool:
     return text.lstrip()[:1] in {"{", "["} and _KEY_TYPE.search(text) is not None
 
 
-def read_jwks(text: str, *, max_items: int, judge: Judge) -> Iterator[MaterialFacts | MaterialRefusal]:
+def read_jwks(text: str, *, max_items: int) -> Iterator[MaterialFacts | MaterialRefusal]:
     """Read a key set, an array of keys, or one key. Raises: TableError when the JSON is none of these."""
     limits = Limits(max_bytes=len(text), max_rows=max_items, max_cell_bytes=64 * 1024)
     table = read_objects(text if _SET.match(text) else f"[{text}]", encoding="UTF-8", limits=limits)
@@ -52,10 +51,10 @@ def read_jwks(text: str, *, max_items: int, judge: Judge) -> Iterator[MaterialFa
         if any(name in members for name in _PRIVATE_MEMBERS):
             yield private_key(where)
         else:
-            yield _read(members, where, judge)
+            yield _read(members, where)
 
 
-def _read(members: Mapping[str, str], where: str, judge: Judge) -> MaterialFacts | MaterialRefusal:
+def _read(members: Mapping[str, str], where: str) -> MaterialFacts | MaterialRefusal:
     kind = KeyKind.KEK if members.get("use") == "enc" else KeyKind.SIGNING_KEY
     try:
         return facts_of_key(
@@ -64,7 +63,6 @@ def _read(members: Mapping[str, str], where: str, judge: Judge) -> MaterialFacts
             kind=kind.value,
             names=(members.get("kid", ""),),
             label="JSON web key",
-            judge=judge,
         )
     except (*UNREADABLE, KeyError):
         return unreadable(where, "public JSON web key")

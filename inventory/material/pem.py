@@ -13,7 +13,6 @@ from inventory.material.certificates import facts_of_certificate
 from inventory.material.facts import (
     EXPOSED_MEND,
     UNREADABLE,
-    Judge,
     MaterialFacts,
     MaterialRefusal,
     at_start,
@@ -50,7 +49,7 @@ def is_pem(content: bytes) -> bool:
     return has_pem(content) and (first.startswith(_PREAMBLES) or not set(first) & set(b",;\t|"))
 
 
-def read_pem(content: bytes, *, judge: Judge) -> Iterator[Found]:
+def read_pem(content: bytes) -> Iterator[Found]:
     """Read block after block; text between them is passed over, as every program does."""
     for number, block in enumerate(_blocks(content), 1):
         where = f"block {number:,}"
@@ -59,7 +58,7 @@ def read_pem(content: bytes, *, judge: Judge) -> Iterator[Found]:
         elif not block.is_whole:
             yield unreadable(where, "complete PEM block")
         else:
-            yield from _read(block, where, judge)
+            yield from _read(block, where)
 
 
 def _blocks(content: bytes) -> Iterator[_Block]:
@@ -72,16 +71,16 @@ def _blocks(content: bytes) -> Iterator[_Block]:
         yield _Block(begin[1], content[begin.start() : found + len(end)] + b"\n", found >= 0)
 
 
-def _read(block: _Block, where: str, judge: Judge) -> Iterator[Found]:
+def _read(block: _Block, where: str) -> Iterator[Found]:
     try:
         if block.label in _CERTIFICATES:
             pem = block.pem.replace(b"X509 CERTIFICATE", b"CERTIFICATE")
-            yield facts_of_certificate(x509.load_pem_x509_certificate(pem), where=where, judge=judge)
+            yield facts_of_certificate(x509.load_pem_x509_certificate(pem), where=where)
         elif block.label in _PUBLIC_KEYS:
-            yield _bare(load_pem_public_key(block.pem), where, judge)
+            yield _bare(load_pem_public_key(block.pem), where)
         elif block.label in _BUNDLES:
             pem = block.pem.replace(b" CMS-----", b" PKCS7-----")
-            yield from _bundle(load_pem_pkcs7_certificates(pem), where, judge)
+            yield from _bundle(load_pem_pkcs7_certificates(pem), where)
         else:
             what = block.label.decode().lower()
             yield MaterialRefusal(
@@ -93,23 +92,22 @@ def _read(block: _Block, where: str, judge: Judge) -> Iterator[Found]:
         yield unreadable(where, "certificate or public key")
 
 
-def _bundle(certificates: list[x509.Certificate], where: str, judge: Judge) -> Iterator[Found]:
+def _bundle(certificates: list[x509.Certificate], where: str) -> Iterator[Found]:
     for number, certificate in enumerate(certificates, 1):
         inside = f"{where}, certificate {number:,}"
         try:
-            yield facts_of_certificate(certificate, where=inside, judge=judge)
+            yield facts_of_certificate(certificate, where=inside)
         except UNREADABLE:
             yield unreadable(inside, "certificate")
 
 
-def _bare(key: object, where: str, judge: Judge) -> MaterialFacts:
+def _bare(key: object, where: str) -> MaterialFacts:
     return facts_of_key(
         key,  # type: ignore[arg-type]  # load_*_public_key return what facts_of_key tells apart
         where=where,
         kind=KeyKind.SIGNING_KEY.value,
         names=(),
         label="public key",
-        judge=judge,
     )
 
 
@@ -117,7 +115,7 @@ def is_der(content: bytes) -> bool:
     return content.startswith(b"\x30")
 
 
-def read_der(content: bytes, *, judge: Judge) -> Iterator[Found]:
+def read_der(content: bytes) -> Iterator[Found]:
     """Read a file that is one DER structure. What may hold a private key is never looked into further."""
     where = "the file"
     if _PKCS12.match(content):
@@ -126,7 +124,7 @@ def read_der(content: bytes, *, judge: Judge) -> Iterator[Found]:
     elif _is_private(content):
         yield private_key(where)
     else:
-        yield from _read_der(content, where, judge)
+        yield from _read_der(content, where)
 
 
 def _is_private(content: bytes) -> bool:
@@ -139,15 +137,15 @@ def _is_private(content: bytes) -> bool:
     return True
 
 
-def _read_der(content: bytes, where: str, judge: Judge) -> Iterator[Found]:
+def _read_der(content: bytes, where: str) -> Iterator[Found]:
     """Try what the structure may be: a certificate, a bare key, a bundle."""
     with suppress(*UNREADABLE):
-        yield facts_of_certificate(x509.load_der_x509_certificate(content), where=where, judge=judge)
+        yield facts_of_certificate(x509.load_der_x509_certificate(content), where=where)
         return
     with suppress(*UNREADABLE):
-        yield _bare(load_der_public_key(content), where, judge)
+        yield _bare(load_der_public_key(content), where)
         return
     try:
-        yield from _bundle(load_der_pkcs7_certificates(content), where, judge)
+        yield from _bundle(load_der_pkcs7_certificates(content), where)
     except UNREADABLE:
         yield unreadable(where, "certificate, public key or PKCS#7 bundle")

@@ -7,7 +7,6 @@ from cryptography.hazmat.primitives.serialization import SSHCertificate, load_ss
 
 from inventory.material.facts import (
     UNREADABLE,
-    Judge,
     MaterialError,
     MaterialFacts,
     MaterialRefusal,
@@ -29,7 +28,7 @@ _PRIVATE = re.compile(r"PRIVATE KEY|PuTTY-User-Key-File|AGE-SECRET-KEY-")
 _CERTIFICATE_SUFFIX = "-cert-v01@openssh.com"
 
 
-def read_ssh(text: str, *, max_lines: int, judge: Judge) -> Iterator[MaterialFacts | MaterialRefusal]:
+def read_ssh(text: str, *, max_lines: int) -> Iterator[MaterialFacts | MaterialRefusal]:
     """Read line by line; blank ones and comments are passed over. Of a line that is refused nothing is repeated.
 
     Raises: MaterialError when there are too many lines.
@@ -43,7 +42,7 @@ def read_ssh(text: str, *, max_lines: int, judge: Judge) -> Iterator[MaterialFac
         if _PRIVATE.search(line[:_LONGEST_LINE]) or holds_key_material(line[:_LONGEST_LINE]):
             yield private_key(where)
         elif line and not line.startswith("#"):
-            yield _read(line, where, judge)
+            yield _read(line, where)
 
 
 def is_ssh(text: str) -> bool:
@@ -60,7 +59,7 @@ def _parts(line: str) -> re.Match[str] | None:
     return _KEY.fullmatch(line, options.end()) if options else None
 
 
-def _read(line: str, where: str, judge: Judge) -> MaterialFacts | MaterialRefusal:
+def _read(line: str, where: str) -> MaterialFacts | MaterialRefusal:
     found = _parts(line) if len(line) <= _LONGEST_LINE else None
     if found is None:
         return unreadable(where, "SSH public key")
@@ -71,8 +70,6 @@ def _read(line: str, where: str, judge: Judge) -> MaterialFacts | MaterialRefusa
             key = identity.public_key() if isinstance(identity, SSHCertificate) else identity
         else:
             key = load_ssh_public_key(encoded)
-        return facts_of_key(
-            key, where=where, kind=KeyKind.SSH_KEY.value, names=(found[3] or "",), label="SSH key", judge=judge
-        )
+        return facts_of_key(key, where=where, kind=KeyKind.SSH_KEY.value, names=(found[3] or "",), label="SSH key")
     except UNREADABLE:
         return unreadable(where, "SSH public key")

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, ClassVar, TypeVar
 
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Coalesce, Length
@@ -247,6 +248,9 @@ class KeyVersion(models.Model):
     revocation_reason = models.CharField(max_length=30, choices=RevocationReason, blank=True)
     # Keyed digest of the material, the same wherever the same material is: inventory.services.digests.
     reuse_digest = models.BinaryField(null=True, editable=False)
+    # What was seen in a public key or certificate before it was dropped: codes of algorithms.weaknesses, its last day.
+    weaknesses = ArrayField(models.CharField(max_length=40), default=list, db_default=[], blank=True, editable=False)
+    expires_on = models.DateField(null=True, editable=False)
 
     objects: ClassVar[models.Manager["KeyVersion"]] = StatefulQuerySet["KeyVersion"].as_manager()
 

@@ -1,6 +1,6 @@
 """One row of a table → the facts it gives, and everything that is wrong with it."""
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from datetime import date
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
@@ -26,6 +26,7 @@ from inventory.recognise import (
     name_of,
     person_of,
     service_of,
+    several_of,
     size_of,
     storage_of,
 )
@@ -44,6 +45,7 @@ _LABELS = {
     "integration": "name of an integration",
     "secret_name": "name of the secret",
 }
+_SEVERAL = {"consumers": "service", "approved_consumers": "service", "wrapped_by": "key", "derived_from": "key"}
 _NO_ROTATION: tuple[date | None, bool] = (None, False)
 _NO_ALGORITHM: tuple[str, int | None] = ("", None)
 _LEAKED_MEND = "Take it out of the spreadsheet. Whoever could read that may have the key, so rotate it."
@@ -167,8 +169,14 @@ class Row:
             is_shared=self._cell("is_shared", flag_of, None),
             is_exportable=self._cell("is_exportable", flag_of, None),
             runbook_url=self._cell("runbook_url", link_of, ""),
-            **{name: self._cell(name, partial(label_of, what), "") for name, what in _LABELS.items()},
+            **self._named(_LABELS, label_of, ""),
+            **self._named(_SEVERAL, several_of, ()),
         )
+
+    def _named(self, whats: Mapping[str, str], recognise: Callable[[str, str], Any], blank: object) -> dict[str, Any]:
+        """Read those of the columns that the file has; KeyFacts says nothing of the others by itself."""
+        here = {name: what for name, what in whats.items() if name in self._cells}
+        return {name: self._cell(name, partial(recognise, what), blank) for name, what in here.items()}
 
     def _creation(self, rotated_on: date | None) -> date | None:
         created_on = self._cell("created_on", partial(date_of, today=self._dates.today, order=self._dates.order), None)

@@ -48,6 +48,10 @@ class KeyFacts:
     integration: str = ""
     secret_name: str = ""
     runbook_url: str = ""
+    consumers: tuple[str, ...] = ()  # services
+    approved_consumers: tuple[str, ...] = ()  # of those
+    wrapped_by: tuple[str, ...] = ()  # keys
+    derived_from: tuple[str, ...] = ()  # keys
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -7,7 +7,8 @@ out as "" or None. All of them raise NotUnderstoodError. Nothing is guessed: wha
 from inventory.recognise.algorithms import algorithm_of, size_of
 from inventory.recognise.dates import DATE_ORDERS, AmbiguousDateError, date_of, last_rotation_of, order_shown
 from inventory.recognise.headers import FIELDS, field_of, suggested_field
-from inventory.recognise.people import PersonRef, merge_people, person_of, service_of
+from inventory.recognise.people import PersonRef, is_short_name, merge_people, person_of, service_of
+from inventory.recognise.several import exact_of, several_of, written
 from inventory.recognise.text import NotUnderstoodError, clean, holds_key_material, is_unknown, shown
 from inventory.recognise.words import (
     access_of,
@@ -34,9 +35,11 @@ __all__ = [
     "clean",
     "date_of",
     "environment_of",
+    "exact_of",
     "field_of",
     "flag_of",
     "holds_key_material",
+    "is_short_name",
     "is_unknown",
     "kind_of",
     "label_of",
@@ -48,8 +51,10 @@ __all__ = [
     "order_shown",
     "person_of",
     "service_of",
+    "several_of",
     "shown",
     "size_of",
     "storage_of",
     "suggested_field",
+    "written",
 ]

@@ -51,6 +51,16 @@ HEADERS = {
     "classification": "datenklasse,klassifizierung,datenklassifizierung,schutzklasse,vertraulichkeit,einstufung,"
     "classification des données,confidentialité,classe de données,"
     "clasificación,clasificación de datos,confidencialidad,clase de datos",
+    "consumers": "verwendet von,genutzt von,benutzt von,verbraucher,nutzende dienste,"
+    "utilisé par,utilisée par,services utilisateurs,consommateurs,"
+    "usado por,usada por,utilizado por,utilizada por,consumidores",
+    "approved_consumers": "freigegeben für,zugelassene dienste,genehmigte dienste,zugelassene verbraucher,"
+    "autorisé pour,autorisée pour,services autorisés,consommateurs autorisés,"
+    "aprobado para,aprobada para,servicios autorizados,consumidores autorizados",
+    "wrapped_by": "verpackt mit,verschlüsselt mit,umhüllt von,"
+    "enveloppé par,enveloppée par,chiffré par,chiffrée par,"
+    "envuelto por,envuelta por,cifrado por,cifrada por",
+    "derived_from": "abgeleitet von,abgeleitet aus,dérivé de,dérivée de,derivado de,derivada de",
     "notes": "bemerkungen,bemerkung,notizen,notiz,anmerkungen,anmerkung,kommentar,kommentare,hinweise,"
     "remarques,remarque,commentaire,commentaires,"
     "notas,nota,observaciones,comentario,comentarios",

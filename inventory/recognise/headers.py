@@ -38,6 +38,10 @@ _FIELD_WORDS = {
     "tenant": "tenant,tenant name",
     "integration": "integration,integration name",
     "secret_name": "name of the secret,name of secret",
+    "consumers": "used by,consumers,consuming services,consumer services,services that use it,used by services",
+    "approved_consumers": "approved to use it,approved consumers,approved services,approved for,may be used by",
+    "wrapped_by": "wrapped by,wrapping key,encrypted by,parent kek,kek",
+    "derived_from": "derived from,derivation key,derived from key",
     "runbook_url": "runbook,runbook url,runbook link",
     "notes": "notes,note,comment,remarks,remark",
 }

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
+from inventory.recognise.several import exact_of
 from inventory.recognise.text import NotUnderstoodError, at_most, folded, is_unknown, shown
 
 _LONGEST_MAIL = 254  # RFC 5321 §4.5.3.1.3, without the angle brackets
@@ -75,17 +76,22 @@ def service_of(service: str, description: str, purpose: str) -> tuple[str, str]:
     """Read the short name of a service and what the key is for there, from three columns.
 
     "voice-ingest: signs sessions" names the service and the purpose in one cell; a column of services may hold the
-    short name alone. Prose is never searched for a name: it is kept as the purpose.
+    short name alone, or any name in double quotes. Prose is never searched for a name: it is kept as the purpose.
     """
     cells = ["" if is_unknown(text) else text for text in (service, description, purpose)]
-    if _SLUG.fullmatch(cells[0]):
-        name, cells[0] = cells[0], ""
+    if is_short_name(cells[0]) or exact_of(cells[0]):
+        name, cells[0] = exact_of(cells[0]) or cells[0], ""
         return name, _joined(cells)
     for index in (0, 1):
         if found := _SLUG_AND_PURPOSE.fullmatch(cells[index]):
             cells[index] = found[2]
             return found[1], _joined(cells)
     return "", _joined(cells)
+
+
+def is_short_name(text: str) -> bool:
+    """Say whether a text in a column of services is a name there without quotes."""
+    return _SLUG.fullmatch(text) is not None
 
 
 def _joined(cells: Iterable[str]) -> str:

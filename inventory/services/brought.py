@@ -2,17 +2,16 @@
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
-from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes, PublicKeyTypes
 from django.conf import settings
 
 from audit.canonical import JSON
-from inventory.algorithms.weaknesses import key_weaknesses
 from inventory.errors import PrivateKeyError
+from inventory.findings import of_material
 from inventory.material import MaterialFacts, MaterialReading, is_material, key_facts, read_material
 from inventory.reading import (
     DATE_ORDERS,
@@ -27,10 +26,9 @@ from inventory.reading import (
     TableError,
     read_inventory,
 )
+from inventory.states import State
 
 _NUMBERED = re.compile(r"(\w+) ([\d,]+)$")
-_BROKEN_HASHES = {"MD5", "SHA-1"}
-MOST_JUDGED = 2_000  # keys: looking for weak ones takes milliseconds each, while somebody waits for the preview
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +76,13 @@ class Warn:
     sentence: str
 
 
+class Judged(NamedTuple):
+    """What was seen in a public key or certificate, which is dropped then."""
+
+    weaknesses: tuple[str, ...]  # codes, in order
+    expires_on: date | None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Brought:
     """What a file says: `reading.Reading` for every kind of file."""
@@ -94,17 +99,17 @@ class Brought:
     source: str  # "CSV in Windows-1252", "key material"
     place: str = "row"  # what the numbers count
     digests: Mapping[str, bytes] = field(default_factory=dict)  # name → SHA-256 of the public key
+    judged: Mapping[str, Judged] = field(default_factory=dict)  # name → what is kept of its material besides
     warnings: Sequence[Warn] = ()
-    unjudged: int = 0  # public keys beyond the first MOST_JUDGED, in which no weakness was looked for
 
 
-def read_brought(content: bytes, *, today: date, options: ImportOptions, judging: bool) -> Brought:
-    """Read a file by what it holds. `judging` looks for weak public keys too.
+def read_brought(content: bytes, *, today: date, options: ImportOptions) -> Brought:
+    """Read a file by what it holds.
 
     Raises: TableError, ColumnsError, MaterialError; PrivateKeyError before anything of such a file is kept.
     """
     if is_material(content):
-        return _material(content, today, judging=judging)
+        return _material(content, today)
     reading = read_inventory(
         content,
         today=today,
@@ -142,11 +147,8 @@ def checked(*, date_order: str, mapping: Mapping[str, str]) -> ImportOptions:
     return ImportOptions(date_order=date_order or None, mapping=mapping)  # type: ignore[arg-type]  # one of the three
 
 
-def _material(content: bytes, today: date, *, judging: bool) -> Brought:
-    judge = _Judge(MOST_JUDGED if judging else 0)
-    found = read_material(
-        content, max_bytes=settings.IMPORT_MAX_BYTES, max_items=settings.IMPORT_MAX_ROWS, weaknesses=judge
-    )
+def _material(content: bytes, today: date) -> Brought:
+    found = read_material(content, max_bytes=settings.IMPORT_MAX_BYTES, max_items=settings.IMPORT_MAX_ROWS)
     if exposed := [refusal.where for refusal in found.refusals if refusal.is_exposed]:
         raise PrivateKeyError(exposed)
     names = Counter(item.name for item in found.items)
@@ -168,33 +170,14 @@ def _material(content: bytes, today: date, *, judging: bool) -> Brought:
         source="key material",
         place=_place(found),
         digests={item.name: item.spki_sha256 for item in taken},
-        warnings=[one for item in taken for one in _warnings(item, today)] if judging else (),
-        unjudged=judge.skipped if judging else 0,
+        judged={item.name: Judged(tuple(sorted(item.weaknesses)), item.ends_on) for item in taken},
+        warnings=[one for item in taken for one in _warnings(item, today)],
     )
 
 
-class _Judge:
-    """Judges the first keys of a file; `left` is how many more it will."""
-
-    def __init__(self, left: int) -> None:
-        self.left = left
-        self.skipped = 0
-
-    def __call__(self, key: PublicKeyTypes | CertificatePublicKeyTypes) -> Sequence[str]:
-        if not self.left:
-            self.skipped += 1
-            return ()
-        self.left -= 1
-        return [weakness.sentence for weakness in key_weaknesses(key)]
-
-
-def _warnings(item: MaterialFacts, today: date) -> Sequence[Warn]:
-    sentences = list(item.weaknesses)
-    if item.signature_hash in _BROKEN_HASHES and item.issuer != item.subject:  # nobody checks that of a root
-        sentences.append(f"The certificate is signed with {item.signature_hash}, so it can be forged.")
-    if item.ends_on and item.ends_on < today:
-        sentences.append(f"Its period of use ended on {item.ends_on}.")
-    return [Warn(row=_number(item.where), name=item.name, sentence=sentence) for sentence in sentences]
+def _warnings(item: MaterialFacts, today: date) -> Iterator[Warn]:
+    for finding in of_material(State.ACTIVE, item.weaknesses, item.ends_on, today):
+        yield Warn(row=_number(item.where), name=item.name, sentence=finding.sentence)
 
 
 def _refusal(where: str, field_name: str, problem: str, mend: str) -> Refusal:

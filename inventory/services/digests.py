@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from hashlib import sha256
 
+from cryptography.hazmat.primitives.serialization import load_der_public_key
 from django.db import connection, transaction
 from django.views.decorators.debug import sensitive_variables
 
@@ -19,6 +20,7 @@ from audit.actor import Actor
 from audit.sealing import keyed_digest, keyed_digests
 from audit.selectors import count_done_by
 from audit.services import Subject, record
+from inventory.algorithms.weaknesses import key_weaknesses
 from inventory.credentials import can_be_guessed, public_key_of
 from inventory.errors import GuessableError, TooManyLookupsError
 from inventory.examining import touched_by
@@ -62,7 +64,7 @@ def register_material_digest(*, pk: int, material: bytes, actor: Actor, reason: 
     digest = digest_of_public_key(spki) if spki else digest_of_secret(material, kind=key.kind)
     del material
     had_the_same = touched_by([key.pk])
-    KeyVersion.objects.filter(key=key, number=key.current_number).update(reuse_digest=digest)
+    _keep(key, digest, key_weaknesses(load_der_public_key(spki)) if spki else [])
     record(
         Action.KEY_DIGEST_REGISTERED,
         actor=actor,
@@ -73,6 +75,17 @@ def register_material_digest(*, pk: int, material: bytes, actor: Actor, reason: 
     )
     refresh_findings(keys=had_the_same, actor=actor, now=now)
     return key
+
+
+def _keep(key: Key, digest: bytes, weaknesses: list[str]) -> None:
+    """Keep the digest, and what was seen in a public key; what an import saw of the same material stays."""
+    version = KeyVersion.objects.get(key=key, number=key.current_number)
+    if version.reuse_digest is not None and bytes(version.reuse_digest) == digest:
+        weaknesses = sorted({*version.weaknesses, *weaknesses})
+    else:
+        version.expires_on = None
+    version.reuse_digest, version.weaknesses = digest, weaknesses
+    version.save(update_fields=["reuse_digest", "weaknesses", "expires_on"])
 
 
 @transaction.atomic

@@ -15,6 +15,7 @@ from audit.services import record
 from inventory.errors import ExportTooLongError
 from inventory.exporting import MOST_XLSX_ROWS, csv_stream, json_stream, xlsx_stream
 from inventory.models import Key
+from inventory.recognise import is_short_name, written
 from inventory.terms import Relation
 
 STREAMS: Mapping[str, Callable[[Iterable[list[str]]], Iterator[bytes]]] = {
@@ -28,7 +29,12 @@ _RELATED = ("creator", "owner", "service", "vendor", "tenant", "integration", "w
 
 def _above(key: Key, relation: Relation) -> str:
     """Return the names of the keys that stand so above a key; its links are read along with the page."""
-    return ", ".join(link.parent.name for link in key.parent_links.all() if link.relation == relation)
+    return written(link.parent.name for link in key.parent_links.all() if link.relation == relation)
+
+
+def _users(key: Key, *, approved_only: bool) -> str:
+    """Return the names of the services that use a key; they are read along with the page."""
+    return written(used.service.name for used in key.consumers.all() if used.is_approved or not approved_only)
 
 
 # Headers as an import reads them; the rest is for people and is left out by an import.
@@ -37,7 +43,7 @@ COLUMNS: Mapping[str, Callable[[Key], object]] = {
     "Kind": lambda key: key.kind,
     "Created by": lambda key: key.creator,
     "Owner": lambda key: key.owner,
-    "Service": lambda key: key.service,
+    "Service": lambda key: written([key.service.name], is_short_name) if key.service else "",
     "Vendor": lambda key: key.vendor,
     "Purpose": lambda key: key.purpose,
     "Creation date": lambda key: key.created_on,
@@ -55,6 +61,8 @@ COLUMNS: Mapping[str, Callable[[Key], object]] = {
     "Tenant": lambda key: key.tenant,
     "Integration": lambda key: key.integration,
     "Name of the secret": lambda key: key.secret_name,
+    "Used by": lambda key: _users(key, approved_only=False),
+    "Approved to use it": lambda key: _users(key, approved_only=True),
     "Wrapped by": lambda key: _above(key, Relation.WRAPPED_BY),
     "Derived from": lambda key: _above(key, Relation.DERIVED_FROM),
     "Runbook": lambda key: key.runbook_url,
@@ -123,10 +131,8 @@ def _rows(keys: QuerySet[Key]) -> Iterator[list[str]]:
 
 def in_pages(keys: QuerySet[Key]) -> Iterator[Key]:
     """Yield the keys by primary key, PAGE_ROWS a statement: a key that exists all the while comes exactly once."""
-    ordered, last = (
-        keys.select_related(None).select_related(*_RELATED).prefetch_related("parent_links__parent").order_by("pk"),
-        0,
-    )
+    whole = keys.select_related(None).select_related(*_RELATED)
+    ordered, last = whole.prefetch_related("parent_links__parent", "consumers__service").order_by("pk"), 0
     while found := list(ordered.filter(pk__gt=last)[:PAGE_ROWS]):
         yield from found
         last = found[-1].pk

@@ -62,7 +62,7 @@ def refresh_findings(*, keys: Collection[int], actor: Actor, now: datetime) -> N
     on which another key depends, such as a parent, gives that one as well. Two who change keys under the same one wait
     for each other here, so that neither misses what the other did.
     Events: finding.opened and finding.closed, each for up to 1,000 keys, none when nothing differs.
-    Queries: 5, and for each 1,000 keys at most 10 and 1 for each event.
+    Queries: 5, and for each 1,000 keys at most 11 and 1 for each event.
     """
     if not keys:
         return
@@ -84,7 +84,7 @@ def batched(pks: Sequence[int], size: int) -> Iterable[Sequence[int]]:
 
 
 def difference(pks: Collection[int], judged_by: Surroundings) -> Difference:
-    """Compare what is wrong with keys with what stands open on them. Nothing is written. Queries: 5 or 6."""
+    """Compare what is wrong with keys with what stands open on them. Nothing is written. Queries: 6 or 7."""
     now = judged_by.now
     stands = {(finding.key_id, finding.code): finding for finding in open_findings(pks)}
     found = Difference()

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
+from inventory.material import is_material
 from inventory.models import HeaderMapping
 from inventory.models.header import LONGEST_HEADER
 from inventory.reading import ColumnsError, Heading, numbered
@@ -15,11 +16,13 @@ from inventory.services.brought import AS_IT_IS, ImportOptions, read_brought
 def begin_import(*, content: bytes, now: datetime) -> ImportOptions:
     """Look whether a file can be imported at all; return what people answered about columns like its own.
 
-    Queries: 1. Raises: TableError, MaterialError, PrivateKeyError. Columns that are not clear are no reason to refuse
-    a file: a person can say what they hold.
+    Queries: 1, none for key material, which has no columns and is read by the plan that follows. Raises: TableError.
+    Columns that are not clear are no reason to refuse a file: a person can say what they hold.
     """
+    if is_material(content):
+        return AS_IT_IS
     try:
-        headings = read_brought(content, today=now.date(), options=AS_IT_IS, judging=False).headings
+        headings = read_brought(content, today=now.date(), options=AS_IT_IS).headings
     except ColumnsError as error:
         headings = error.headings
     return ImportOptions(mapping=proposed(headings))

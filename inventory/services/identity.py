@@ -1,9 +1,12 @@
 """By what a row of a file is known to be a key that the inventory has."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+
+from django.db.models import F
 
 from audit.sealing import keyed_digest, keyed_digests
+from inventory.material import SHARED
 from inventory.models import Key, KeyVersion
 from inventory.services.brought import Brought
 
@@ -46,6 +49,30 @@ def known_keys(brought: Brought, *, lock: bool) -> Mapping[str, Key]:
         if name not in known and every not in shared and len(holders) == 1 and holders[0] in by_number:
             known[name] = by_number[holders[0]]
     return known
+
+
+def rejudged(brought: Brought, known: Mapping[str, Key]) -> list[KeyVersion]:
+    """Return the current versions of known keys of which this file, with the same material, shows something else.
+
+    They have the new values, not saved. What a key shares with another one of an earlier file stays true of it.
+    Queries: 1, none without material.
+    """
+    by_key = {known[name].pk: name for name in brought.judged if name in known}
+    found = []
+    for version in _current(by_key):
+        name = by_key[version.key_id]
+        if bytes(version.reuse_digest or b"") not in identities_of(brought.digests[name]):
+            continue
+        kept = {SHARED} & set(version.weaknesses)
+        judged = [*sorted(kept | set(brought.judged[name].weaknesses))], brought.judged[name].expires_on
+        if judged != (version.weaknesses, version.expires_on):
+            version.weaknesses, version.expires_on = judged
+            found.append(version)
+    return found
+
+
+def _current(pks: Collection[int]) -> Iterable[KeyVersion]:
+    return KeyVersion.objects.filter(key__in=pks, number=F("key__current_number")).order_by("pk") if pks else ()
 
 
 def _holders(digests: set[bytes]) -> dict[bytes, list[int]]:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 from typing import Any
@@ -13,10 +13,17 @@ from audit.actions import Action
 from audit.actor import Actor
 from audit.canonical import JSON
 from audit.services import record
-from inventory.errors import ChangeWaitsError, ImportRunningError, LessLateError, PlanChangedError, StaleError
+from inventory.errors import (
+    ChangeWaitsError,
+    ImportRunningError,
+    LessLateError,
+    PlanChangedError,
+    RelationsChangedError,
+    StaleError,
+)
 from inventory.examining import around_new
 from inventory.findings import Surroundings, findings
-from inventory.models import HeldChange, Integration, Key, Owner, Service, Tenant, Vendor
+from inventory.models import HeldChange, Integration, Key, KeyVersion, Owner, Service, Tenant, Vendor
 from inventory.models.held import HeldState
 from inventory.policy import Rule
 from inventory.reading import KeyFacts, PersonRef, ReadRow, Refusal
@@ -26,7 +33,7 @@ from inventory.services.brought import AS_IT_IS, Brought, ImportOptions, read_br
 from inventory.services.findings import refresh_findings
 from inventory.services.headers import remember
 from inventory.services.held import Proposal
-from inventory.services.identity import identity_of, known_keys
+from inventory.services.identity import identity_of, known_keys, rejudged
 from inventory.services.keys import (
     change_facts,
     derive,
@@ -34,6 +41,7 @@ from inventory.services.keys import (
     snapshot,
 )
 from inventory.services.mentioned import Mentioned, People
+from inventory.services.related import FileRelations, Relating, refuse_wrong_parents
 from inventory.services.scopes import refuse_taken_scopes
 from inventory.services.writing import write_plan
 
@@ -47,6 +55,7 @@ _NAMED: Mapping[str, Any] = {"service": Service, "vendor": Vendor, "tenant": Ten
 _ROWS_AT_ONCE = 1_000
 Tell = Callable[[str, int, int], None]  # what is being done, how many rows of it, of how many
 _WAITS_MEND = "Import the file again when that one is decided."
+_APART_MEND = "Import the relations of this key by themselves first, in a file without the other columns."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +66,7 @@ class Change:
     key: Key  # with the new values set, not saved
     before: Mapping[str, JSON]  # a snapshot
     fields: tuple[str, ...]
+    relating: Relating | None = None  # where its relations change too
     known_as: str = ""  # the name of the record, where the file has another one for it: found by its material
 
     @property
@@ -88,6 +98,8 @@ class Plan:
     owners_left_out: list[Owner] = field(default_factory=list)  # new ones that somebody would not have registered
     services_left_out: list[Service] = field(default_factory=list)
     digests: Mapping[str, bytes] = field(default_factory=dict)  # name → keyed digest of the material
+    related: FileRelations
+    rejudged: Sequence[KeyVersion] = ()  # of known keys, whose material shows something else now
     brought: Brought
     options: ImportOptions
     around: Surroundings  # of a key that is not registered yet, at the time of the plan
@@ -121,7 +133,11 @@ class Plan:
     @cached_property
     def findings(self) -> int:
         """Return how many findings the new and changed records will have by themselves."""
-        return sum(len(findings(key, self.around)) for key in self.written)
+        return sum(len(findings(key, self._around(key))) for key in self.written)
+
+    def _around(self, key: Key) -> Surroundings:
+        judged = self.brought.judged.get(key.name)
+        return replace(self.around, **judged._asdict()) if judged else self.around
 
     @property
     def written(self) -> list[Key]:
@@ -147,6 +163,8 @@ class Plan:
         written += [
             (held.row, held.key.revision, held.key.rotate_by, held.is_waiting, _values(held)) for held in self.held
         ]
+        written += [(key.name, one.after.named) for key in self.written if (one := self.related.changes.get(key.name))]
+        written += [(one.key_id, one.weaknesses, one.expires_on) for one in self.rejudged]
         written += self.refused
         written += [(owner.handle, owner.mail) for owner in self.owners + self.owners_with_mail]
         written += [service.name for service in self.services]
@@ -162,50 +180,58 @@ def quietly(_doing: str, _rows: int, _of: int) -> None:
 def plan_import(
     *, content: bytes, now: datetime, options: ImportOptions = AS_IT_IS, lock: bool = False, tell: Tell = quietly
 ) -> Plan:
-    """Compare a file with the inventory. Nothing is written. Queries: 9, or 10.
+    """Compare a file with the inventory. Nothing is written. Queries: 9, with relations up to 5 more.
 
-    With `lock` the keys that it speaks of are locked until the end of the transaction, the clauses held still, and weak
-    material is not looked for.
+    With `lock` the keys that it speaks of are locked until the end of the transaction, and the clauses held still.
     Raises: TableError when the file is no table, ColumnsError when its columns are not clear, MaterialError,
     PrivateKeyError.
     """
-    brought = read_brought(content, today=now.date(), options=options, judging=not lock)
-    plan = Plan(brought=brought, options=options, around=around_new(now), unchanged=brought.repeated)
-    plan.refused.extend(brought.refusals)
+    brought = read_brought(content, today=now.date(), options=options)
     people = People(brought.people, _people_of(brought.rows), options.left_out)
     named: dict[str, Mentioned[Any]] = {
-        name: Mentioned(model, (getattr(read.facts, name) for read in brought.rows), options.left_out)
-        for name, model in _NAMED.items()
+        name: Mentioned(model, _mentioned(name, brought.rows), options.left_out) for name, model in _NAMED.items()
     }
+    clauses = rules(hold=lock)
+    known = known_keys(brought, lock=lock)
+    plan = Plan(
+        related=FileRelations(brought.rows, known, named["service"], lock=lock),
+        brought=brought,
+        options=options,
+        around=around_new(now),
+        unchanged=brought.repeated,
+        rejudged=rejudged(brought, known),
+    )
+    plan.refused.extend(brought.refusals)
     plan.owners, plan.owners_with_mail, plan.services = people.new, people.with_mail, named["service"].new
     plan.owners_left_out, plan.services_left_out = people.left_out, named["service"].left_out
     plan.others = {name: named[name].new for name in ("vendor", "tenant", "integration")}
     plan.digests = {name: found for name, one in brought.digests.items() if (found := identity_of(one))}
-    clauses = rules(hold=lock)
-    known = known_keys(brought, lock=lock)
     waiting = _waiting(known.values())
     for done, read in enumerate(brought.rows):
         if done % _ROWS_AT_ONCE == 0:
             tell("compared", done, len(brought.rows))
         said = _said(read.facts, people, named)
         key = known.get(read.facts.name)
-        if key is None:
+        if refusal := plan.related.refused.get(read.row):
+            plan.refused.append(refusal)
+        elif key is None:
             key = Key(name=read.facts.name, **said)
             derive(key, clauses)
             plan.new.append((read.row, key))
         else:
-            if read.facts.name in brought.digests and key.notes:
-                said.pop("notes", None)  # what a person wrote of a certificate is worth more than what stands in it
-            for name in _implied(read.facts, key):
+            for name in _no_news(read.facts, key, is_material=read.facts.name in brought.digests):
                 said.pop(name, None)
             _plan_change(plan, read, key, said, clauses, waiting.get(key.pk))
     refuse_taken_scopes(plan)
+    refuse_wrong_parents(plan)
     plan.refused.sort(key=lambda refusal: (refusal.row, refusal.field))
     return plan
 
 
-def _implied(facts: KeyFacts, key: Key) -> Iterator[str]:
-    """Yield what we only read out of another cell, which says of a known key what its record says: that is no news."""
+def _no_news(facts: KeyFacts, key: Key, *, is_material: bool) -> Iterator[str]:
+    """Yield what changes nothing on a known key, such as what we only read out of a cell that says what is known."""
+    if is_material and key.notes:
+        yield "notes"  # what a person wrote of a certificate is worth more than what stands in it
     algorithm = facts.algorithm
     if key.size_bits is None and key.algorithm == algorithm and facts.size_bits == algorithm_of(algorithm)[1]:
         yield "size_bits"
@@ -221,6 +247,14 @@ def _waiting(keys: Iterable[Key]) -> dict[int, HeldChange]:
     return {held.key_id: held for held in pending if held.expected_revision == revisions[held.key_id]}
 
 
+def _mentioned(kind: str, rows: Sequence[ReadRow]) -> Iterator[str]:
+    """Yield the names of records of one kind; services are named as users of a key too."""
+    for read in rows:
+        yield getattr(read.facts, kind)
+        if kind == "service":
+            yield from read.facts.consumers
+
+
 def _people_of(rows: Sequence[ReadRow]) -> set[PersonRef]:
     return {ref for read in rows for ref in (read.facts.creator, read.facts.owner) if ref}
 
@@ -234,8 +268,8 @@ def _plan_change(
     waiting: HeldChange | None,
 ) -> None:
     row, known_as = read.row, read.facts.name if read.facts.name != key.name else ""
-    changes = differing(key, said)
-    if not changes:
+    changes, relating = differing(key, said), plan.related.changes.get(read.facts.name)
+    if not changes and relating is None:
         plan.unchanged += 1
         return
     if problem := _contradiction(key, changes):
@@ -250,13 +284,25 @@ def _plan_change(
         held = Held(
             row=row, key=key, before=before, fields=tuple(changes), is_waiting=waiting is not None, known_as=known_as
         )
-        if waiting is None or waiting.changes == held.proposal.changes:
-            plan.held.append(held)
-        else:
-            waits = str(ChangeWaitsError(key.name))
-            plan.refused.append(Refusal(row=row, field=", ".join(changes), problem=waits, mend=_WAITS_MEND))
+        _hold(plan, held, relating, waiting)
     else:
-        plan.changed.append(Change(row=row, key=key, before=before, fields=tuple(changes), known_as=known_as))
+        fields = tuple(changes)
+        plan.changed.append(
+            Change(row=row, key=key, before=before, fields=fields, relating=relating, known_as=known_as)
+        )
+
+
+def _hold(plan: Plan, held: Held, relating: Relating | None, waiting: HeldChange | None) -> None:
+    """Hold a row, or refuse it: a question is of facts alone, and a key has one question at a time."""
+    if relating is not None:
+        both = ", ".join((*held.fields, *relating.fields))
+        problem = str(RelationsChangedError(held.key.name))
+        plan.refused.append(Refusal(row=held.row, field=both, problem=problem, mend=_APART_MEND))
+    elif waiting is None or waiting.changes == held.proposal.changes:
+        plan.held.append(held)
+    else:
+        waits = str(ChangeWaitsError(held.key.name))
+        plan.refused.append(Refusal(row=held.row, field=", ".join(held.fields), problem=waits, mend=_WAITS_MEND))
 
 
 def _contradiction(key: Key, changes: Mapping[str, Any]) -> tuple[str, str] | None:
@@ -317,7 +363,9 @@ def apply_import(
         raise PlanChangedError
     try:
         write_plan(plan, actor=actor, reason=reason, now=now, tell=tell)
-        refresh_findings(keys=[key.pk for key in plan.written], actor=actor, now=now)
+        touched = {key.pk for key in plan.written} | plan.related.no_longer_above
+        touched |= {version.key_id for version in plan.rejudged}
+        refresh_findings(keys=touched, actor=actor, now=now)
     except IntegrityError as error:
         raise StaleError("The inventory") from error
     if wish := actor.on_behalf_of or (actor.id if actor.kind == "person" else ""):
@@ -332,6 +380,8 @@ def apply_import(
     }
     if plan.held:
         facts["held"] = len(plan.held)
+    if plan.rejudged:
+        facts["judged_again"] = len(plan.rejudged)
     record(Action.INVENTORY_IMPORTED, actor=actor, now=now, reason=reason, facts=facts | options.said)
     return plan
 

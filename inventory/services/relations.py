@@ -1,6 +1,7 @@
 """Which services use a key and which may, and which keys stand above it: read, compared and written as one."""
 
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from django.db import connection
@@ -17,13 +18,40 @@ RELATIONS: Mapping[str, str] = {
 }  # fmt: skip
 
 # Everything above some keys. UNION, not UNION ALL: it ends whatever stands there.
-_ABOVE = """
+_LEADS_BACK = """
 WITH RECURSIVE above(id) AS (
     SELECT unnest(%s::bigint[])
     UNION
     SELECT l.parent_id FROM inventory_keyparent l JOIN above a ON l.child_id = a.id
 )
 SELECT EXISTS (SELECT 1 FROM above WHERE id = %s)
+"""
+_STEPS = """
+WITH RECURSIVE step(child_id, parent_id) AS (
+    SELECT child_id, parent_id FROM inventory_keyparent WHERE child_id = ANY(%s)
+    UNION
+    SELECT l.child_id, l.parent_id FROM inventory_keyparent l JOIN step s ON l.child_id = s.parent_id
+)
+SELECT child.name, parent.name FROM step
+  JOIN inventory_key child ON child.id = step.child_id JOIN inventory_key parent ON parent.id = step.parent_id
+"""
+# Each takes whole columns: an import writes as many relations as it has rows.
+_DROP_PARENTS = """
+DELETE FROM inventory_keyparent l USING unnest(%s::bigint[], %s::bigint[], %s::text[]) AS gone(child, parent, relation)
+ WHERE l.child_id = gone.child AND l.parent_id = gone.parent AND l.relation = gone.relation
+"""
+_ADD_PARENTS = """
+INSERT INTO inventory_keyparent (child_id, parent_id, relation)
+SELECT * FROM unnest(%s::bigint[], %s::bigint[], %s::text[])
+"""
+_DROP_CONSUMERS = """
+DELETE FROM inventory_keyconsumer c USING unnest(%s::bigint[], %s::bigint[]) AS gone(key, service)
+ WHERE c.key_id = gone.key AND c.service_id = gone.service
+"""
+_PUT_CONSUMERS = """
+INSERT INTO inventory_keyconsumer (key_id, service_id, is_approved)
+SELECT * FROM unnest(%s::bigint[], %s::bigint[], %s::boolean[])
+ON CONFLICT (key_id, service_id) DO UPDATE SET is_approved = EXCLUDED.is_approved
 """
 
 
@@ -57,24 +85,52 @@ def write_relations(key: Key, *, before: Relations, after: Relations) -> None:
     """Make of one the other. The caller holds the lock on the key. Raises: CycleError."""
     if new := after.parents - before.parents:
         _refuse_cycles(key, {pk for pk, _ in new})
-    for pk, relation in before.parents - after.parents:
-        KeyParent.objects.filter(child=key, parent_id=pk, relation=relation).delete()
-    KeyParent.objects.bulk_create(KeyParent(child=key, parent_id=pk, relation=relation) for pk, relation in sorted(new))
-    KeyConsumer.objects.filter(key=key, service_id__in=before.consumers.keys() - after.consumers.keys()).delete()
-    changed = sorted(after.consumers.items() - before.consumers.items())
-    KeyConsumer.objects.bulk_create(
-        [KeyConsumer(key=key, service_id=pk, is_approved=may) for pk, may in changed],
-        update_conflicts=True,
-        unique_fields=["key", "service"],
-        update_fields=["is_approved"],
+    write_all_relations([(key.pk, before, after)])
+
+
+def write_all_relations(changes: Sequence[tuple[int, Relations, Relations]]) -> None:
+    """Make of one the other for many keys: (key, before, after). The caller holds the locks, and has refused circles.
+
+    Queries: 4 at most, one for each kind of change.
+    """
+    _run(_DROP_PARENTS, [(key, *one) for key, was, now in changes for one in was.parents - now.parents])
+    _run(_ADD_PARENTS, [(key, *one) for key, was, now in changes for one in now.parents - was.parents])
+    _run(_DROP_CONSUMERS, [(key, one) for key, was, now in changes for one in was.consumers.keys() - now.consumers])
+    _run(
+        _PUT_CONSUMERS,
+        [(key, *one) for key, was, now in changes for one in now.consumers.items() - was.consumers.items()],
     )
 
 
-def _refuse_cycles(key: Key, parents: set[int]) -> None:
-    """One at a time: two people who each make the other's key a parent would close a circle that neither sees."""
+def _run(statement: str, rows: Sequence[tuple[object, ...]]) -> None:
+    if rows:
+        with connection.cursor() as cursor:
+            cursor.execute(statement, [list(column) for column in zip(*sorted(rows), strict=True)])
+
+
+def steps_above(pks: Sequence[int]) -> dict[str, set[str]]:
+    """Return every step above these keys, and above those: the name of a key, the names of those above. Queries: 1."""
+    above: defaultdict[str, set[str]] = defaultdict(set)
+    with connection.cursor() as cursor:
+        cursor.execute(_STEPS, [list(pks)])
+        for child, parent in cursor.fetchall():
+            above[child].add(parent)
+    return above
+
+
+def take_turns() -> None:
+    """Wait until nobody else makes a key a parent, up to the end of the transaction: one at a time.
+
+    Two who each make the other's key a parent would close a circle that neither sees.
+    """
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(hashtext('inventory.parents'))")
-        cursor.execute(_ABOVE, [sorted(parents), key.pk])
+
+
+def _refuse_cycles(key: Key, parents: set[int]) -> None:
+    take_turns()
+    with connection.cursor() as cursor:
+        cursor.execute(_LEADS_BACK, [sorted(parents), key.pk])
         (leads_back,) = cursor.fetchone()
     if leads_back:
         raise CycleError(key.name)

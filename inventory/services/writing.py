@@ -1,6 +1,6 @@
 """Writing what an import has planned: each kind of record in a few statements, each event for up to 1,000 of them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -9,16 +9,18 @@ from audit.actor import Actor
 from audit.batches import batches
 from audit.services import Subject, record
 from inventory import lifecycle
-from inventory.models import Key, Owner, Service
+from inventory.models import Key, KeyVersion, Owner, Service
 from inventory.services.bulk import insert_rows, update_rows
 from inventory.services.held import hold_rows
 from inventory.services.keys import DERIVED, edited, first_version, registered, tell_again
 from inventory.services.owners import owner_subject, service_subject
+from inventory.services.relations import Relations, with_relations, write_all_relations
 from inventory.states import State
 
 if TYPE_CHECKING:
     from inventory.services.imports import Plan, Tell
 
+_AT_ONCE = 1_000
 _OTHERS = {
     "vendor": Action.VENDOR_REGISTERED,
     "tenant": Action.TENANT_REGISTERED,
@@ -45,6 +47,7 @@ def write_plan(plan: "Plan", *, actor: Actor, reason: str, now: datetime, tell: 
     _write_new(plan, actor, reason, now, tell)
     _write_changed(plan, actor, reason, now, tell)
     _write_held(plan, actor, reason, now)
+    KeyVersion.objects.bulk_update(plan.rejudged, ["weaknesses", "expires_on"], batch_size=_AT_ONCE)
 
 
 def _write_owners(plan: "Plan", actor: Actor, now: datetime) -> None:
@@ -82,10 +85,13 @@ def _write_new(plan: "Plan", actor: Actor, reason: str, now: datetime, tell: "Te
     versions = [first_version(key, state=State.ACTIVE, now=now) for key in keys]
     for version in versions:
         version.reuse_digest = plan.digests.get(version.key.name)
+        if judged := plan.brought.judged.get(version.key.name):
+            version.weaknesses, version.expires_on = [*judged.weaknesses], judged.expires_on
     insert_rows(versions, by="key_id", without=["state"])
     of_key = {version.key.ref: version for version in versions}
+    related = _write_relations(plan, keys)
     done = 0
-    for subjects in batches(registered(key) for key in keys):
+    for subjects in batches(_with(registered(key), related.get(key.pk)) for key in keys):
         tell("registered", done, len(keys))
         done += len(subjects)
         event = record(
@@ -103,11 +109,28 @@ def _write_changed(plan: "Plan", actor: Actor, reason: str, now: datetime, tell:
     keys, fields = [change.key for change in plan.changed], {name for change in plan.changed for name in change.fields}
     _refer_again(keys)
     update_rows(keys, [*sorted(fields), *DERIVED])
+    related = _write_relations(plan, keys)
     done = 0
-    for subjects in batches(edited(change.key, change.before) for change in plan.changed):
+    for subjects in batches(_with(edited(one.key, one.before), related.get(one.key.pk)) for one in plan.changed):
         tell("changed", done, len(keys))
         done += len(subjects)
         record(Action.KEY_EDITED, actor=actor, now=now, reason=reason, subjects=subjects)
+
+
+_Before = tuple[Relations, Relations]  # and after
+
+
+def _write_relations(plan: "Plan", keys: Sequence[Key]) -> dict[int, _Before]:
+    """Write the relations of some of the keys; return what each of them had and has, by its number."""
+    numbers = {key.name: key.pk for _, key in plan.new}
+    changing = [key for key in keys if key.name in plan.related.changes]
+    written = {key.pk: plan.related.written(key.name, numbers) for key in changing}
+    write_all_relations([(pk, *both) for pk, both in written.items()])
+    return written
+
+
+def _with(subject: Subject, both: _Before | None) -> Subject:
+    return with_relations(subject, *both) if both else subject
 
 
 def _write_held(plan: "Plan", actor: Actor, reason: str, now: datetime) -> None:

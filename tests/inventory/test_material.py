@@ -26,7 +26,7 @@ from cryptography.x509.oid import NameOID
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inventory.material import MaterialError, MaterialReading, PublicKey, is_material, key_facts, read_material
+from inventory.material import MaterialError, MaterialReading, is_material, key_facts, read_material
 from inventory.recognise import algorithm_of
 from inventory.terms import KeyKind
 
@@ -248,14 +248,6 @@ def test_read_material_takes_what_is_public_beside_a_private_key() -> None:
 
 
 # The rest
-
-
-def test_read_material_asks_its_judge_of_every_key() -> None:
-    def judge(key: PublicKey) -> list[str]:
-        return ["small"] if getattr(key, "key_size", 0) < 3072 else []
-
-    reading = read_material(pem(certificate()) + public_pem(RSA_KEY) + public_pem(ED_KEY), weaknesses=judge)
-    assert [one.weaknesses for one in reading.items] == [("small",), ("small",), ("small",)]
 
 
 def test_key_facts_says_it_as_a_row_would() -> None:

@@ -15,12 +15,15 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, rsa, x448, x25519
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 
+from inventory.algorithms import shared
+from inventory.algorithms.shared import shared_factors
 from inventory.algorithms.weaknesses import (
     certificate_weaknesses,
     key_weaknesses,
     rsa_weaknesses,
-    shared_factors,
 )
+from inventory.findings import CATALOGUE
+from inventory.material import read_material
 
 Material = rsa.RSAPublicNumbers | PublicKeyTypes | x509.Certificate
 SMALL = [n for n in range(3, 2000, 2) if all(n % d for d in range(3, math.isqrt(n) + 1, 2))]
@@ -203,8 +206,8 @@ def codes(material: Material) -> set[str]:
         found = rsa_weaknesses(material)
     else:
         found = key_weaknesses(material)
-    assert all(weakness.sentence.endswith(".") for weakness in found)
-    return {weakness.code for weakness in found}
+    assert set(found) <= CATALOGUE.keys()  # each is a finding, with its clause and mend
+    return set(found)
 
 
 def test_there_are_25_bad_and_20_good_ones() -> None:
@@ -229,14 +232,14 @@ def test_the_test_for_roca_takes_no_other_modulus_for_one() -> None:
     assert not [numbers.n for numbers in others if "roca" in codes(numbers)]
 
 
-def test_a_key_that_cannot_be_read_is_flagged() -> None:
+def test_a_certificate_whose_key_cannot_be_read_is_refused() -> None:
     """An even exponent: a certificate may say so, and no library makes a key of it."""
     made = certificate(rsa_numbers(good_modulus(1), 65539).public_key())
     der = made.public_bytes(serialization.Encoding.DER)
     exponent = bytes.fromhex("0203010003")
     assert der.count(exponent) == 1
-    spoiled = x509.load_der_x509_certificate(der.replace(exponent, bytes.fromhex("0203010002")))
-    assert codes(spoiled) == {"key-unreadable"}
+    reading = read_material(der.replace(exponent, bytes.fromhex("0203010002")))
+    assert (reading.items, len(reading.refusals)) == ((), 1)
 
 
 def test_shared_factors_finds_the_keys_that_give_each_other_away() -> None:
@@ -244,3 +247,26 @@ def test_shared_factors_finds_the_keys_that_give_each_other_away() -> None:
     assert shared_factors([lonely, first, second]) == {first, second}
     assert shared_factors([lonely, first, first]) == set()
     assert shared_factors([]) == set()
+
+
+def test_shared_factors_agrees_with_every_pair(monkeypatch: pytest.MonkeyPatch) -> None:
+    draw = random.Random(3)  # noqa: S311 - the same in every run
+    primes = [prime(seed, 96) for seed in range(40)]
+    for _ in range(30):
+        moduli = [draw.choice(primes) * draw.choice(primes) for _ in range(draw.randrange(2, 25))]
+        pairs = {n for n in moduli for m in moduli if n != m and math.gcd(n, m) > 1}
+        assert shared_factors(moduli) == pairs
+    monkeypatch.setattr(shared, "MOST_COMPARED", 2)
+    first, second, third = prime(2) * prime(3), good_modulus(1), prime(2) * prime(4)
+    assert shared_factors([first, second, third]) == set()
+
+
+def test_a_file_tells_which_of_its_keys_give_each_other_away() -> None:
+    numbers = [rsa_numbers(n) for n in (good_modulus(1), prime(2) * prime(3), prime(2) * prime(4))]
+    pems = [
+        one.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+        for one in numbers
+    ]
+    reading = read_material(b"".join(pems))
+    assert [item.weaknesses for item in reading.items] == [(), ("shared-factor",), ("shared-factor",)]
+    assert all(item.modulus == 0 for item in reading.items)

@@ -111,8 +111,6 @@ class Command(BaseCommand):
     def _warn(self, plan: Plan, place: str) -> None:
         for warning in plan.brought.warnings:
             self.stdout.write(f"warning, {place} {warning.row}, {warning.name}: {warning.sentence}")
-        if unjudged := plan.brought.unjudged:
-            self.stdout.write(f"not looked at for weaknesses: the last {unjudged:,} public keys; split the file")
 
     def _report(self, plan: Plan, *, dry_run: bool) -> None:
         place = plan.brought.place

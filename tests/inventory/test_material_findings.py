@@ -1,0 +1,115 @@
+"""What is wrong with a public key or certificate itself: stored when it comes in, open until it is replaced."""
+
+from datetime import timedelta
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from inventory import services
+from inventory.models import Finding, Key, KeyVersion
+from tests.inventory.certificates import certificate, small_key
+from tests.inventory.test_held import confirm, report
+from tests.inventory.test_imports import bring, plan
+from tests.inventory.test_weaknesses import good_modulus, prime
+from tests.inventory.world import ACTOR, NOW, actions_since, events_of, last_number, make_key, seal
+
+pytestmark = pytest.mark.django_db
+OF_MATERIAL = {"modulus-small", "exponent-small", "shared-factor", "certificate-expired"}
+
+
+def open_codes(name=""):
+    found = Finding.objects.filter(closed_at__isnull=True, key__name__startswith=name)
+    return sorted(code for code in found.values_list("code", flat=True) if code in OF_MATERIAL)
+
+
+def public_pem(n, e=65537):
+    key = rsa.RSAPublicNumbers(e, n).public_key()
+    return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+
+def review(now=NOW):
+    services.review_findings(after=0, actor=ACTOR, now=now)
+
+
+def current(name=""):
+    return KeyVersion.objects.filter(key__name__startswith=name).order_by("-number")[0]
+
+
+def test_a_weak_key_opens_findings_that_the_review_keeps_and_a_rotation_closes(bob, carol):
+    content = certificate("small.example", key=small_key())
+    planned = plan(content)
+    bring(content)
+    assert open_codes() == ["modulus-small"]
+    assert planned.findings == Finding.objects.filter(closed_at__isnull=True).count()
+    seal()
+    assert "modulus-small" in events_of("finding.opened")[0].said.subjects[0].after["findings"]
+    finding = Finding.objects.get(code="modulus-small")
+    assert (finding.severity, finding.clause) == (2, "SP 800-131A Rev. 2 §3; FIPS 186-5 §5.1")
+    review()
+    assert open_codes() == ["modulus-small"]
+    held = report(Key.objects.get(), carol)
+    confirm(held, bob)
+    assert (open_codes(), current().weaknesses, current().expires_on) == ([], [], None)
+
+
+def test_every_key_of_a_file_is_looked_at_and_they_are_compared():
+    content = public_pem(good_modulus(1), 3) + public_pem(prime(2) * prime(3)) + public_pem(prime(2) * prime(4))
+    bring(content)
+    assert open_codes() == ["exponent-small", "shared-factor", "shared-factor"]
+
+
+def test_what_two_keys_share_stays_true_when_one_of_them_comes_again():
+    both = [public_pem(prime(2) * prime(3)), public_pem(prime(2) * prime(4))]
+    bring(b"".join(both))
+    number = last_number()
+    assert bring(both[0]).summary == "0 new, 0 changed, 1 unchanged, 0 refused"
+    seal()
+    assert actions_since(number)[-1] == "inventory.imported"
+    assert open_codes() == ["shared-factor", "shared-factor"]
+
+
+def test_a_certificate_that_ends_is_found_by_the_night():
+    ends = NOW + timedelta(days=1)
+    bring(certificate("one.example", ends=ends))
+    assert (open_codes(), current().expires_on) == ([], ends.date())
+    review(NOW + timedelta(days=1))
+    assert open_codes() == []
+    review(NOW + timedelta(days=2))
+    assert open_codes() == ["certificate-expired"]
+    assert Finding.objects.get(code="certificate-expired").facts == {"ended": "22 November 2026"}
+
+
+def test_the_same_file_again_judges_keys_that_came_before_this_was_kept(as_role):
+    content = certificate("small.example", key=small_key(), ends=NOW - timedelta(days=1))
+    bring(content)
+    KeyVersion.objects.update(weaknesses=[], expires_on=None)
+    review()
+    assert open_codes() == []
+    seal()
+    number, shown = last_number(), plan(content)
+    with as_role("worker"):
+        done = bring(content, expected_digest=shown.digest)
+    assert done.summary == "0 new, 0 changed, 1 unchanged, 0 refused"
+    seal()
+    assert actions_since(number) == ["inventory.imported"]
+    assert events_of("inventory.imported")[-1].said.facts["judged_again"] == 1
+    assert open_codes() == ["certificate-expired", "modulus-small"]
+
+
+def test_other_material_of_the_same_name_says_nothing_of_the_record():
+    content = certificate("small.example", key=small_key())
+    ((_, planned),) = plan(content).new
+    bring(certificate("one.example"))
+    Key.objects.update(name=planned.name)
+    assert bring(content).summary.startswith("0 new")
+    assert (current().weaknesses, open_codes()) == ([], [])
+
+
+def test_a_registered_digest_judges_the_public_key():
+    key = make_key(kind="ssh_key")
+    how = {"pk": key.pk, "actor": ACTOR, "reason": "x", "now": NOW}
+    services.register_material_digest(material=public_pem(good_modulus(1), 3), **how)
+    assert open_codes() == ["exponent-small"]
+    services.register_material_digest(material=public_pem(good_modulus(2)), **how)
+    assert open_codes() == []
