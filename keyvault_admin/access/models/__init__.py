@@ -27,6 +27,9 @@ from keyvault_admin.access.models.sessions import (
     Ending,
     PersonSession,
 )
+from keyvault_admin.access.models.single_sign_on import (
+    SingleSignOnLink,
+)
 
 __all__ = [
     "BootstrapClosing",
@@ -39,6 +42,7 @@ __all__ = [
     "QuorumReview",
     "RecoveryCode",
     "RecoverySheet",
+    "SingleSignOnLink",
     "TotpDevice",
     "User",
     "UserManager",

@@ -66,12 +66,18 @@ from keyvault_admin.access.services.sessions import (
     open_session,
     see_session,
 )
+from keyvault_admin.access.services.single_sign_on import (
+    know_by_link,
+    link_account,
+    unlink_account,
+)
 from keyvault_admin.access.services.step_up import (
     verify_session,
 )
 from keyvault_admin.access.services.tries import (
     DOOR_ENROLMENT,
     DOOR_SIGN_IN,
+    DOOR_SINGLE_SIGN_ON,
     count_try,
     forget_tries,
 )
@@ -79,6 +85,7 @@ from keyvault_admin.access.services.tries import (
 __all__ = [
     "DOOR_ENROLMENT",
     "DOOR_SIGN_IN",
+    "DOOR_SINGLE_SIGN_ON",
     "Enrolment",
     "acknowledge_review",
     "begin_app",
@@ -102,6 +109,8 @@ __all__ = [
     "grant_role_loudly",
     "hand_enrolment_link",
     "issue_enrolment_link",
+    "know_by_link",
+    "link_account",
     "make_recovery_codes",
     "open_session",
     "passkey_options",
@@ -116,6 +125,7 @@ __all__ = [
     "see_session",
     "set_end_date",
     "tell_locked",
+    "unlink_account",
     "unlock",
     "use_recovery_code",
     "verify_assertion",

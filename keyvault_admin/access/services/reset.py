@@ -8,21 +8,22 @@ from audit.actions import Action
 from audit.actor import Actor
 from audit.services import record
 from keyvault_admin.access import selectors
-from keyvault_admin.access.models import Passkey, RecoverySheet, TotpDevice, User
+from keyvault_admin.access.models import Passkey, RecoverySheet, SingleSignOnLink, TotpDevice, User
 from keyvault_admin.access.roles import VOTING
 from keyvault_admin.access.services.enrolment import issue_enrolment_link
 from keyvault_admin.access.services.letters import tell, tell_of_change
 from keyvault_admin.access.services.pieces import locked, subject_of
 from keyvault_admin.access.services.recovery import void_codes
 from keyvault_admin.access.services.sessions import FACTORS_CHANGED, end_sessions
+from keyvault_admin.access.services.single_sign_on import remove_link
 
 
 @transaction.atomic
 def reset_factors(*, person: User, actor: Actor, reason: str, now: datetime) -> str:
     """Remove every second factor and recovery code of a person, and return a link to enrol anew, to be shown once.
 
-    The password stays: whoever finds the link cannot sign in with it alone. Ends every session of theirs. Locks the
-    person. Events: factor.reset, enrolment.issued.
+    An account linked for single sign-on is unlinked. The password stays: whoever finds the link cannot sign in with it
+    alone. Ends every session of theirs. Locks the person. Events: factor.reset, enrolment.issued.
 
     Raises: InactiveError.
     """
@@ -61,4 +62,7 @@ def _remove_all(person: User, now: datetime) -> list[str]:
         sheet.confirmed = False
         sheet.save(update_fields=["confirmed"])
         removed.append(sheet.ref)
+    for link in SingleSignOnLink.objects.select_for_update().filter(user=person, removed_at__isnull=True):
+        remove_link(link, now)
+        removed.append(link.ref)
     return removed

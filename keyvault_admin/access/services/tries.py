@@ -17,6 +17,7 @@ from keyvault_admin.access import names
 
 DOOR_SIGN_IN = "sign-in"
 DOOR_ENROLMENT = "enrolment"
+DOOR_SINGLE_SIGN_ON = "single-sign-on"
 TRIES_OF_ADDRESS = 100  # under all names together; an office behind one address has slips of many people
 
 COUNT = """

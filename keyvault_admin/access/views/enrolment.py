@@ -20,6 +20,7 @@ from keyvault_admin.access.errors import LinkRefusedError
 from keyvault_admin.access.forms import EnrolmentForm, TokenForm
 from keyvault_admin.access.models import EnrolmentLink
 from keyvault_admin.access.services import Enrolment
+from keyvault_admin.access.views.pieces import address_of
 from keyvault_admin.access.views.seed import seed_context
 from keyvault_admin.access.views.too_many import too_many_tries
 
@@ -35,7 +36,7 @@ class ShowLinkView(FormView):
 
     @sensitive_variables()
     def form_valid(self, form: TokenForm) -> HttpResponse:
-        address, now = _address(self.request), timezone.now()
+        address, now = address_of(self.request), timezone.now()
         if services.count_try(services.DOOR_ENROLMENT, address=address, now=now) is None:
             return too_many_tries(self.request)
         try:
@@ -97,11 +98,6 @@ def _completed(request: HttpRequest, link: EnrolmentLink, form: EnrolmentForm, n
 
 def _bearer(request: HttpRequest, link: EnrolmentLink, now: datetime) -> Actor:
     return replace(signed_in(actor_of(request), link.user), verified_by=link.ref, verified_at=now)
-
-
-def _address(request: HttpRequest) -> str:
-    identity = actor_of(request).identity
-    return identity.address if identity else ""
 
 
 def _bare_page(request: HttpRequest) -> dict[str, Any]:

@@ -3,7 +3,14 @@
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest
 
+from audit.actor import actor_of
 from keyvault_admin.access.models import User
+
+
+def address_of(request: HttpRequest) -> str:
+    """Return the address that the request came from, "" where it is not known."""
+    identity = actor_of(request).identity
+    return identity.address if identity else ""
 
 
 def person_of(request: HttpRequest) -> User:
