@@ -9,6 +9,7 @@ from typing import Any
 from django.conf import settings
 from django.contrib import admin, auth, messages
 from django.contrib.auth.signals import user_login_failed
+from django.contrib.auth.views import redirect_to_login
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
 from django.shortcuts import redirect, render
 from django.urls import reverse
@@ -47,7 +48,7 @@ def at_sign_in(request: HttpRequest) -> HttpResponseBase | None:
         return _send_away(request, openid.Departure(purpose=SIGN_IN, after=safe_path(request, after)))
     if "start-again" in request.POST:
         request.session.pop(HALF_KEY, None)
-        return redirect(reverse("admin:login", query={auth.REDIRECT_FIELD_NAME: safe_path(request, after)}))
+        return redirect_to_login(safe_path(request, after), reverse("admin:login"))
     link = _half_way(request, timezone.now())
     return SecondFactorView.as_view(link=link, after=safe_path(request, after))(request) if link else None
 
@@ -58,6 +59,7 @@ def _send_away(request: HttpRequest, departure: openid.Departure) -> HttpRespons
     Chromium lets no form lead to another site, by however many redirects, unless the policy of its page names each of
     them; a page of our own in between leaves the policy as it is.
     """
+    request.session.pop(HALF_KEY, None)
     keep(request, AWAY_KEY, departure.record(), until=timezone.now() + settings.OIDC_LIFETIME)
     page = {**admin.site.each_context(request), "has_permission": False, "title": f"On to {settings.OIDC_NAME}"}
     address = openid.address_to_ask(departure, asks_afresh=departure.purpose == LINK)
@@ -130,7 +132,7 @@ def _half_sign_in(request: HttpRequest, link: SingleSignOnLink, after: str, now:
     """Remember who it is until they have shown a second factor, in a session with a new id; nobody is signed in."""
     auth.logout(request)
     keep(request, HALF_KEY, {"link": str(link.pk)}, until=now + settings.OIDC_LIFETIME)
-    return redirect(reverse("admin:login", query={auth.REDIRECT_FIELD_NAME: safe_path(request, after)}))
+    return redirect_to_login(safe_path(request, after), reverse("admin:login"))
 
 
 def _half_way(request: HttpRequest, now: datetime) -> SingleSignOnLink | None:
