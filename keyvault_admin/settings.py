@@ -206,7 +206,7 @@ OIDC_RP_SIGN_ALGO: str = env.str("KEYVAULT_OIDC_ALGORITHM", default="RS256")
 OIDC_MFA_AMR = frozenset(env.list("KEYVAULT_OIDC_MFA_AMR", default=[]))  # RFC 8176: what counts as a second factor
 OIDC_MFA_ACR = frozenset(env.list("KEYVAULT_OIDC_MFA_ACR", default=[]))
 OIDC_MAX_AGE: int = env.int("KEYVAULT_OIDC_MAX_AGE", default=0)  # seconds since the provider asked; 0: however long ago
-OIDC_VERIFY_SSL: str | bool = env.str("KEYVAULT_OIDC_CA_FILE", default="") or True  # never off
+OIDC_VERIFY_SSL: str | bool = env.str("KEYVAULT_OIDC_CA_PATH", default="") or True  # never off
 OIDC_TIMEOUT = 5  # seconds for each of the two questions
 OIDC_LIFETIME = timedelta(minutes=5)  # from the button to the return, and from there to the second factor
 OIDC_CREATE_USER = OIDC_ALLOW_UNSECURED_JWT = OIDC_STORE_ACCESS_TOKEN = OIDC_STORE_ID_TOKEN = False

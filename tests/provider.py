@@ -137,7 +137,7 @@ class Provider:
             "KEYVAULT_OIDC_AUTHORIZATION_ENDPOINT": f"{self.issuer}/authorize",
             "KEYVAULT_OIDC_TOKEN_ENDPOINT": f"{self.issuer}/token",
             "KEYVAULT_OIDC_JWKS_ENDPOINT": f"{self.issuer}/jwks",
-            "KEYVAULT_OIDC_CA_FILE": str(self.ca_file),
+            "KEYVAULT_OIDC_CA_PATH": str(self.ca_file),
             **more,
         }
 
