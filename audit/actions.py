@@ -75,6 +75,9 @@ class Action(StrEnum):
     PASSKEY_ASSERTED = "passkey.asserted"  # with the outcome "refused" alone: its counter had gone back
     RECOVERY_CODE_MADE = "recovery_code.made"
     RECOVERY_CODE_USED = "recovery_code.used"
+    SINGLE_SIGN_ON_LINKED = "single_sign_on.linked"  # an account at the provider to a person, by themselves
+    SINGLE_SIGN_ON_UNLINKED = "single_sign_on.unlinked"
+    SINGLE_SIGN_ON_USED = "single_sign_on.used"  # the provider has identified somebody; session.opened may follow
     ROLE_GRANTED = "role.granted"
     ROLE_REVOKED = "role.revoked"
     QUORUM_RESTORED = "quorum.restored"  # by a command, because too few were left to vote; somebody must look at it

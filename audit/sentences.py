@@ -96,6 +96,13 @@ PHRASES: dict[str, Phrase] = {
     ),
     Action.RECOVERY_CODE_MADE: Phrase("made new recovery codes for {subjects}", "make recovery codes for {subjects}"),
     Action.RECOVERY_CODE_USED: Phrase("used a recovery code of {subjects}", "use a recovery code of {subjects}"),
+    Action.SINGLE_SIGN_ON_LINKED: Phrase("linked single sign-on to {subjects}", "link single sign-on to {subjects}"),
+    Action.SINGLE_SIGN_ON_UNLINKED: Phrase(
+        "unlinked single sign-on from {subjects}", "unlink single sign-on from {subjects}"
+    ),
+    Action.SINGLE_SIGN_ON_USED: Phrase(
+        "was identified by single sign-on as {subjects}", "be identified by single sign-on as {subjects}"
+    ),
     Action.ROLE_GRANTED: Phrase("granted a role to {subjects}", "grant a role to {subjects}"),
     Action.ROLE_REVOKED: Phrase("took a role from {subjects}", "take a role from {subjects}"),
     Action.QUORUM_RESTORED: Phrase(

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.conf import settings
 from django.contrib.admin.forms import AdminPasswordChangeForm
 from django.contrib.auth import REDIRECT_FIELD_NAME
 from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect
@@ -13,7 +14,7 @@ from django_otp.admin import OTPAdminSite
 
 from audit.step_up import requires_step_up
 from keyvault_admin.access.forms import SignInForm
-from keyvault_admin.access.views import OwnPasswordView, SignInView, why_signed_out
+from keyvault_admin.access.views import OwnPasswordView, SignInView, at_sign_in, why_signed_out
 from keyvault_admin.dashboard import nav_counts, posture_context
 
 
@@ -46,7 +47,10 @@ class KeyvaultAdminSite(OTPAdminSite):  # type: ignore[misc]
         index = reverse("admin:index", current_app=self.name)
         if request.method == "GET" and self.has_permission(request):
             return HttpResponseRedirect(index)
+        if (answer := at_sign_in(request)) is not None:
+            return answer
         context = {**self.each_context(request), "title": "Sign in", "subtitle": None, "app_path": request.path}
+        context["provider"] = settings.OIDC_NAME if settings.OIDC_ISSUER else ""
         context["why"] = why_signed_out(request.GET.get("why"))
         if REDIRECT_FIELD_NAME not in request.GET and REDIRECT_FIELD_NAME not in request.POST:
             context[REDIRECT_FIELD_NAME] = index

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -80,6 +81,15 @@ def as_a_url(name: str) -> Iterator[None]:
         raise ImproperlyConfigured(
             f"{name} cannot be read as a URL. Write / as %2F, @ as %40, # as %23 and ? as %3F in its password."
         ) from None
+
+
+def https_of(name: str) -> str:
+    """Return the address that the variable NAME holds; what is asked there, and told, is not for others to read."""
+    address = required(name, "The provider's /.well-known/openid-configuration says it.")
+    parts = urlsplit(address)
+    if parts.scheme != "https" or not parts.hostname or parts.username or parts.fragment:
+        raise ImproperlyConfigured(f"{name} must be an address that begins with https:// and has no part behind a #.")
+    return address
 
 
 # Core
@@ -209,6 +219,37 @@ SESSION_COOKIE_SAMESITE = "Lax"
 CSRF_COOKIE_SAMESITE = "Lax"
 CSRF_COOKIE_HTTPONLY = True
 SIGNED_COOKIE_LEGACY_SALT_FALLBACK = False  # no cookie of ours was ever signed in the old way (CVE-2026-6873)
+
+# Single sign-on (docs/single-sign-on.md): there while KEYVAULT_OIDC_ISSUER is set. OIDC_OP_…, OIDC_RP_… and a few more
+# are the names of mozilla-django-oidc.
+OIDC_ISSUER: str = env.str("KEYVAULT_OIDC_ISSUER", default="")
+OIDC_NAME: str = env.str("KEYVAULT_OIDC_NAME", default="single sign-on")  # on the button, after "Sign in with"
+OIDC_RP_CLIENT_ID = OIDC_RP_CLIENT_SECRET = ""
+OIDC_OP_AUTHORIZATION_ENDPOINT = OIDC_OP_TOKEN_ENDPOINT = OIDC_OP_JWKS_ENDPOINT = ""
+OIDC_OP_USER_ENDPOINT = ""  # asked for by the package, and never called
+OIDC_RP_SIGN_ALGO: str = env.str("KEYVAULT_OIDC_ALGORITHM", default="RS256")
+OIDC_MFA_AMR = frozenset(env.list("KEYVAULT_OIDC_MFA_AMR", default=[]))  # RFC 8176: what counts as a second factor
+OIDC_MFA_ACR = frozenset(env.list("KEYVAULT_OIDC_MFA_ACR", default=[]))
+OIDC_MAX_AGE: int = env.int("KEYVAULT_OIDC_MAX_AGE", default=0)  # seconds since the provider asked; 0: however long ago
+OIDC_VERIFY_SSL: str | bool = env.str("KEYVAULT_OIDC_CA_PATH", default="") or True  # never off
+OIDC_TIMEOUT = 5  # seconds for each of the two questions
+OIDC_LIFETIME = timedelta(minutes=5)  # from the button to the return, and from there to the second factor
+OIDC_CREATE_USER = OIDC_ALLOW_UNSECURED_JWT = OIDC_STORE_ACCESS_TOKEN = OIDC_STORE_ID_TOKEN = False
+if OIDC_ISSUER:
+    if find_spec("mozilla_django_oidc") is None:
+        raise ImproperlyConfigured(
+            "KEYVAULT_OIDC_ISSUER is set, but the packages for single sign-on are not installed: uv sync --extra oidc"
+        )
+    https_of("KEYVAULT_OIDC_ISSUER")
+    OIDC_RP_CLIENT_ID = required("KEYVAULT_OIDC_CLIENT_ID", "The provider gives it when you register this site.")
+    OIDC_RP_CLIENT_SECRET = required("KEYVAULT_OIDC_CLIENT_SECRET", "The provider gives it with the client id.")
+    OIDC_OP_AUTHORIZATION_ENDPOINT = https_of("KEYVAULT_OIDC_AUTHORIZATION_ENDPOINT")
+    OIDC_OP_TOKEN_ENDPOINT = https_of("KEYVAULT_OIDC_TOKEN_ENDPOINT")
+    OIDC_OP_JWKS_ENDPOINT = https_of("KEYVAULT_OIDC_JWKS_ENDPOINT")
+    if OIDC_RP_SIGN_ALGO not in {"RS256", "ES256"}:
+        raise ImproperlyConfigured("KEYVAULT_OIDC_ALGORITHM must be RS256 or ES256.")
+    if OIDC_MFA_AMR & {"pwd", "pin", "kba", "user", "geo", "rba", "wia"}:
+        raise ImproperlyConfigured("KEYVAULT_OIDC_MFA_AMR holds a word that says nothing of a second factor.")
 
 # Transport and headers. Plain http exists for the embedded engines on localhost only.
 PLAIN_HTTP: bool = IS_LOCAL and env.bool("KEYVAULT_PLAIN_HTTP", default=False)

@@ -13,5 +13,6 @@ urlpatterns = [
     path("enrol/factor/", views.set_up_factor, name="enrol-factor"),
     path("account/", include("keyvault_admin.access.urls")),
     path("login/passkey/", views.PasskeyChallengeView.as_view(), name="passkey-sign-in"),
+    path("login/return/", views.ReturnView.as_view(), name="sign-in-return"),
     path("", admin.site.urls),
 ]

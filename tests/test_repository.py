@@ -72,7 +72,7 @@ def _settings_read() -> set[str]:
     for node in ast.walk(ast.parse(_read("keyvault_admin/settings.py"))):
         if not isinstance(node, ast.Call) or not node.args or not isinstance(node.args[0], ast.Constant):
             continue
-        if re.fullmatch(r"env\.\w+|os\.environ\.get|required|keys?_of", ast.unparse(node.func)):
+        if re.fullmatch(r"env\.\w+|os\.environ\.get|required|keys?_of|https_of", ast.unparse(node.func)):
             found.add(str(node.args[0].value))
     return found
 

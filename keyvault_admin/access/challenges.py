@@ -1,10 +1,12 @@
-"""The challenge of a passkey: kept for one purpose, good for five minutes and for one answer.
+"""What a browser keeps for one purpose, good for minutes and for one answer, such as the challenge of a passkey.
 
-Whoever is signed in has theirs in the session. A visitor has it in a signed cookie, so that asking for one leaves no
-row of a session behind; what is written down is that it is spent, with the answer, and an answer is a counted try.
+Whoever is signed in, or half-way, has it in the session. A visitor has the challenge in a signed cookie, so that asking
+for one leaves no row of a session behind; what is written down is that it is spent, with the answer, and an answer is a
+counted try.
 """
 
 import secrets
+from collections.abc import Mapping
 from datetime import datetime
 from typing import cast
 
@@ -31,24 +33,33 @@ def draw_challenge() -> bytes:
 def keep_challenge(request: HttpRequest, *, purpose: str, now: datetime) -> bytes:
     """Return a new challenge; the one before it is void. A vote gives its request's digest as part of the purpose."""
     challenge = draw_challenge()
-    request.session[KEY] = {"challenge": challenge.hex(), "purpose": purpose, "until": (now + LIFETIME).isoformat()}
+    keep(request, KEY, {"challenge": challenge.hex(), "purpose": purpose}, until=now + LIFETIME)
     return challenge
 
 
-@transaction.atomic
 def take_challenge(request: HttpRequest, *, purpose: str, now: datetime) -> bytes | None:
-    """Return the challenge and forget it, also where it is too old or was for something else: None then.
+    """Return the challenge and forget it, also where it is too old or was for something else: None then."""
+    kept = take(request, KEY, now=now)
+    return bytes.fromhex(kept["challenge"]) if kept and kept["purpose"] == purpose else None
+
+
+def keep(request: HttpRequest, key: str, record: Mapping[str, str], *, until: datetime) -> None:
+    """Put a record into the session under this key; the one before it is void."""
+    request.session[key] = {**record, "until": until.isoformat()}
+
+
+@transaction.atomic
+def take(request: HttpRequest, key: str, *, now: datetime) -> dict[str, str] | None:
+    """Return the record of this key and forget it, also where it is too old: None then.
 
     Locks the session's row and reads it again, so that one of many equal requests finds it.
     """
     session = cast("SessionStore", request.session)
     row = session.model.objects.select_for_update().filter(session_key=stored_key(session.session_key or "")).first()
-    kept = session.decode(row.session_data).get(KEY) if row else None
-    if row and session.pop(KEY, None) is not None:
+    kept: dict[str, str] | None = session.decode(row.session_data).get(key) if row else None
+    if row and session.pop(key, None) is not None:
         session.save()
-    if kept is None or kept["purpose"] != purpose or now >= datetime.fromisoformat(kept["until"]):
-        return None
-    return bytes.fromhex(kept["challenge"])
+    return kept if kept and now < datetime.fromisoformat(kept["until"]) else None
 
 
 def hand_visitor_challenge(response: HttpResponse, challenge: bytes) -> None:

@@ -34,6 +34,22 @@ class PasskeyRefusedError(AccessError):
         super().__init__("The passkey could not be used. Try again, or use another second factor.")
 
 
+class SingleSignOnError(AccessError):
+    """Single sign-on lets nobody in; the sentence never says why. `why` and `ref` (of the person) are for the log."""
+
+    def __init__(self, why: str, *, ref: str = "") -> None:
+        super().__init__(
+            "Single sign-on did not let you in. It works once your account there is linked to the one here: sign in "
+            "with your password and link it under “Second factors”. If it is linked already, ask Security."
+        )
+        self.why = why
+        self.ref = ref
+
+
+class LinkTakenError(AccessError):
+    """One account there belongs to one person here, and the other way round."""
+
+
 class FactorGoneError(AccessError):
     """The second factor is not there, or belongs to somebody else; the sentence never says which."""
 

@@ -18,6 +18,8 @@ from keyvault_admin.access.models import Passkey, RecoverySheet, TotpDevice, Use
 from keyvault_admin.access.passkeys import ANSWER_CHARACTERS
 
 LONGEST_TYPED = 256  # characters of what is typed as a name; a name has 64, and 18 letters may stand for one
+NOTHING_SHOWN = "Type the code of your authenticator app, or use a passkey or a recovery code."
+Shown = dict[str, str | None]  # what a form holds of a second factor, by the name of the field
 
 
 class CodeInput(forms.PasswordInput):
@@ -49,21 +51,33 @@ class CodeField(forms.CharField):
         )
 
 
+class RecoveryCodeField(forms.CharField):
+    """One code of the sheet; never sent back."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            label="Recovery code",
+            required=False,
+            strip=False,
+            max_length=64,
+            widget=CodeInput(attrs={"autocomplete": "off", "spellcheck": "false", "autocapitalize": "characters"}),
+            help_text="One of those you wrote down or printed, in place of the code. Each works once.",
+        )
+
+
+class AssertionField(forms.CharField):
+    """What the browser says in the name of a passkey; a script fills it in."""
+
+    def __init__(self) -> None:
+        super().__init__(required=False, strip=False, max_length=ANSWER_CHARACTERS, widget=AnswerInput)
+
+
 class SignInForm(AdminAuthenticationForm):
     """Name, password and one second factor on one page; whichever is wrong, the answer is the same."""
 
     code = CodeField(required=False)
-    recovery_code = forms.CharField(
-        label="Recovery code",
-        required=False,
-        strip=False,
-        max_length=64,
-        widget=CodeInput(attrs={"autocomplete": "off", "spellcheck": "false", "autocapitalize": "characters"}),
-        help_text="One of those you wrote down or printed, in place of the code. Each works once.",
-    )
-    assertion = forms.CharField(
-        required=False, strip=False, max_length=ANSWER_CHARACTERS, widget=AnswerInput
-    )  # what the browser says in the name of a passkey; a script fills it in
+    recovery_code = RecoveryCodeField()
+    assertion = AssertionField()
 
     error_messages = {
         "invalid_login": "That name, password and code do not go together. A code works once: wait for the next one.",
@@ -80,9 +94,9 @@ class SignInForm(AdminAuthenticationForm):
 
         Until the password is right nothing depends on whom the form names, so the work is the same for everybody.
         """
-        shown = {name: self.cleaned_data.get(name) for name in ("assertion", "code", "recovery_code")}
+        shown = shown_in(self.cleaned_data)
         if not any(shown.values()):
-            self.add_error("code", "Type the code of your authenticator app, or use a passkey or a recovery code.")
+            self.add_error("code", NOTHING_SHOWN)
         if self.errors:
             return self.cleaned_data
         challenge = None
@@ -92,11 +106,11 @@ class SignInForm(AdminAuthenticationForm):
             super().clean()
         except ValidationError:
             if throttle.was_tried(self._asked_by):  # the time taken does not tell what was wrong
-                self._verified_by(services.nobody(), shown, challenge)
+                checked_factor(self._asked_by, services.nobody(), shown, challenge)
             raise
         user = self.get_user()
         if user is not None:
-            user.otp_device = self._verified_by(user, shown, challenge)
+            user.otp_device = checked_factor(self._asked_by, user, shown, challenge)
             if user.otp_device is None:
                 self._refuse_factor(user.get_username())
         return self.cleaned_data
@@ -105,30 +119,49 @@ class SignInForm(AdminAuthenticationForm):
     def _asked_by(self) -> HttpRequest:
         return cast("HttpRequest", self.request)  # a sign-in without a request exists in Django's types only
 
-    @sensitive_variables()
-    def _verified_by(
-        self, user: User, shown: dict[str, str | None], challenge: bytes | None
-    ) -> Passkey | TotpDevice | RecoverySheet | None:
-        if not shown["assertion"] and (code := shown["code"]):
-            return services.verify_code(person=user, code=code)
-        now = timezone.now()
-        actor = signed_in(actor_of(self._asked_by), user)
-        if answer := shown["assertion"]:
-            return services.verify_assertion(person=user, answer=answer, challenge=challenge, actor=actor, now=now)
-        return services.use_recovery_code(person=user, code=shown["recovery_code"] or "", actor=actor, now=now)
-
     def _refuse_factor(self, username: str) -> None:
         user_login_failed.send(sender=__name__, credentials={"username": username}, request=self.request)
         raise self.get_invalid_login_error()
+
+
+class SecondFactorForm(forms.Form):
+    """The second factor by itself, of somebody whom single sign-on has identified."""
+
+    code = CodeField(autofocus=True, required=False)
+    recovery_code = RecoveryCodeField()
+    assertion = AssertionField()
+
+    @sensitive_variables()
+    def clean(self) -> dict[str, Any]:
+        if not any(shown_in(self.cleaned_data).values()):
+            self.add_error("code", NOTHING_SHOWN)
+        return self.cleaned_data
+
+
+def shown_in(content: dict[str, Any]) -> Shown:
+    """Return what was shown as a second factor."""
+    return {name: content.get(name) for name in ("assertion", "code", "recovery_code")}
+
+
+@sensitive_variables()
+def checked_factor(
+    request: HttpRequest, user: User, shown: Shown, challenge: bytes | None
+) -> Passkey | TotpDevice | RecoverySheet | None:
+    """Return the factor of this person that what was shown belongs to, else None; a wrong one is counted."""
+    if not shown["assertion"] and (code := shown["code"]):
+        return services.verify_code(person=user, code=code)
+    now = timezone.now()
+    actor = signed_in(actor_of(request), user)
+    if answer := shown["assertion"]:
+        return services.verify_assertion(person=user, answer=answer, challenge=challenge, actor=actor, now=now)
+    return services.use_recovery_code(person=user, code=shown["recovery_code"] or "", actor=actor, now=now)
 
 
 class StepUpForm(forms.Form):
     """A code or a passkey once more."""
 
     code = CodeField(autofocus=True, required=False)
-    assertion = forms.CharField(
-        required=False, strip=False, max_length=ANSWER_CHARACTERS, widget=AnswerInput
-    )  # what the browser says in the name of a passkey; a script fills it in
+    assertion = AssertionField()
 
     @sensitive_variables()
     def clean(self) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from django.conf import settings
 from django.contrib.auth.models import Group
 from django.db.models import BinaryField, Count, Exists, OuterRef, Q, QuerySet
 from django.db.models.functions import Substr
@@ -18,6 +19,7 @@ from keyvault_admin.access.models import (
     QuorumReview,
     RecoveryCode,
     RecoverySheet,
+    SingleSignOnLink,
     TotpDevice,
     User,
 )
@@ -50,8 +52,11 @@ def is_enrolled(person: User) -> bool:
 
 
 def count_factors(person: User) -> int:
-    """Return how many confirmed second factors of any kind the person has; one query for each kind."""
-    return sum(1 for _ in devices_for_user(person, confirmed=True))
+    """Return how many confirmed second factors of any kind the person has; one query for each kind.
+
+    A link to single sign-on is none: whether it stands for one is the provider's to say, each time anew.
+    """
+    return sum(not isinstance(device, SingleSignOnLink) for device in devices_for_user(person, confirmed=True))
 
 
 def has_quorum() -> bool:
@@ -134,6 +139,12 @@ def usable_codes(person: User) -> QuerySet[RecoveryCode]:
     """Return the recovery codes that would still sign this person in. No query by itself."""
     codes = RecoveryCode.objects.filter(sheet__user=person, sheet__confirmed=True)
     return codes.filter(used_at__isnull=True, voided_at__isnull=True)
+
+
+def links_of(person: User) -> QuerySet[SingleSignOnLink]:
+    """Return the person's link to the provider of single sign-on that is configured, if any. No query by itself."""
+    links: QuerySet[SingleSignOnLink] = SingleSignOnLink.objects.all()
+    return links.filter(user=person, issuer=settings.OIDC_ISSUER, removed_at__isnull=True)
 
 
 @dataclass(frozen=True)

@@ -19,5 +19,6 @@ urlpatterns = [
     path("factors/passkey/options/", views.PasskeyOptionsView.as_view(), name="factor-passkey-options"),
     path("factors/recovery/", views.RecoveryCodesView.as_view(), name="factor-recovery"),
     path("factors/<slug:kind>/<int:pk>/remove/", views.RemoveFactorView.as_view(), name="factor-remove"),
+    path("single-sign-on/", views.LinkView.as_view(), name="single-sign-on"),
     path("passkey/", views.OwnPasskeyChallengeView.as_view(), name="passkey-step-up"),
 ]

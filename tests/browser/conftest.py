@@ -10,6 +10,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -66,10 +67,17 @@ def static_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def site(committed_db: CommittedDatabase, static_root: Path, tmp_path: Path) -> Iterator[str]:
     """The address of a web process that serves the test's database."""
+    with serving(committed_db, static_root, tmp_path) as address:
+        yield address
+
+
+@contextmanager
+def serving(database: CommittedDatabase, static_root: Path, tmp_path: Path, **more: str) -> Iterator[str]:
+    """Run a web process, with more in its environment, and give its address."""
     port = choose_port(None)
     web = application(port, tmp_path)[0]
     address = f"http://localhost:{port}"  # a name, and the very origin that passkeys are bound to
-    environ = committed_db.environ(**web.env, STATIC_ROOT=str(static_root), SITE_URL=address)
+    environ = database.environ(**web.env, STATIC_ROOT=str(static_root), SITE_URL=address, **more)
     with (tmp_path / "web.log").open("w+", encoding="utf-8") as log:
         process = subprocess.Popen(web.argv, cwd=ROOT, env=environ, stdout=log, stderr=log)
         try:
@@ -97,6 +105,7 @@ class Visitor:
 
     page: Page
     site: str
+    elsewhere: str = "data:"  # another site that this window may be led to
     complaints: list[str] = field(default_factory=list)
     visited: list[str] = field(default_factory=list)
 
@@ -115,7 +124,7 @@ class Visitor:
             self.complaints.append(f"not loaded: {request.url}: {request.failure}")
 
     def _answered(self, response: Response) -> None:
-        if response.status >= 400 or not response.url.startswith((self.site, "data:")):
+        if response.status >= 400 or not response.url.startswith((self.site, "data:", self.elsewhere)):
             self.complaints.append(f"{response.status} {response.url}")
 
     def go(self, path: str) -> None:

@@ -22,6 +22,7 @@ OPEN = {
     "enrol-factor",  # needs the session in which such a link was shown
     "admin:login",
     "passkey-sign-in",  # a challenge for whoever signs in; it names nobody
+    "sign-in-return",  # where the provider of single sign-on sends people back to; 404 where there is none
     "admin:logout",  # sends to the first page, whoever asks
 }
 # Sends to the page of enrolment instead of the sign-in, where no link was shown in the session.

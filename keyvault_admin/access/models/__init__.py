@@ -28,6 +28,9 @@ from keyvault_admin.access.models.sessions import (
     Ending,
     PersonSession,
 )
+from keyvault_admin.access.models.single_sign_on import (
+    SingleSignOnLink,
+)
 
 __all__ = [
     "NOBODY",
@@ -41,6 +44,7 @@ __all__ = [
     "QuorumReview",
     "RecoveryCode",
     "RecoverySheet",
+    "SingleSignOnLink",
     "TotpDevice",
     "User",
     "UserManager",

@@ -15,6 +15,7 @@ from keyvault_admin.access.errors import NameRefusedError, NeverDeletedError
 if TYPE_CHECKING:
     from keyvault_admin.access.models.devices import Passkey, TotpDevice
     from keyvault_admin.access.models.recovery import RecoverySheet
+    from keyvault_admin.access.models.single_sign_on import SingleSignOnLink
 
 
 class PeopleQuerySet(models.QuerySet["User"]):
@@ -90,7 +91,7 @@ class User(AbstractBaseUser, PermissionsMixin):  # type: ignore[django-manager-m
 
     objects: ClassVar[UserManager] = UserManager()
     # Set at sign-in and by django-otp's middleware: what verified this session.
-    otp_device: "TotpDevice | Passkey | RecoverySheet | None"
+    otp_device: "TotpDevice | Passkey | RecoverySheet | SingleSignOnLink | None"
 
     USERNAME_FIELD = "username"
     EMAIL_FIELD = "email"

@@ -68,6 +68,11 @@ from keyvault_admin.access.services.sessions import (
     open_session,
     see_session,
 )
+from keyvault_admin.access.services.single_sign_on import (
+    know_by_link,
+    link_account,
+    unlink_account,
+)
 from keyvault_admin.access.services.step_up import (
     verify_session,
 )
@@ -75,6 +80,7 @@ from keyvault_admin.access.services.tries import (
     DOOR_ENROLMENT,
     DOOR_PASSKEY,
     DOOR_SIGN_IN,
+    DOOR_SINGLE_SIGN_ON,
     TRIES_OF_ADDRESS,
     count_try,
     forget_tries,
@@ -85,6 +91,7 @@ __all__ = [
     "DOOR_ENROLMENT",
     "DOOR_PASSKEY",
     "DOOR_SIGN_IN",
+    "DOOR_SINGLE_SIGN_ON",
     "TRIES_OF_ADDRESS",
     "Enrolment",
     "acknowledge_review",
@@ -109,6 +116,8 @@ __all__ = [
     "grant_role_loudly",
     "hand_enrolment_link",
     "issue_enrolment_link",
+    "know_by_link",
+    "link_account",
     "make_recovery_codes",
     "nobody",
     "open_session",
@@ -125,6 +134,7 @@ __all__ = [
     "set_end_date",
     "spend",
     "tell_locked",
+    "unlink_account",
     "unlock",
     "use_recovery_code",
     "verify_assertion",

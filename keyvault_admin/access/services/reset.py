@@ -10,22 +10,23 @@ from audit.actor import Actor
 from audit.canonical import JSON
 from audit.services import record
 from keyvault_admin.access import selectors
-from keyvault_admin.access.models import Passkey, RecoverySheet, TotpDevice, User
+from keyvault_admin.access.models import Passkey, RecoverySheet, SingleSignOnLink, TotpDevice, User
 from keyvault_admin.access.roles import VOTING, Role
 from keyvault_admin.access.services.enrolment import issue_enrolment_link
 from keyvault_admin.access.services.letters import tell, tell_everybody, tell_of_change
 from keyvault_admin.access.services.pieces import lock_memberships, locked, refuse_if_last, subject_of
 from keyvault_admin.access.services.recovery import void_codes
 from keyvault_admin.access.services.sessions import FACTORS_CHANGED, end_sessions
+from keyvault_admin.access.services.single_sign_on import remove_link
 
 
 @transaction.atomic
 def reset_factors(*, person: User, actor: Actor, reason: str, now: datetime, even_if_last: bool = False) -> str:
     """Remove every second factor and recovery code of a person, and return a link to enrol anew, to be shown once.
 
-    The password stays: whoever finds the link cannot sign in with it alone. Ends every session of theirs. Where the
-    quorum is lost by it, everybody is told. Locks the memberships and the person. Events: factor.reset,
-    enrolment.issued.
+    An account linked for single sign-on is unlinked. The password stays: whoever finds the link cannot sign in with it
+    alone. Ends every session of theirs. Where the quorum is lost by it, everybody is told. Locks the memberships and
+    the person. Events: factor.reset, enrolment.issued.
 
     Raises: InactiveError, LastOfRoleError when nobody else could fill a step of an approval, unless `even_if_last`.
     """
@@ -92,4 +93,7 @@ def _remove_all(person: User, now: datetime) -> list[JSON]:
         sheet.confirmed = False
         sheet.save(update_fields=["confirmed"])
         removed.append(sheet.ref)
+    for link in SingleSignOnLink.objects.select_for_update().filter(user=person, removed_at__isnull=True):
+        remove_link(link, now)
+        removed.append(link.ref)
     return removed

@@ -18,6 +18,7 @@ from keyvault_admin.access import names
 DOOR_SIGN_IN = "sign-in"
 DOOR_ENROLMENT = "enrolment"
 DOOR_PASSKEY = "passkey"  # asking for a challenge; without a name
+DOOR_SINGLE_SIGN_ON = "single-sign-on"
 TRIES_OF_ADDRESS = 100  # under all names together; an office behind one address has slips of many people
 SITE_BITS = 64  # of an IPv6 address: what one subscriber is given at least, and moves about in at will
 SPENT = "fd00::"  # in place of an address: this row is no counter but the sign of something that is good once

@@ -28,6 +28,11 @@ from keyvault_admin.access.views.sign_in import (
     SignInView,
     why_signed_out,
 )
+from keyvault_admin.access.views.single_sign_on import (
+    LinkView,
+    ReturnView,
+    at_sign_in,
+)
 from keyvault_admin.access.views.step_up import (
     step_up,
 )
@@ -40,6 +45,7 @@ __all__ = [
     "AddAppView",
     "AddPasskeyView",
     "FactorsView",
+    "LinkView",
     "NewAppView",
     "OwnPasskeyChallengeView",
     "OwnPasswordView",
@@ -47,8 +53,10 @@ __all__ = [
     "PasskeyOptionsView",
     "RecoveryCodesView",
     "RemoveFactorView",
+    "ReturnView",
     "ShowLinkView",
     "SignInView",
+    "at_sign_in",
     "end_other_sessions",
     "end_own_session",
     "own_sessions",

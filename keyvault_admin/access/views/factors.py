@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.conf import settings
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect
@@ -13,7 +14,7 @@ from django.views.generic import FormView, TemplateView
 
 from audit.actor import actor_of
 from audit.step_up import StepUpMixin
-from keyvault_admin.access import passkeys, selectors, services
+from keyvault_admin.access import openid, passkeys, selectors, services
 from keyvault_admin.access.challenges import REGISTER, take_challenge
 from keyvault_admin.access.errors import FactorGoneError, LastFactorError, PasskeyRefusedError
 from keyvault_admin.access.forms import AppForm, PasskeyForm
@@ -37,6 +38,8 @@ class FactorsView(OwnPageMixin, TemplateView):
             factors=selectors.factors_of(self.person),
             here=verified_by.ref if verified_by else "",
             passkeys_possible=passkeys.are_possible(),
+            provider=settings.OIDC_NAME if openid.is_configured() else "",
+            link=selectors.links_of(self.person).first() if openid.is_configured() else None,
             **context,
         )
 

@@ -7,6 +7,12 @@ from audit.actor import actor_of
 from keyvault_admin.access.models import User
 
 
+def address_of(request: HttpRequest) -> str:
+    """Return the address that the request came from, "" where it is not known."""
+    identity = actor_of(request).identity
+    return identity.address if identity else ""
+
+
 def person_of(request: HttpRequest) -> User:
     """Return who is signed in.
 
@@ -15,9 +21,3 @@ def person_of(request: HttpRequest) -> User:
     if not isinstance(request.user, User):
         raise PermissionDenied
     return request.user
-
-
-def address_of(request: HttpRequest) -> str:
-    """Return the address by which tries are counted where nobody is named."""
-    identity = actor_of(request).identity
-    return identity.address if identity else ""

@@ -22,6 +22,7 @@ FACTORS = {
     "totp": "authenticator app",
     "passkey": "passkey",
     "recovery": "recovery code",
+    "sso": "single sign-on",
 }  # by the kind in the reference of the device
 
 

@@ -1,10 +1,11 @@
 """Pages of sign-in and of the change of one's own password."""
 
+from datetime import datetime
 from typing import Any
 
 from django.conf import settings
 from django.contrib import messages
-from django.contrib.auth import logout, update_session_auth_hash
+from django.contrib.auth import login, logout, update_session_auth_hash
 from django.contrib.auth.signals import user_login_failed
 from django.contrib.auth.views import LoginView, PasswordChangeView
 from django.forms import BaseForm
@@ -13,44 +14,52 @@ from django.utils import timezone
 
 from audit.actor import actor_of, signed_in
 from keyvault_admin.access import selectors, services, throttle
-from keyvault_admin.access.models import Ending, Passkey, RecoverySheet
+from keyvault_admin.access.errors import SingleSignOnError
+from keyvault_admin.access.models import Ending, Passkey, RecoverySheet, User
 from keyvault_admin.access.views.pieces import address_of, person_of
 from keyvault_admin.access.views.too_many import too_many_tries
 
+BACKEND = "keyvault_admin.access.backends.RoleBackend"
 VERIFIED_KEY = "verified_at"  # session: when a second factor was last checked, ISO 8601
+NOT_BY_SINGLE_SIGN_ON = "single-sign-on"  # in the address of the sign-in page, beside the words of Ending
 
 
 class SignInView(LoginView):
     """Opens a session with a new id, and writes down where, and when the second factor was checked."""
 
     def form_valid(self, form: BaseForm) -> HttpResponse:
-        now = timezone.now()
-        if self.request.user.is_authenticated:
-            logout(self.request)
-        self.request.session[VERIFIED_KEY] = now.isoformat()
-        answer = super().form_valid(form)  # type: ignore[arg-type]
-        actor = signed_in(actor_of(self.request), self.request.user)
-        services.open_session(
-            person=person_of(self.request),
-            session_key=self.request.session.session_key or "",
-            verified_by=actor.verified_by,
-            actor=actor,
-            now=now,
-        )
-        self._warn_after_recovery()
-        if isinstance(person_of(self.request).otp_device, Passkey):
-            services.forget_tries(services.DOOR_PASSKEY, address=address_of(self.request))
-        return answer
+        enter(self.request, form.get_user(), is_fresh=True, now=timezone.now())  # type: ignore[attr-defined]
+        return HttpResponseRedirect(self.get_success_url())
 
-    def _warn_after_recovery(self) -> None:
-        person = person_of(self.request)
-        if isinstance(person.otp_device, RecoverySheet):
-            left = selectors.usable_codes(person).count()
-            messages.warning(
-                self.request,
-                f"You used a recovery code; {left} are left. Is a device lost? Add another and remove the lost one "
-                "under “Second factors”.",
-            )
+
+def enter(request: HttpRequest, person: User, *, is_fresh: bool, now: datetime) -> None:
+    """Sign in a person whose `otp_device` has verified them, in place of whoever was signed in here.
+
+    Without `is_fresh` a sensitive door asks for a second factor at once.
+    """
+    if request.user.is_authenticated:
+        logout(request)
+    request.session.pop(VERIFIED_KEY, None)
+    if is_fresh:
+        request.session[VERIFIED_KEY] = now.isoformat()
+    login(request, person, backend=BACKEND)
+    actor = signed_in(actor_of(request), person)
+    services.open_session(
+        person=person,
+        session_key=request.session.session_key or "",
+        verified_by=actor.verified_by,
+        actor=actor,
+        now=now,
+    )
+    if isinstance(person.otp_device, Passkey):
+        services.forget_tries(services.DOOR_PASSKEY, address=address_of(request))
+    if isinstance(person.otp_device, RecoverySheet):
+        left = selectors.usable_codes(person).count()
+        messages.warning(
+            request,
+            f"You used a recovery code; {left} are left. Is a device lost? Add another and remove the lost one "
+            "under “Second factors”.",
+        )
 
 
 def why_signed_out(word: str | None) -> str:
@@ -65,6 +74,7 @@ def why_signed_out(word: str | None) -> str:
         Ending.ENDED: "Your session was ended: from another browser, or because your password, your second factor or "
         "your roles were changed.",
     }
+    sentences[NOT_BY_SINGLE_SIGN_ON] = str(SingleSignOnError(""))
     return sentences.get(word, "")
 
 

@@ -54,6 +54,7 @@ SENSITIVE = {
     "add a passkey": ("get", "/account/factors/passkey/"),
     "ask what a passkey is made of": ("post", "/account/factors/passkey/options/"),
     "remove a second factor": ("get", "/account/factors/totp/1/remove/"),
+    "link an account for single sign-on": ("get", "/account/single-sign-on/"),
     "make recovery codes": ("get", "/account/factors/recovery/"),
     "add a person": ("get", "/access/user/add/"),
     "edit a person": ("get", "/access/user/1/edit/"),
