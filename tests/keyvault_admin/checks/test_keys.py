@@ -34,9 +34,9 @@ def test_why_weak_takes_a_thousand_drawn_keys() -> None:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ("django-insecure-" + secrets.token_urlsafe(50), "as public examples do"),
+        ("django-insecure-" + "qL7x0Zr4Vt" * 5, "as public examples do"),
         ("ChangeMe" * 8, "as public examples do"),
-        (secrets.token_urlsafe(20), "fewer than 50"),
+        ("qL7x0Zr4VtB2mN8kD1wYgQ5sHcE", "fewer than 50"),
         ("abcabcabc" * 7, "only 3 different characters"),
     ],
 )
