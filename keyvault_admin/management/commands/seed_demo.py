@@ -24,6 +24,7 @@ from keyvault_admin.local import demo
 from keyvault_admin.own_keys import own_keys
 from rotation import overdue
 
+SECONDS_TO_TYPE = 10  # how long one enrolment may take on a busy machine
 SUSPENDED = 3
 ACTOR = Actor.system("command:seed_demo")
 
@@ -58,7 +59,8 @@ class Command(BaseCommand):
     def _enrol(self, person: demo.DemoPerson, now: datetime) -> str:
         """Register a person and go through the enrolment as they would; return their password.
 
-        The code of the step before is used, so that the current one is left to sign in with.
+        The code of the step before is used, so that the current one is left to sign in with; near the end of a step the
+        current one, because the other would be too old in a moment.
         """
         user = access.register_person(
             username=person.username, mail=person.mail, full_name=person.full_name, actor=ACTOR, now=now
@@ -67,7 +69,9 @@ class Command(BaseCommand):
         token = access.issue_enrolment_link(person=user, actor=ACTOR, now=now).partition("#")[2]
         link = access.begin_enrolment(token=token, now=now).link
         password = secrets.token_urlsafe(12)
-        code = totp.code_at(TotpDevice.objects.get(user=user).seed(), totp.step_at(timezone.now()) - 1)
+        moment = timezone.now()
+        step = totp.step_at(moment) - (totp.seconds_left(moment) > SECONDS_TO_TYPE)
+        code = totp.code_at(TotpDevice.objects.get(user=user).seed(), step)
         if access.complete_enrolment(link_id=link.pk, code=code, password=password, actor=ACTOR, now=now) is None:
             raise CommandError(f"The code of {person.username} ran out while it was entered. Run the command again.")
         inventory.register_owner(handle=person.username, mail=person.mail, user_id=user.pk, actor=ACTOR, now=now)
