@@ -25,6 +25,7 @@ OPEN = {
     "/enrol/": 200,
     "/enrol/factor/": 302,  # to /enrol/, for who has shown no link
     "/login/": 200,
+    "/login/return/": 404,  # from the provider of single sign-on, and there is none
     "/login/passkey/": 200,  # a challenge, the same for everybody, by POST
 }
 

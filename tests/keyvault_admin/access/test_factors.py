@@ -269,6 +269,7 @@ def test_each_change_asks_to_step_up_first() -> None:
         "NewAppView",
         "AddAppView",
         "AddPasskeyView",
+        "LinkView",
         "PasskeyOptionsView",
         "RemoveFactorView",
         "RecoveryCodesView",

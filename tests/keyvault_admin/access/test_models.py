@@ -14,7 +14,7 @@ from django_otp import device_classes
 from audit.errors import SealError
 from keyvault_admin.access import totp
 from keyvault_admin.access.errors import NeverDeletedError
-from keyvault_admin.access.models import EnrolmentLink, Passkey, RecoverySheet, TotpDevice, User
+from keyvault_admin.access.models import EnrolmentLink, Passkey, RecoverySheet, SingleSignOnLink, TotpDevice, User
 from tests.people import give_device, next_code
 
 AsRole = Callable[[str], AbstractContextManager[None]]
@@ -139,7 +139,7 @@ def test_role_names_are_in_order_and_join_for_the_log(alice: User, as_role: AsRo
 
 def test_django_otp_knows_our_kinds_of_device_only(db: None) -> None:
     """A stock plug-in keeps its seeds and codes in clear."""
-    assert set(device_classes()) == {TotpDevice, Passkey, RecoverySheet}
+    assert set(device_classes()) == {TotpDevice, Passkey, RecoverySheet, SingleSignOnLink, SingleSignOnLink}
 
 
 def _row_text(row: Model) -> str:

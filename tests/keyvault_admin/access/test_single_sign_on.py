@@ -675,7 +675,9 @@ def test_unlinking_ends_what_the_link_has_opened(
 
 def test_a_reset_of_factors_unlinks(provider: Provider, link: SingleSignOnLink, as_role: AsRole) -> None:
     with as_role("command"):
-        services.reset_factors(person=link.user, actor=TEST, reason="phone stolen", now=timezone.now())
+        services.reset_factors(
+            person=link.user, actor=TEST, reason="phone stolen", now=timezone.now(), even_if_last=True
+        )
     link.refresh_from_db()
     assert not link.confirmed
     reset = next(event for event in events() if event["action"] == "factor.reset")
