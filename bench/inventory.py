@@ -234,8 +234,11 @@ def signed_in() -> "Client":
     """Return a client of a person of Security who has shown a second factor."""
     from django.contrib.auth.models import Group
     from django.test import Client
+    from django.utils import timezone
     from django_otp import DEVICE_ID_SESSION_KEY
 
+    from audit.actor import Actor
+    from keyvault_admin.access import services
     from keyvault_admin.access.models import TotpDevice, User
 
     act_as("command")
@@ -254,6 +257,13 @@ def signed_in() -> "Client":
     session = client.session
     session[DEVICE_ID_SESSION_KEY] = device.persistent_id
     session.save()
+    services.open_session(
+        person=person,
+        session_key=session.session_key,
+        verified_by=device.ref,
+        actor=Actor.system("bench"),
+        now=timezone.now(),
+    )
     return client
 
 
