@@ -19,8 +19,8 @@ from inventory.chips import Chip
 from inventory.findings import title_of
 from inventory.models import HeldChange, Integration, Key, Owner, PolicyClause, Service, Tenant, Vendor
 from inventory.models.held import HeldKind, HeldState
-from inventory.services.imports import Change, Held
 from inventory.services.keys import FACTS, PERIOD, REFERENCES
+from inventory.services.plan import Change, Held
 from inventory.services.related import Relating
 from inventory.services.relations import RELATIONS
 from inventory.states import Act, Permit, State, allows

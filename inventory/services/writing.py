@@ -18,7 +18,7 @@ from inventory.services.relations import Relations, with_relations, write_all_re
 from inventory.states import State
 
 if TYPE_CHECKING:
-    from inventory.services.imports import Plan, Tell
+    from inventory.services.plan import Plan, Tell
 
 _AT_ONCE = 1_000
 _OTHERS = {
