@@ -29,7 +29,7 @@ from inventory.selectors import share_clauses
 from inventory.services.findings import refresh_findings
 from inventory.services.keys import require
 
-LABEL = "reuse"
+_LABEL = "reuse"
 LOOKUPS_AN_HOUR = 10
 SHOWN_KEYS = 20  # that share the material of one token
 
@@ -40,12 +40,17 @@ def digest_of_secret(material: bytes, *, kind: str) -> bytes:
     secret = material.strip()
     if can_be_guessed(secret, kind):
         raise GuessableError
-    return keyed_digest(secret, label=LABEL)
+    return keyed_digest(secret, label=_LABEL)
 
 
-def digest_of_public_key(spki: bytes) -> bytes:
-    """Return the reuse digest of whatever has this public key (DER of SubjectPublicKeyInfo)."""
-    return keyed_digest(sha256(spki).digest(), label=LABEL)
+def digest_of_public_key(spki_sha256: bytes) -> bytes:
+    """Return the reuse digest of whatever has this public key, given by the SHA-256 of its SubjectPublicKeyInfo."""
+    return keyed_digest(spki_sha256, label=_LABEL)
+
+
+def digests_of_public_key(spki_sha256: bytes) -> tuple[bytes, ...]:
+    """Return the reuse digests as which a public key may have been kept, under every epoch of the digest key."""
+    return keyed_digests(spki_sha256, label=_LABEL)
 
 
 @transaction.atomic
@@ -61,7 +66,7 @@ def register_material_digest(*, pk: int, material: bytes, actor: Actor, reason: 
     share_clauses()
     key = Key.objects.select_for_update(of=("self",), no_key=True).get(pk=pk)
     spki = public_key_of(material)
-    digest = digest_of_public_key(spki) if spki else digest_of_secret(material, kind=key.kind)
+    digest = digest_of_public_key(sha256(spki).digest()) if spki else digest_of_secret(material, kind=key.kind)
     del material
     had_the_same = touched_by([key.pk])
     _keep(key, digest, key_weaknesses(load_der_public_key(spki)) if spki else [])
@@ -98,7 +103,7 @@ def find_token(*, material: bytes, actor: Actor, now: datetime) -> Sequence[Key]
     """
     _within_limit(actor, now)
     spki = public_key_of(material)
-    digests = keyed_digests(sha256(spki).digest() if spki else material.strip(), label=LABEL)
+    digests = keyed_digests(sha256(spki).digest() if spki else material.strip(), label=_LABEL)
     del material
     holders = KeyVersion.objects.filter(reuse_digest__in=digests).values("key")
     keys = list(Key.objects.filter(pk__in=holders).select_related("owner", "service").order_by("pk")[:SHOWN_KEYS])

@@ -5,28 +5,10 @@ from collections.abc import Collection, Iterable, Mapping
 
 from django.db.models import F
 
-from audit.sealing import keyed_digest, keyed_digests
 from inventory.material import SHARED
 from inventory.models import Key, KeyVersion
 from inventory.services.brought import Brought
-
-REUSE = "reuse_digest"
-_LABEL = "reuse"  # of the keyed digest of a key's material
-
-
-def has_reuse_digest() -> bool:
-    """Say whether versions record the keyed digest of their material, by which a renamed certificate is found."""
-    return any(field.name == REUSE for field in KeyVersion._meta.get_fields())
-
-
-def identity_of(spki_sha256: bytes | None) -> bytes | None:
-    """Return the keyed digest by which a public key is known wherever it is; None where only its name tells."""
-    return keyed_digest(spki_sha256, label=_LABEL) if spki_sha256 and has_reuse_digest() else None
-
-
-def identities_of(spki_sha256: bytes | None) -> tuple[bytes, ...]:
-    """Return the keyed digests as which a public key may have been kept, under every epoch of the digest key."""
-    return keyed_digests(spki_sha256, label=_LABEL) if spki_sha256 and has_reuse_digest() else ()
+from inventory.services.digests import digests_of_public_key
 
 
 def known_keys(brought: Brought, *, lock: bool) -> Mapping[str, Key]:
@@ -36,7 +18,7 @@ def known_keys(brought: Brought, *, lock: bool) -> Mapping[str, Key]:
     of the file speaks of that one. Queries: 1, with material 2. With `lock` the keys are locked.
     """
     names = {read.facts.name for read in brought.rows}
-    digests = {name: found for name, one in brought.digests.items() if (found := identities_of(one))}
+    digests = {name: digests_of_public_key(one) for name, one in brought.digests.items()}
     numbers = _holders({digest for name, every in digests.items() if name in names for digest in every})
     keys = Key.objects.select_related("owner", "creator", "service", "vendor", "tenant", "integration").order_by("pk")
     wanted = keys.filter(name__in=names) | keys.filter(pk__in=[pk for pks in numbers.values() for pk in pks])
@@ -61,7 +43,7 @@ def rejudged(brought: Brought, known: Mapping[str, Key]) -> list[KeyVersion]:
     found = []
     for version in _current(by_key):
         name = by_key[version.key_id]
-        if bytes(version.reuse_digest or b"") not in identities_of(brought.digests[name]):
+        if bytes(version.reuse_digest or b"") not in digests_of_public_key(brought.digests[name]):
             continue
         kept = {SHARED} & set(version.weaknesses)
         judged = [*sorted(kept | set(brought.judged[name].weaknesses))], brought.judged[name].expires_on
@@ -79,10 +61,10 @@ def _holders(digests: set[bytes]) -> dict[bytes, list[int]]:
     if not digests:
         return {}
     found: dict[bytes, list[int]] = {}
-    versions = KeyVersion.objects.filter(**{f"{REUSE}__in": digests}).select_related("key")
+    versions = KeyVersion.objects.filter(reuse_digest__in=digests).select_related("key")
     for version in versions:
         if version.number == version.key.current_number:
-            found.setdefault(bytes(getattr(version, REUSE)), []).append(version.key_id)
+            found.setdefault(bytes(version.reuse_digest or b""), []).append(version.key_id)
     return found
 
 

@@ -27,9 +27,10 @@ from inventory.reading import KeyFacts, PersonRef, ReadRow, Refusal
 from inventory.recognise import algorithm_of, storage_of
 from inventory.selectors import rules
 from inventory.services.brought import AS_IT_IS, ImportOptions, read_brought
+from inventory.services.digests import digest_of_public_key
 from inventory.services.findings import refresh_findings
 from inventory.services.headers import remember
-from inventory.services.identity import identity_of, known_keys, rejudged
+from inventory.services.identity import known_keys, rejudged
 from inventory.services.keys import (
     change_facts,
     derive,
@@ -86,7 +87,7 @@ def plan_import(
     plan.owners, plan.owners_with_mail, plan.services = people.new, people.with_mail, named["service"].new
     plan.owners_left_out, plan.services_left_out = people.left_out, named["service"].left_out
     plan.others = {name: named[name].new for name in ("vendor", "tenant", "integration")}
-    plan.digests = {name: found for name, one in brought.digests.items() if (found := identity_of(one))}
+    plan.digests = {name: digest_of_public_key(one) for name, one in brought.digests.items()}
     waiting = _waiting(known.values())
     for done, read in enumerate(brought.rows):
         if done % _ROWS_AT_ONCE == 0:
