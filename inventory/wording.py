@@ -45,6 +45,8 @@ _LABELS = {
     "derived_from": "Derived from",
     "version": "Version",
     "findings": "Open findings",
+    "weaknesses": "Weak for",
+    "expires_on": "Certificate valid until",
     # what a column of a file is read as, where that is more or less than one fact
     "storage": "Kept in, location",
     "service_description": "Service and purpose",
@@ -91,13 +93,13 @@ def words_of(name: str, value: JSON, names: Mapping[str, str]) -> str:
         return ""
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if name == "findings" and isinstance(value, list):
+    if name in {"findings", "weaknesses"} and isinstance(value, list):
         return ", ".join(title_of(str(code)) for code in value)
     if isinstance(value, list):
         return ", ".join(names.get(str(one), str(one)) for one in value)
     field = _field(name)
     text = str(value)
-    if isinstance(field, DateField):
+    if isinstance(field, DateField) or name == "expires_on":
         return _day(text)
     choices = dict(field.flatchoices) if field else {}
     return names.get(text) or str(choices.get(text, text))

@@ -5,10 +5,10 @@ from collections.abc import Collection, Iterable, Mapping
 
 from django.db.models import F
 
-from inventory.material import SHARED
 from inventory.models import Key, KeyVersion
 from inventory.services.brought import Brought
 from inventory.services.digests import digests_of_public_key
+from inventory.services.judged import Judged, Rejudged
 
 
 def known_keys(brought: Brought, *, lock: bool) -> Mapping[str, Key]:
@@ -33,23 +33,24 @@ def known_keys(brought: Brought, *, lock: bool) -> Mapping[str, Key]:
     return known
 
 
-def rejudged(brought: Brought, known: Mapping[str, Key]) -> list[KeyVersion]:
+def rejudged(brought: Brought, known: Mapping[str, Key], going_in: Collection[int]) -> list[Rejudged]:
     """Return the current versions of known keys of which this file, with the same material, shows something else.
 
-    They have the new values, not saved. What a key shares with another one of an earlier file stays true of it.
-    Queries: 1, none without material.
+    `going_in` are the numbers of the keys whose rows neither are refused nor wait for somebody. Queries: 1, none
+    without material.
     """
-    by_key = {known[name].pk: name for name in brought.judged if name in known}
+    by_key = {known[name].pk: name for name in brought.judged if name in known and known[name].pk in going_in}
     found = []
     for version in _current(by_key):
         name = by_key[version.key_id]
         if bytes(version.reuse_digest or b"") not in digests_of_public_key(brought.digests[name]):
             continue
-        kept = {SHARED} & set(version.weaknesses)
-        judged = [*sorted(kept | set(brought.judged[name].weaknesses))], brought.judged[name].expires_on
-        if judged != (version.weaknesses, version.expires_on):
-            version.weaknesses, version.expires_on = judged
-            found.append(version)
+        before = Judged.of(version)
+        after = brought.judged[name].after(before)
+        if after != before:
+            version.key = known[name]
+            after.keep_with(version)
+            found.append(Rejudged(version=version, before=before))
     return found
 
 

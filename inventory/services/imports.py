@@ -20,10 +20,10 @@ from inventory.errors import (
     StaleError,
 )
 from inventory.examining import around_new
-from inventory.models import HeldChange, Integration, Key, Service, Tenant, Vendor
+from inventory.models import HeldChange, Key
 from inventory.models.held import HeldState
 from inventory.policy import Rule
-from inventory.reading import KeyFacts, PersonRef, ReadRow, Refusal
+from inventory.reading import KeyFacts, ReadRow, Refusal
 from inventory.recognise import algorithm_of, storage_of
 from inventory.selectors import rules
 from inventory.services.brought import AS_IT_IS, ImportOptions, read_brought
@@ -37,7 +37,7 @@ from inventory.services.keys import (
     differing,
     snapshot,
 )
-from inventory.services.mentioned import Mentioned, People
+from inventory.services.mentioned import Records
 from inventory.services.plan import Change, Held, Plan, Tell
 from inventory.services.related import FileRelations, Relating, refuse_wrong_parents
 from inventory.services.scopes import refuse_taken_scopes
@@ -49,7 +49,6 @@ _PLAIN_FACTS = (
     "storage_medium", "storage_location", "access", "classification", "notes", "is_shared", "is_exportable",
     "generation_method", "secret_name", "runbook_url",
 )  # fmt: skip
-_NAMED: Mapping[str, Any] = {"service": Service, "vendor": Vendor, "tenant": Tenant, "integration": Integration}
 _ROWS_AT_ONCE = 1_000
 _WAITS_MEND = "Import the file again when that one is decided."
 _APART_MEND = "Import the relations of this key by themselves first, in a file without the other columns."
@@ -69,30 +68,34 @@ def plan_import(
     PrivateKeyError.
     """
     brought = read_brought(content, today=now.date(), options=options)
-    people = People(brought.people, _people_of(brought.rows), options.left_out)
-    named: dict[str, Mentioned[Any]] = {
-        name: Mentioned(model, _mentioned(name, brought.rows), options.left_out) for name, model in _NAMED.items()
-    }
+    records = Records(brought.rows, brought.people, options.left_out)
     clauses = rules(hold=lock)
     known = known_keys(brought, lock=lock)
     plan = Plan(
-        related=FileRelations(brought.rows, known, named["service"], lock=lock),
+        related=FileRelations(brought.rows, known, records.services, lock=lock),
         brought=brought,
         options=options,
         around=around_new(now),
-        unchanged=brought.repeated,
-        rejudged=rejudged(brought, known),
+        digests={name: digest_of_public_key(one) for name, one in brought.digests.items()},
+        refused=[*brought.refusals],
     )
-    plan.refused.extend(brought.refusals)
-    plan.owners, plan.owners_with_mail, plan.services = people.new, people.with_mail, named["service"].new
-    plan.owners_left_out, plan.services_left_out = people.left_out, named["service"].left_out
-    plan.others = {name: named[name].new for name in ("vendor", "tenant", "integration")}
-    plan.digests = {name: digest_of_public_key(one) for name, one in brought.digests.items()}
-    waiting = _waiting(known.values())
-    for done, read in enumerate(brought.rows):
+    _compare(plan, records, known, clauses, tell)
+    refuse_taken_scopes(plan)
+    refuse_wrong_parents(plan)
+    _register_with(plan, records)
+    going_in = {change.key.pk for change in plan.changed} | {key.pk for key in plan.same}
+    plan.rejudged = rejudged(brought, known, going_in)
+    plan.refused.sort(key=lambda refusal: (refusal.row, refusal.field))
+    return plan
+
+
+def _compare(plan: Plan, records: Records, known: Mapping[str, Key], clauses: Sequence[Rule], tell: Tell) -> None:
+    """Sort the rows, each by itself, into what is new, changed, held, the same and refused. Queries: 1."""
+    rows, waiting = plan.brought.rows, _waiting(known.values())
+    for done, read in enumerate(rows):
         if done % _ROWS_AT_ONCE == 0:
-            tell("compared", done, len(brought.rows))
-        said = _said(read.facts, people, named)
+            tell("compared", done, len(rows))
+        said = _said(read.facts, records)
         key = known.get(read.facts.name)
         if refusal := plan.related.refused.get(read.row):
             plan.refused.append(refusal)
@@ -101,13 +104,17 @@ def plan_import(
             derive(key, clauses)
             plan.new.append((read.row, key))
         else:
-            for name in _no_news(read.facts, key, is_material=read.facts.name in brought.digests):
+            for name in _no_news(read.facts, key, is_material=read.facts.name in plan.brought.digests):
                 said.pop(name, None)
             _plan_change(plan, read, key, said, clauses, waiting.get(key.pk))
-    refuse_taken_scopes(plan)
-    refuse_wrong_parents(plan)
-    plan.refused.sort(key=lambda refusal: (refusal.row, refusal.field))
-    return plan
+
+
+def _register_with(plan: Plan, records: Records) -> None:
+    """Take the new records that the rows name into the plan."""
+    people, services = records.people, records.services
+    plan.owners, plan.owners_with_mail, plan.owners_left_out = people.new, people.with_mail, people.left_out
+    plan.services, plan.services_left_out = services.new, services.left_out
+    plan.others = {name: records.named[name].new for name in ("vendor", "tenant", "integration")}
 
 
 def _no_news(facts: KeyFacts, key: Key, *, is_material: bool) -> Iterator[str]:
@@ -129,18 +136,6 @@ def _waiting(keys: Iterable[Key]) -> dict[int, HeldChange]:
     return {held.key_id: held for held in pending if held.expected_revision == revisions[held.key_id]}
 
 
-def _mentioned(kind: str, rows: Sequence[ReadRow]) -> Iterator[str]:
-    """Yield the names of records of one kind; services are named as users of a key too."""
-    for read in rows:
-        yield getattr(read.facts, kind)
-        if kind == "service":
-            yield from read.facts.consumers
-
-
-def _people_of(rows: Sequence[ReadRow]) -> set[PersonRef]:
-    return {ref for read in rows for ref in (read.facts.creator, read.facts.owner) if ref}
-
-
 def _plan_change(
     plan: Plan,
     read: ReadRow,
@@ -152,7 +147,7 @@ def _plan_change(
     row, known_as = read.row, read.facts.name if read.facts.name != key.name else ""
     changes, relating = differing(key, said), plan.related.changes.get(read.facts.name)
     if not changes and relating is None:
-        plan.unchanged += 1
+        plan.same.append(key)
         return
     if problem := _contradiction(key, changes):
         plan.refused.append(Refusal(row=row, field="last_rotated_on", problem=problem[0], mend=problem[1]))
@@ -202,13 +197,9 @@ def _contradiction(key: Key, changes: Mapping[str, Any]) -> tuple[str, str] | No
     return None
 
 
-def _said(facts: KeyFacts, people: People, named: Mapping[str, Mentioned[Any]]) -> dict[str, Any]:
+def _said(facts: KeyFacts, records: Records) -> dict[str, Any]:
     """Return what a row says, as values of Key. What it leaves empty it does not say: nothing is erased by a blank."""
-    said = {name: getattr(facts, name) for name in _PLAIN_FACTS}
-    said |= {
-        "creator": people.find(facts.creator),
-        "owner": people.find(facts.owner),
-    } | {name: found.find(getattr(facts, name)) for name, found in named.items()}
+    said = {name: getattr(facts, name) for name in _PLAIN_FACTS} | records.find(facts)
     if not facts.never_rotated:
         del said["never_rotated"]
     return {name: value for name, value in said.items() if value not in (None, "")}
@@ -242,7 +233,7 @@ def apply_import(
     try:
         write_plan(plan, actor=actor, reason=reason, now=now, tell=tell)
         touched = {key.pk for key in plan.written} | plan.related.no_longer_above
-        touched |= {version.key_id for version in plan.rejudged}
+        touched |= {one.version.key_id for one in plan.rejudged}
         refresh_findings(keys=touched, actor=actor, now=now)
     except IntegrityError as error:
         raise StaleError("The inventory") from error

@@ -2,17 +2,18 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 from django.db.models import CharField, F, Func, Q, Value
 
 from inventory.models import Integration, Owner, Service, Tenant, Vendor
 from inventory.models.owner import OwnerKind
-from inventory.reading import PersonRef
+from inventory.reading import KeyFacts, PersonRef, ReadRow
 from inventory.recognise import merge_people
 
 _TEAM = re.compile(r"(?<![a-z])(?:team|on-?call|squad|group)(?![a-z])")
+_KINDS: Mapping[str, Any] = {"service": Service, "vendor": Vendor, "tenant": Tenant, "integration": Integration}
 
 
 class People:
@@ -108,3 +109,34 @@ class Mentioned(Generic[Named]):
     def find(self, name: str) -> Named | None:
         found: Named | None = self._by_name.get(name)
         return found
+
+
+class Records:
+    """Every record that the rows of a file name beside keys; `people` is everybody in the file. Queries: 1 to 5."""
+
+    def __init__(self, rows: Sequence[ReadRow], people: Iterable[PersonRef], without: Container[str]) -> None:
+        self.people = People(people, _people_of(rows), without)
+        self.named: dict[str, Mentioned[Any]] = {
+            kind: Mentioned(model, _names_of(kind, rows), without) for kind, model in _KINDS.items()
+        }
+
+    @property
+    def services(self) -> Mentioned[Service]:
+        return self.named["service"]
+
+    def find(self, facts: KeyFacts) -> dict[str, Any]:
+        """Return the records that a row names, by the fact of the key that each of them is."""
+        people = {"creator": self.people.find(facts.creator), "owner": self.people.find(facts.owner)}
+        return people | {kind: named.find(getattr(facts, kind)) for kind, named in self.named.items()}
+
+
+def _people_of(rows: Iterable[ReadRow]) -> set[PersonRef]:
+    return {ref for read in rows for ref in (read.facts.creator, read.facts.owner) if ref}
+
+
+def _names_of(kind: str, rows: Iterable[ReadRow]) -> Iterator[str]:
+    """Yield the names of records of one kind; services are named as users of a key too."""
+    for read in rows:
+        yield getattr(read.facts, kind)
+        if kind == "service":
+            yield from read.facts.consumers

@@ -7,10 +7,11 @@ from functools import cached_property
 
 from audit.canonical import JSON
 from inventory.findings import Surroundings, findings
-from inventory.models import Integration, Key, KeyVersion, Owner, Service, Tenant, Vendor
+from inventory.models import Integration, Key, Owner, Service, Tenant, Vendor
 from inventory.reading import Refusal
 from inventory.services.brought import Brought, ImportOptions
 from inventory.services.held import Proposal
+from inventory.services.judged import Judged, Rejudged
 from inventory.services.related import FileRelations, Relating
 
 Tell = Callable[[str, int, int], None]  # what is being done, how many rows of it, of how many
@@ -47,7 +48,7 @@ class Plan:
     new: list[tuple[int, Key]] = field(default_factory=list)
     changed: list[Change] = field(default_factory=list)
     held: list[Held] = field(default_factory=list)
-    unchanged: int = 0
+    same: list[Key] = field(default_factory=list)  # of which the file says what the record says
     refused: list[Refusal] = field(default_factory=list)
     owners: list[Owner] = field(default_factory=list)  # to be registered with it
     owners_with_mail: list[Owner] = field(default_factory=list)  # known ones whose address the file gives
@@ -57,7 +58,7 @@ class Plan:
     services_left_out: list[Service] = field(default_factory=list)
     digests: Mapping[str, bytes] = field(default_factory=dict)  # name → keyed digest of the material
     related: FileRelations
-    rejudged: Sequence[KeyVersion] = ()  # of known keys, whose material shows something else now
+    rejudged: Sequence[Rejudged] = ()
     brought: Brought
     options: ImportOptions
     around: Surroundings  # of a key that is not registered yet, at the time of the plan
@@ -69,6 +70,11 @@ class Plan:
     @property
     def ignored(self) -> Sequence[str]:
         return self.brought.ignored
+
+    @property
+    def unchanged(self) -> int:
+        """Return how many rows repeat another one or say what their record says."""
+        return self.brought.repeated + len(self.same)
 
     @property
     def waiting_rows(self) -> int:
@@ -122,7 +128,7 @@ class Plan:
             (held.row, held.key.revision, held.key.rotate_by, held.is_waiting, _values(held)) for held in self.held
         ]
         written += [(key.name, one.after.named) for key in self.written if (one := self.related.changes.get(key.name))]
-        written += [(one.key_id, one.weaknesses, one.expires_on) for one in self.rejudged]
+        written += [(one.version.key_id, Judged.of(one.version)) for one in self.rejudged]
         written += self.refused
         written += [(owner.handle, owner.mail) for owner in self.owners + self.owners_with_mail]
         written += [service.name for service in self.services]

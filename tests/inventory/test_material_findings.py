@@ -1,6 +1,6 @@
 """What is wrong with a public key or certificate itself: stored when it comes in, open until it is replaced."""
 
-from datetime import timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -92,9 +92,54 @@ def test_the_same_file_again_judges_keys_that_came_before_this_was_kept(as_role)
         done = bring(content, expected_digest=shown.digest)
     assert done.summary == "0 new, 0 changed, 1 unchanged, 0 refused"
     seal()
-    assert actions_since(number) == ["inventory.imported"]
+    assert actions_since(number) == ["key.material_judged", "inventory.imported"]
     assert events_of("inventory.imported")[-1].said.facts["judged_again"] == 1
+    (subject,) = events_of("key.material_judged")[0].said.subjects
+    assert (subject.ref, subject.label) == (Key.objects.get().ref, Key.objects.get().name)
+    assert subject.before == {"weaknesses": [], "expires_on": None}
+    assert subject.after == {"weaknesses": ["modulus-small"], "expires_on": "2026-11-20"}
     assert open_codes() == ["certificate-expired", "modulus-small"]
+
+
+def test_a_bare_key_says_nothing_of_its_certificate():
+    pair, ends = small_key(), NOW - timedelta(days=1)
+    bring(certificate("small.example", key=pair, ends=ends))
+    seal()
+    (subject,) = events_of("key.imported")[0].said.subjects
+    assert (subject.after["weaknesses"], subject.after["expires_on"]) == (["modulus-small"], ends.date().isoformat())
+    KeyVersion.objects.update(weaknesses=["signature-sha1"])  # as if its key had come in before keys were looked at
+    Key.objects.update(kind="signing_key")
+    done = bring(public_pem(pair.public_key().public_numbers().n))
+    assert done.summary == "0 new, 0 changed, 1 unchanged, 0 refused"
+    assert (current().weaknesses, current().expires_on) == (["modulus-small", "signature-sha1"], ends.date())
+    assert open_codes() == ["certificate-expired", "modulus-small"]
+    seal()
+    (subject,) = events_of("key.material_judged")[0].said.subjects
+    assert (subject.before, subject.after) == (
+        {"weaknesses": ["signature-sha1"]}, {"weaknesses": ["modulus-small", "signature-sha1"]},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("record", "summary"),
+    [
+        ({"created_on": date(2025, 1, 10), "rotate_by": datetime(2025, 7, 1, tzinfo=UTC)}, "0 refused, 1 held"),
+        ({"created_on": None, "last_rotated_on": date(2025, 1, 10)}, "1 refused"),
+    ],
+)
+def test_a_row_that_stays_out_says_nothing_of_the_material(record, summary):
+    content = certificate("small.example", key=small_key(), ends=NOW - timedelta(days=1))
+    bring(content)
+    KeyVersion.objects.update(weaknesses=[], expires_on=None)
+    Key.objects.update(**record)
+    seal()
+    number = last_number()
+    done = bring(content)
+    assert done.summary == f"0 new, 0 changed, 0 unchanged, {summary}"
+    assert (current().weaknesses, current().expires_on) == ([], None)
+    seal()
+    assert "key.material_judged" not in actions_since(number)
+    assert "judged_again" not in events_of("inventory.imported")[-1].said.facts
 
 
 def test_other_material_of_the_same_name_says_nothing_of_the_record():
