@@ -3,15 +3,18 @@
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from django.db import transaction
 
 from inventory import services
+from inventory.material import MaterialError
 from inventory.models import Finding, Key, KeyVersion
 from tests.inventory.certificates import certificate, small_key
 from tests.inventory.test_held import confirm, report
 from tests.inventory.test_imports import bring, plan
-from tests.inventory.test_weaknesses import good_modulus, prime
+from tests.inventory.test_weaknesses import RSA_SHA256, SHA1, ec_key, good_modulus, prime, signed_with
+from tests.inventory.test_weaknesses import certificate as certified
 from tests.inventory.world import ACTOR, NOW, actions_since, events_of, last_number, make_key, seal
 
 pytestmark = pytest.mark.django_db
@@ -24,8 +27,11 @@ def open_codes(name=""):
 
 
 def public_pem(n, e=65537):
-    key = rsa.RSAPublicNumbers(e, n).public_key()
-    return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    return public_half(rsa.RSAPublicNumbers(e, n))
+
+
+def public_half(pair):
+    return pair.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
 
 def review(now=NOW):
@@ -109,7 +115,7 @@ def test_a_bare_key_says_nothing_of_its_certificate():
     assert (subject.after["weaknesses"], subject.after["expires_on"]) == (["modulus-small"], ends.date().isoformat())
     KeyVersion.objects.update(weaknesses=["signature-sha1"])  # as if its key had come in before keys were looked at
     Key.objects.update(kind="signing_key")
-    done = bring(public_pem(pair.public_key().public_numbers().n))
+    done = bring(public_half(pair))
     assert done.summary == "0 new, 0 changed, 1 unchanged, 0 refused"
     assert (current().weaknesses, current().expires_on) == (["modulus-small", "signature-sha1"], ends.date())
     assert open_codes() == ["certificate-expired", "modulus-small"]
@@ -158,3 +164,45 @@ def test_a_registered_digest_judges_the_public_key():
     assert open_codes() == ["exponent-small"]
     services.register_material_digest(material=public_pem(good_modulus(2)), **how)
     assert open_codes() == []
+
+
+PAIR, ENDED = ec_key(ec.SECP256R1()), date(2026, 6, 1)
+
+
+def signed(digest):
+    """Return a certificate of PAIR that ended on ENDED, in PEM; it says that it is signed with this digest."""
+    return signed_with(digest, certified(PAIR.public_key())).public_bytes(Encoding.PEM)
+
+
+def give(key, material):
+    services.register_material_digest(pk=key.pk, material=material, actor=ACTOR, reason="x", now=NOW)
+
+
+def test_a_registered_certificate_is_judged_as_a_whole():
+    key = make_key(kind="tls_certificate")
+    give(key, signed(SHA1))
+    assert (current().weaknesses, current().expires_on) == (["signature-sha1"], ENDED)
+    assert open_codes() == ["certificate-expired"]
+    seal()
+    (subject,) = events_of("key.digest_registered")[0].said.subjects
+    assert subject.before == {"weaknesses": [], "expires_on": None}
+    assert subject.after == {"weaknesses": ["signature-sha1"], "expires_on": "2026-06-01"}
+    give(key, public_half(PAIR))
+    assert (current().weaknesses, current().expires_on) == (["signature-sha1"], ENDED)
+    give(key, public_pem(good_modulus(2)))
+    assert (current().weaknesses, current().expires_on, open_codes()) == ([], None, [])
+
+
+def test_a_certificate_stays_judged_under_a_new_digest_key(settings):
+    key = make_key(kind="tls_certificate")
+    give(key, signed(SHA1))
+    settings.DIGEST_KEYS_PREVIOUS, settings.DIGEST_KEY = (settings.DIGEST_KEY,), bytes(32)
+    give(key, public_half(PAIR))
+    assert (current().weaknesses, current().expires_on) == (["signature-sha1"], ENDED)
+
+
+def test_a_certificate_that_cannot_be_read_in_full_is_refused():
+    key = make_key(kind="tls_certificate")
+    with pytest.raises(MaterialError, match="Enter its public key instead"), transaction.atomic():
+        give(key, signed(RSA_SHA256[:-1] + b"\x7e"))
+    assert current().reuse_digest is None
