@@ -110,7 +110,9 @@ def _compare(plan: Plan, records: Records, known: Mapping[str, Key], clauses: Se
 
 
 def _register_with(plan: Plan, records: Records) -> None:
-    """Take the new records that the rows name into the plan."""
+    """Take the new records into the plan that rows name which go in, are held, or say what is known."""
+    refused = {refusal.row for refusal in plan.refused}
+    records.keep([read for read in plan.brought.rows if read.row not in refused])
     people, services = records.people, records.services
     plan.owners, plan.owners_with_mail, plan.owners_left_out = people.new, people.with_mail, people.left_out
     plan.services, plan.services_left_out = services.new, services.left_out
@@ -221,8 +223,9 @@ def apply_import(
 
     One import at a time; the keys that change are locked. `expected_digest` is that of the plan which somebody saw and
     confirmed. What a person said of headers is remembered. Events: owner.registered, owner.edited, service.registered,
-    key.imported, key.edited, key.change_held, each for up to 1,000 records, those of refresh_findings(), and one
-    inventory.imported. A file that brings nothing leaves only the last.
+    vendor.registered, tenant.registered, integration.registered, key.imported, key.edited, key.change_held,
+    key.material_judged, each for up to 1,000 records, one key.change_voided for each question that rests on an older
+    record, those of refresh_findings(), and one inventory.imported. A file that brings nothing leaves only the last.
     Raises: TableError, ColumnsError, MaterialError, PrivateKeyError, ImportRunningError, PlanChangedError; StaleError
     when somebody registers the same meanwhile.
     """
