@@ -63,14 +63,14 @@ def plan_import(
 ) -> Plan:
     """Compare a file with the inventory. Nothing is written. Queries: 9, with relations up to 5 more.
 
-    With `lock` the keys that it speaks of are locked until the end of the transaction, and the clauses held still.
+    With `lock` all that an import of it writes is locked until the end of the transaction, and the clauses held still.
     Raises: TableError when the file is no table, ColumnsError when its columns are not clear, MaterialError,
     PrivateKeyError.
     """
     brought = read_brought(content, today=now.date(), options=options)
     records = Records(brought.rows, brought.people, options.left_out)
     clauses = rules(hold=lock)
-    known = known_keys(brought, lock=lock)
+    known = known_keys(brought, telling=records.people.with_mail, lock=lock)
     plan = Plan(
         related=FileRelations(brought.rows, known, records.services, lock=lock),
         brought=brought,
@@ -221,11 +221,12 @@ def apply_import(
 ) -> Plan:
     """Plan once more and write it all, or nothing.
 
-    One import at a time; the keys that change are locked. `expected_digest` is that of the plan which somebody saw and
-    confirmed. What a person said of headers is remembered. Events: owner.registered, owner.edited, service.registered,
-    vendor.registered, tenant.registered, integration.registered, key.imported, key.edited, key.change_held,
-    key.material_judged, each for up to 1,000 records, one key.change_voided for each question that rests on an older
-    record, those of refresh_findings(), and one inventory.imported. A file that brings nothing leaves only the last.
+    One import at a time; it locks owners that it gives an address, then keys, then waits for its turn to make keys
+    parents. `expected_digest` is that of the plan which somebody saw and confirmed. What a person said of headers is
+    remembered. Events: owner.registered, owner.edited, service.registered, vendor.registered, tenant.registered,
+    integration.registered, key.imported, key.edited, key.material_judged, key.change_held, each for up to 1,000
+    records; one key.change_voided for each question that rests on an older record; those of refresh_findings(); and one
+    inventory.imported. A file that brings nothing leaves only the last.
     Raises: TableError, ColumnsError, MaterialError, PrivateKeyError, ImportRunningError, PlanChangedError; StaleError
     when somebody registers the same meanwhile.
     """
