@@ -56,7 +56,7 @@ def test_the_keys_are_registered_as_what_they_are(settings):
     assert f"Keyvault Admin: sealing key: registered, key id {sealing_key_ids()[0].hex()}" in said
     key = own("sealing")
     assert (key.kind, key.algorithm, key.size_bits, key.state) == ("kek", "AES-256-GCM", 256, State.ACTIVE)
-    assert (key.environment, key.storage_medium, key.is_exportable) == ("production", "file", False)
+    assert (key.environment, key.storage_medium, key.is_exportable) == ("production", "file", True)
     assert key.storage_location == "file:///run/secrets/sealing_key"
     assert (key.owner.handle, key.creator.handle, key.created_on) == ("dana", "dana", date(2026, 3, 1))
     assert (key.service.name, key.service.tier, key.service.team) == ("Keyvault Admin", 3, key.owner)
@@ -87,6 +87,12 @@ def test_a_key_in_an_environment_variable_is_a_finding(settings):
     found = Finding.objects.filter(code="kept-in-environment-variable", closed_at=None)
     assert {finding.key_id for finding in found} == {own("digest").pk, own("secret").pk}
     assert own("digest").storage_location == "env:KEYVAULT_DIGEST_KEY"
+
+
+def test_a_key_encryption_key_that_can_be_read_is_a_finding():
+    first_run()
+    found = Finding.objects.filter(code="exportable", closed_at=None)
+    assert [finding.key_id for finding in found] == [own("sealing").pk]
 
 
 def test_a_second_run_changes_nothing():
