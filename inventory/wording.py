@@ -45,7 +45,6 @@ _LABELS = {
     "derived_from": "Derived from",
     "version": "Version",
     "findings": "Open findings",
-    "weaknesses": "Weak for",
     "expires_on": "Certificate valid until",
     # what a column of a file is read as, where that is more or less than one fact
     "storage": "Kept in, location",

@@ -110,7 +110,10 @@ def _compare(plan: Plan, records: Records, known: Mapping[str, Key], clauses: Se
 
 
 def _register_with(plan: Plan, records: Records) -> None:
-    """Take the new records into the plan that rows name which go in, are held, or say what is known."""
+    """Take the new records into the plan that rows name which go in, are held, or say what is known.
+
+    Of key material, where two places may have one number, no row names any.
+    """
     refused = {refusal.row for refusal in plan.refused}
     records.keep([read for read in plan.brought.rows if read.row not in refused])
     people, services = records.people, records.services
