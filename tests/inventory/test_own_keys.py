@@ -249,10 +249,10 @@ def test_a_report_that_came_to_nothing_is_made_again(how, settings, bob, as_role
 
 def test_a_key_that_is_the_recorded_one_again_after_a_rejection_is_no_rotation(settings, bob):
     first_run()
-    settings.DIGEST_KEY = bytes(range(32))
+    recorded, settings.DIGEST_KEY = settings.DIGEST_KEY, bytes(range(32))
     register()
     services.reject_held(pk=pending().pk, actor=by(bob), reason="a wrong file", now=NOW)
-    settings.DIGEST_KEY = django_settings.DIGEST_KEY
+    settings.DIGEST_KEY = recorded
     assert register().count("as recorded") == 3
     assert not HeldChange.objects.filter(state=HeldState.PENDING).exists()
 
