@@ -35,6 +35,7 @@ class Action(StrEnum):
     FINDING_CLOSED = "finding.closed"
     KEY_DIGEST_REGISTERED = "key.digest_registered"
     TOKEN_LOOKED_UP = "token.looked_up"  # noqa: S105 - a word; the token itself is never recorded
+    KEY_MATERIAL_JUDGED = "key.material_judged"  # known material shows something else: weaknesses, or its last day
     KEY_MATERIAL_REFUSED = "key.material_refused"  # somebody brought a private key; always with the outcome "refused"
 
     # What keys belong to, and the rules over them

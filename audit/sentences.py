@@ -48,6 +48,7 @@ PHRASES: dict[str, Phrase] = {
         "made {subjects} findable by its material", "make {subjects} findable by its material"
     ),
     Action.TOKEN_LOOKED_UP: Phrase("looked up a token and found {subjects}", "look up a token"),
+    Action.KEY_MATERIAL_JUDGED: Phrase("judged the material of {subjects} anew", "judge the material of {subjects}"),
     Action.KEY_MATERIAL_REFUSED: Phrase("brought a private key", "bring a private key"),
     Action.FINDING_OPENED: Phrase("opened findings on {subjects}", "open findings on {subjects}"),
     Action.FINDING_CLOSED: Phrase("closed findings on {subjects}", "close findings on {subjects}"),

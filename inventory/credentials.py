@@ -17,7 +17,7 @@ from math import log2
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization as ser
-from cryptography.x509 import load_pem_x509_certificate
+from cryptography.x509 import Certificate, load_pem_x509_certificate
 
 from inventory.terms import KeyKind
 
@@ -94,6 +94,14 @@ def public_key_of(material: bytes) -> bytes | None:
         except (ValueError, TypeError, UnsupportedAlgorithm):
             continue
     return None
+
+
+def certificate_of(material: bytes) -> Certificate | None:
+    """Return the certificate that public_key_of() takes the key from; None when it takes it from something else."""
+    try:
+        return load_pem_x509_certificate(material.strip())
+    except ValueError:
+        return None
 
 
 def _of_certificate(text: bytes) -> bytes:

@@ -8,7 +8,7 @@ from inventory.import_forms import Column, columns_of
 from inventory.models import Key, Owner, Service
 from inventory.reading import ColumnsError, Question
 from inventory.services import Draw, ImportOptions, Plan
-from inventory.services.imports import Held
+from inventory.services.plan import Held
 from inventory.wording import label_of, labels_of, planned, related_lines
 
 SHOWN_ROWS = 100  # of each kind; the rest is counted

@@ -19,8 +19,8 @@ from inventory.chips import Chip
 from inventory.findings import title_of
 from inventory.models import HeldChange, Integration, Key, Owner, PolicyClause, Service, Tenant, Vendor
 from inventory.models.held import HeldKind, HeldState
-from inventory.services.imports import Change, Held
 from inventory.services.keys import FACTS, PERIOD, REFERENCES
+from inventory.services.plan import Change, Held
 from inventory.services.related import Relating
 from inventory.services.relations import RELATIONS
 from inventory.states import Act, Permit, State, allows
@@ -45,6 +45,7 @@ _LABELS = {
     "derived_from": "Derived from",
     "version": "Version",
     "findings": "Open findings",
+    "expires_on": "Certificate valid until",
     # what a column of a file is read as, where that is more or less than one fact
     "storage": "Kept in, location",
     "service_description": "Service and purpose",
@@ -91,13 +92,13 @@ def words_of(name: str, value: JSON, names: Mapping[str, str]) -> str:
         return ""
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if name == "findings" and isinstance(value, list):
+    if name in {"findings", "weaknesses"} and isinstance(value, list):
         return ", ".join(title_of(str(code)) for code in value)
     if isinstance(value, list):
         return ", ".join(names.get(str(one), str(one)) for one in value)
     field = _field(name)
     text = str(value)
-    if isinstance(field, DateField):
+    if isinstance(field, DateField) or name == "expires_on":
         return _day(text)
     choices = dict(field.flatchoices) if field else {}
     return names.get(text) or str(choices.get(text, text))

@@ -89,7 +89,7 @@ def _facts(key: OwnKey) -> dict[str, object]:
         "purpose": key.purpose,
         "storage_medium": StorageMedium.FILE if is_file else StorageMedium.ENVIRONMENT_VARIABLE,
         "storage_location": source,
-        "is_exportable": False,
+        "is_exportable": True,  # whoever reads the file or the variable has it
         "is_shared": False,
         "classification": Classification.RESTRICTED,
         "access": Access.PRODUCTION,

@@ -18,6 +18,8 @@ _FIRST, _SECOND = 64 * 63, 65 * 11
 _SQUARES, _MORE_SQUARES = ({n * n % modulus for n in range(modulus)} for modulus in (_FIRST, _SECOND))
 _LARGEST_ROCA_PRIME = 167  # the primes that all key lengths have in common
 _WEAK_SIGNATURES = {"md5", "sha1"}
+# Of a certificate, and not of the key in it.
+SIGNATURE_WEAKNESSES = frozenset(f"signature-{digest}" for digest in _WEAK_SIGNATURES)
 _SMALL_PRIMES = tuple(n for n in range(2, 8192) if all(n % d for d in range(2, math.isqrt(n) + 1)))
 _SMALL_PRODUCT = math.prod(_SMALL_PRIMES)
 

@@ -11,7 +11,8 @@ class OwnKey(models.Model):
 
     code = models.CharField(max_length=40, primary_key=True)  # "sealing": never renamed
     key = models.OneToOneField(Key, on_delete=models.PROTECT, related_name="own_key")
-    # The public id, 4 bytes in hexadecimal, of the generation that was registered or reported last.
+    # The public id, 4 bytes in hexadecimal, of the generation that was registered; later ones stand in the evidence of
+    # the rotations that were reported (inventory.services.own_keys).
     material_id = models.CharField(max_length=8)
 
     class Meta:

@@ -5,7 +5,7 @@ from inventory.services.exports import export_keys
 from inventory.services.findings import refresh_findings, review_findings
 from inventory.services.headers import begin_import
 from inventory.services.held import confirm_held, hold_edit, reject_held, report_rotation, withdraw_held
-from inventory.services.imports import Plan, apply_import, plan_import
+from inventory.services.imports import apply_import, plan_import
 from inventory.services.jobs import (
     SEALED_FILES,
     Draw,
@@ -20,6 +20,7 @@ from inventory.services.keys import activate_key, edit_key, register_key, suspen
 from inventory.services.own_keys import Became, House, OwnFacts, register_own_keys
 from inventory.services.owners import edit_owner, edit_service, register_owner, register_service
 from inventory.services.periods import apply_due_transitions
+from inventory.services.plan import Plan
 from inventory.services.relations import Relations
 from inventory.services.vendors import edit_vendor, register_vendor
 

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 from django.conf import settings
 
@@ -26,6 +26,7 @@ from inventory.reading import (
     TableError,
     read_inventory,
 )
+from inventory.services.judged import Judged
 from inventory.states import State
 
 _NUMBERED = re.compile(r"(\w+) ([\d,]+)$")
@@ -74,13 +75,6 @@ class Warn:
     row: int
     name: str
     sentence: str
-
-
-class Judged(NamedTuple):
-    """What was seen in a public key or certificate, which is dropped then."""
-
-    weaknesses: tuple[str, ...]  # codes, in order
-    expires_on: date | None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,46 +1,32 @@
 """By what a row of a file is known to be a key that the inventory has."""
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from django.db.models import F
 
-from audit.sealing import keyed_digest, keyed_digests
-from inventory.material import SHARED
-from inventory.models import Key, KeyVersion
+from inventory.models import Key, KeyVersion, Owner
 from inventory.services.brought import Brought
-
-REUSE = "reuse_digest"
-_LABEL = "reuse"  # of the keyed digest of a key's material
-
-
-def has_reuse_digest() -> bool:
-    """Say whether versions record the keyed digest of their material, by which a renamed certificate is found."""
-    return any(field.name == REUSE for field in KeyVersion._meta.get_fields())
+from inventory.services.digests import digests_of_public_key
+from inventory.services.judged import Judged, Rejudged
 
 
-def identity_of(spki_sha256: bytes | None) -> bytes | None:
-    """Return the keyed digest by which a public key is known wherever it is; None where only its name tells."""
-    return keyed_digest(spki_sha256, label=_LABEL) if spki_sha256 and has_reuse_digest() else None
-
-
-def identities_of(spki_sha256: bytes | None) -> tuple[bytes, ...]:
-    """Return the keyed digests as which a public key may have been kept, under every epoch of the digest key."""
-    return keyed_digests(spki_sha256, label=_LABEL) if spki_sha256 and has_reuse_digest() else ()
-
-
-def known_keys(brought: Brought, *, lock: bool) -> Mapping[str, Key]:
+def known_keys(brought: Brought, *, telling: Sequence[Owner] = (), lock: bool) -> Mapping[str, Key]:
     """Return the keys that a file speaks of, each under the name that the file gives it.
 
     A key of exactly that name is it, else the only one whose current version has the same material, unless another row
-    of the file speaks of that one. Queries: 1, with material 2. With `lock` the keys are locked.
+    of the file speaks of that one. Queries: 1, with material 2. With `lock` the keys are locked, and with them all keys
+    of the owners in `telling`, which the import writes too; before them these owners, as whoever edits an owner does.
     """
     names = {read.facts.name for read in brought.rows}
-    digests = {name: found for name, one in brought.digests.items() if (found := identities_of(one))}
+    digests = {name: digests_of_public_key(one) for name, one in brought.digests.items()}
     numbers = _holders({digest for name, every in digests.items() if name in names for digest in every})
     keys = Key.objects.select_related("owner", "creator", "service", "vendor", "tenant", "integration").order_by("pk")
     wanted = keys.filter(name__in=names) | keys.filter(pk__in=[pk for pks in numbers.values() for pk in pks])
-    found_keys = list(wanted.select_for_update(of=("self",), no_key=True) if lock else wanted)
+    if lock:
+        _hold(telling)
+        wanted = (wanted | keys.filter(owner__in=telling)).select_for_update(of=("self",), no_key=True)
+    found_keys = list(wanted)
     known = {key.name: key for key in found_keys if key.name in names}
     by_number = {key.pk: key for key in found_keys if key.name not in names}
     shared = _shared(digests.values())
@@ -51,23 +37,30 @@ def known_keys(brought: Brought, *, lock: bool) -> Mapping[str, Key]:
     return known
 
 
-def rejudged(brought: Brought, known: Mapping[str, Key]) -> list[KeyVersion]:
+def _hold(owners: Sequence[Owner]) -> None:
+    pks = [owner.pk for owner in owners]
+    if pks:
+        list(Owner.objects.filter(pk__in=pks).select_for_update(no_key=True).order_by("pk").values_list("pk"))
+
+
+def rejudged(brought: Brought, known: Mapping[str, Key], going_in: Collection[int]) -> list[Rejudged]:
     """Return the current versions of known keys of which this file, with the same material, shows something else.
 
-    They have the new values, not saved. What a key shares with another one of an earlier file stays true of it.
-    Queries: 1, none without material.
+    `going_in` are the numbers of the keys whose rows neither are refused nor wait for somebody. Queries: 1, none
+    without material.
     """
-    by_key = {known[name].pk: name for name in brought.judged if name in known}
+    by_key = {known[name].pk: name for name in brought.judged if name in known and known[name].pk in going_in}
     found = []
     for version in _current(by_key):
         name = by_key[version.key_id]
-        if bytes(version.reuse_digest or b"") not in identities_of(brought.digests[name]):
+        if bytes(version.reuse_digest or b"") not in digests_of_public_key(brought.digests[name]):
             continue
-        kept = {SHARED} & set(version.weaknesses)
-        judged = [*sorted(kept | set(brought.judged[name].weaknesses))], brought.judged[name].expires_on
-        if judged != (version.weaknesses, version.expires_on):
-            version.weaknesses, version.expires_on = judged
-            found.append(version)
+        before = Judged.of(version)
+        after = brought.judged[name].after(before)
+        if after != before:
+            version.key = known[name]
+            after.keep_with(version)
+            found.append(Rejudged(version=version, before=before))
     return found
 
 
@@ -79,10 +72,10 @@ def _holders(digests: set[bytes]) -> dict[bytes, list[int]]:
     if not digests:
         return {}
     found: dict[bytes, list[int]] = {}
-    versions = KeyVersion.objects.filter(**{f"{REUSE}__in": digests}).select_related("key")
+    versions = KeyVersion.objects.filter(reuse_digest__in=digests).select_related("key")
     for version in versions:
         if version.number == version.key.current_number:
-            found.setdefault(bytes(getattr(version, REUSE)), []).append(version.key_id)
+            found.setdefault(bytes(version.reuse_digest or b""), []).append(version.key_id)
     return found
 
 

@@ -1,10 +1,8 @@
 """Bringing a file's rows into the inventory: first a plan to look at, then the same plan in one transaction."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from functools import cached_property
 from typing import Any
 
 from django.db import IntegrityError, connection, transaction
@@ -22,25 +20,25 @@ from inventory.errors import (
     StaleError,
 )
 from inventory.examining import around_new
-from inventory.findings import Surroundings, findings
-from inventory.models import HeldChange, Integration, Key, KeyVersion, Owner, Service, Tenant, Vendor
+from inventory.models import HeldChange, Key
 from inventory.models.held import HeldState
 from inventory.policy import Rule
-from inventory.reading import KeyFacts, PersonRef, ReadRow, Refusal
+from inventory.reading import KeyFacts, ReadRow, Refusal
 from inventory.recognise import algorithm_of, storage_of
 from inventory.selectors import rules
-from inventory.services.brought import AS_IT_IS, Brought, ImportOptions, read_brought
+from inventory.services.brought import AS_IT_IS, ImportOptions, read_brought
+from inventory.services.digests import digest_of_public_key
 from inventory.services.findings import refresh_findings
 from inventory.services.headers import remember
-from inventory.services.held import Proposal
-from inventory.services.identity import identity_of, known_keys, rejudged
+from inventory.services.identity import known_keys, rejudged
 from inventory.services.keys import (
     change_facts,
     derive,
     differing,
     snapshot,
 )
-from inventory.services.mentioned import Mentioned, People
+from inventory.services.mentioned import Records
+from inventory.services.plan import Change, Held, Plan, Tell
 from inventory.services.related import FileRelations, Relating, refuse_wrong_parents
 from inventory.services.scopes import refuse_taken_scopes
 from inventory.services.writing import write_plan
@@ -51,126 +49,9 @@ _PLAIN_FACTS = (
     "storage_medium", "storage_location", "access", "classification", "notes", "is_shared", "is_exportable",
     "generation_method", "secret_name", "runbook_url",
 )  # fmt: skip
-_NAMED: Mapping[str, Any] = {"service": Service, "vendor": Vendor, "tenant": Tenant, "integration": Integration}
 _ROWS_AT_ONCE = 1_000
-Tell = Callable[[str, int, int], None]  # what is being done, how many rows of it, of how many
 _WAITS_MEND = "Import the file again when that one is decided."
 _APART_MEND = "Import the relations of this key by themselves first, in a file without the other columns."
-
-
-@dataclass(frozen=True, kw_only=True)
-class Change:
-    """A row that says something else than the record of the same name."""
-
-    row: int
-    key: Key  # with the new values set, not saved
-    before: Mapping[str, JSON]  # a snapshot
-    fields: tuple[str, ...]
-    relating: Relating | None = None  # where its relations change too
-    known_as: str = ""  # the name of the record, where the file has another one for it: found by its material
-
-    @property
-    def proposal(self) -> Proposal:
-        """Return the row as a question to DevOps."""
-        return Proposal(key=self.key, before=self.before, revision=self.key.revision, fields=self.fields)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Held(Change):
-    """A row that would give its key more time: it is asked of DevOps, unless it waits for them already."""
-
-    is_waiting: bool
-
-
-@dataclass(kw_only=True)
-class Plan:
-    """What an import would do, nothing of it done yet."""
-
-    new: list[tuple[int, Key]] = field(default_factory=list)
-    changed: list[Change] = field(default_factory=list)
-    held: list[Held] = field(default_factory=list)
-    unchanged: int = 0
-    refused: list[Refusal] = field(default_factory=list)
-    owners: list[Owner] = field(default_factory=list)  # to be registered with it
-    owners_with_mail: list[Owner] = field(default_factory=list)  # known ones whose address the file gives
-    services: list[Service] = field(default_factory=list)
-    others: Mapping[str, Sequence[Vendor | Tenant | Integration]] = field(default_factory=dict)  # by kind, as services
-    owners_left_out: list[Owner] = field(default_factory=list)  # new ones that somebody would not have registered
-    services_left_out: list[Service] = field(default_factory=list)
-    digests: Mapping[str, bytes] = field(default_factory=dict)  # name → keyed digest of the material
-    related: FileRelations
-    rejudged: Sequence[KeyVersion] = ()  # of known keys, whose material shows something else now
-    brought: Brought
-    options: ImportOptions
-    around: Surroundings  # of a key that is not registered yet, at the time of the plan
-
-    @property
-    def columns(self) -> Mapping[str, str]:
-        return self.brought.columns
-
-    @property
-    def ignored(self) -> Sequence[str]:
-        return self.brought.ignored
-
-    @property
-    def waiting_rows(self) -> int:
-        """Return how many rows stay out for nothing but a question that nobody has answered."""
-        return self.brought.waiting_rows
-
-    @property
-    def to_mend(self) -> list[Refusal]:
-        """Return the refusals that no answer to a question would take away."""
-        return [refusal for refusal in self.refused if not refusal.question]
-
-    @property
-    def rows_to_mend(self) -> int:
-        return len({refusal.row for refusal in self.to_mend})
-
-    @property
-    def refused_rows(self) -> int:
-        return len({refusal.row for refusal in self.refused})
-
-    @cached_property
-    def findings(self) -> int:
-        """Return how many findings the new and changed records will have by themselves."""
-        return sum(len(findings(key, self._around(key))) for key in self.written)
-
-    def _around(self, key: Key) -> Surroundings:
-        judged = self.brought.judged.get(key.name)
-        return replace(self.around, **judged._asdict()) if judged else self.around
-
-    @property
-    def written(self) -> list[Key]:
-        """Return every key that this import writes; after it they have their numbers."""
-        return [key for _, key in self.new] + [change.key for change in self.changed]
-
-    @property
-    def to_be_held(self) -> list[Held]:
-        """Return the rows that become questions to DevOps by this import."""
-        return [held for held in self.held if not held.is_waiting]
-
-    @property
-    def summary(self) -> str:
-        counted = f"{len(self.new)} new, {len(self.changed)} changed, {self.unchanged} unchanged"
-        held = f", {len(self.held)} held" if self.held else ""
-        return f"{counted}, {self.refused_rows} refused{held}"
-
-    @property
-    def digest(self) -> str:
-        """Return a SHA-256 over what would be written, by which a confirmation tells that the plan is the one shown."""
-        written: list[object] = [(row, key.name, key.rotate_by) for row, key in self.new]
-        written += [(change.row, change.key.revision, change.key.rotate_by, _values(change)) for change in self.changed]
-        written += [
-            (held.row, held.key.revision, held.key.rotate_by, held.is_waiting, _values(held)) for held in self.held
-        ]
-        written += [(key.name, one.after.named) for key in self.written if (one := self.related.changes.get(key.name))]
-        written += [(one.key_id, one.weaknesses, one.expires_on) for one in self.rejudged]
-        written += self.refused
-        written += [(owner.handle, owner.mail) for owner in self.owners + self.owners_with_mail]
-        written += [service.name for service in self.services]
-        written += [(kind, one.name) for kind, new in self.others.items() for one in new]
-        written.append(sorted(self.options.stored.items()))
-        return hashlib.sha256("\n".join(map(repr, written)).encode()).hexdigest()
 
 
 def quietly(_doing: str, _rows: int, _of: int) -> None:
@@ -182,35 +63,39 @@ def plan_import(
 ) -> Plan:
     """Compare a file with the inventory. Nothing is written. Queries: 9, with relations up to 5 more.
 
-    With `lock` the keys that it speaks of are locked until the end of the transaction, and the clauses held still.
+    With `lock` all that an import of it writes is locked until the end of the transaction, and the clauses held still.
     Raises: TableError when the file is no table, ColumnsError when its columns are not clear, MaterialError,
     PrivateKeyError.
     """
     brought = read_brought(content, today=now.date(), options=options)
-    people = People(brought.people, _people_of(brought.rows), options.left_out)
-    named: dict[str, Mentioned[Any]] = {
-        name: Mentioned(model, _mentioned(name, brought.rows), options.left_out) for name, model in _NAMED.items()
-    }
+    records = Records(brought.rows, brought.people, options.left_out)
     clauses = rules(hold=lock)
-    known = known_keys(brought, lock=lock)
+    known = known_keys(brought, telling=records.people.with_mail, lock=lock)
     plan = Plan(
-        related=FileRelations(brought.rows, known, named["service"], lock=lock),
+        related=FileRelations(brought.rows, known, records.services, lock=lock),
         brought=brought,
         options=options,
         around=around_new(now),
-        unchanged=brought.repeated,
-        rejudged=rejudged(brought, known),
+        digests={name: digest_of_public_key(one) for name, one in brought.digests.items()},
+        refused=[*brought.refusals],
     )
-    plan.refused.extend(brought.refusals)
-    plan.owners, plan.owners_with_mail, plan.services = people.new, people.with_mail, named["service"].new
-    plan.owners_left_out, plan.services_left_out = people.left_out, named["service"].left_out
-    plan.others = {name: named[name].new for name in ("vendor", "tenant", "integration")}
-    plan.digests = {name: found for name, one in brought.digests.items() if (found := identity_of(one))}
-    waiting = _waiting(known.values())
-    for done, read in enumerate(brought.rows):
+    _compare(plan, records, known, clauses, tell)
+    refuse_taken_scopes(plan)
+    refuse_wrong_parents(plan)
+    _register_with(plan, records)
+    going_in = {change.key.pk for change in plan.changed} | {key.pk for key in plan.same}
+    plan.rejudged = rejudged(brought, known, going_in)
+    plan.refused.sort(key=lambda refusal: (refusal.row, refusal.field))
+    return plan
+
+
+def _compare(plan: Plan, records: Records, known: Mapping[str, Key], clauses: Sequence[Rule], tell: Tell) -> None:
+    """Sort the rows, each by itself, into what is new, changed, held, the same and refused. Queries: 1."""
+    rows, waiting = plan.brought.rows, _waiting(known.values())
+    for done, read in enumerate(rows):
         if done % _ROWS_AT_ONCE == 0:
-            tell("compared", done, len(brought.rows))
-        said = _said(read.facts, people, named)
+            tell("compared", done, len(rows))
+        said = _said(read.facts, records)
         key = known.get(read.facts.name)
         if refusal := plan.related.refused.get(read.row):
             plan.refused.append(refusal)
@@ -219,13 +104,22 @@ def plan_import(
             derive(key, clauses)
             plan.new.append((read.row, key))
         else:
-            for name in _no_news(read.facts, key, is_material=read.facts.name in brought.digests):
+            for name in _no_news(read.facts, key, is_material=read.facts.name in plan.brought.digests):
                 said.pop(name, None)
             _plan_change(plan, read, key, said, clauses, waiting.get(key.pk))
-    refuse_taken_scopes(plan)
-    refuse_wrong_parents(plan)
-    plan.refused.sort(key=lambda refusal: (refusal.row, refusal.field))
-    return plan
+
+
+def _register_with(plan: Plan, records: Records) -> None:
+    """Take the new records into the plan that rows name which go in, are held, or say what is known.
+
+    Of key material, where two places may have one number, no row names any.
+    """
+    refused = {refusal.row for refusal in plan.refused}
+    records.keep([read for read in plan.brought.rows if read.row not in refused])
+    people, services = records.people, records.services
+    plan.owners, plan.owners_with_mail, plan.owners_left_out = people.new, people.with_mail, people.left_out
+    plan.services, plan.services_left_out = services.new, services.left_out
+    plan.others = {name: records.named[name].new for name in ("vendor", "tenant", "integration")}
 
 
 def _no_news(facts: KeyFacts, key: Key, *, is_material: bool) -> Iterator[str]:
@@ -247,18 +141,6 @@ def _waiting(keys: Iterable[Key]) -> dict[int, HeldChange]:
     return {held.key_id: held for held in pending if held.expected_revision == revisions[held.key_id]}
 
 
-def _mentioned(kind: str, rows: Sequence[ReadRow]) -> Iterator[str]:
-    """Yield the names of records of one kind; services are named as users of a key too."""
-    for read in rows:
-        yield getattr(read.facts, kind)
-        if kind == "service":
-            yield from read.facts.consumers
-
-
-def _people_of(rows: Sequence[ReadRow]) -> set[PersonRef]:
-    return {ref for read in rows for ref in (read.facts.creator, read.facts.owner) if ref}
-
-
 def _plan_change(
     plan: Plan,
     read: ReadRow,
@@ -270,7 +152,7 @@ def _plan_change(
     row, known_as = read.row, read.facts.name if read.facts.name != key.name else ""
     changes, relating = differing(key, said), plan.related.changes.get(read.facts.name)
     if not changes and relating is None:
-        plan.unchanged += 1
+        plan.same.append(key)
         return
     if problem := _contradiction(key, changes):
         plan.refused.append(Refusal(row=row, field="last_rotated_on", problem=problem[0], mend=problem[1]))
@@ -320,20 +202,12 @@ def _contradiction(key: Key, changes: Mapping[str, Any]) -> tuple[str, str] | No
     return None
 
 
-def _said(facts: KeyFacts, people: People, named: Mapping[str, Mentioned[Any]]) -> dict[str, Any]:
+def _said(facts: KeyFacts, records: Records) -> dict[str, Any]:
     """Return what a row says, as values of Key. What it leaves empty it does not say: nothing is erased by a blank."""
-    said = {name: getattr(facts, name) for name in _PLAIN_FACTS}
-    said |= {
-        "creator": people.find(facts.creator),
-        "owner": people.find(facts.owner),
-    } | {name: found.find(getattr(facts, name)) for name, found in named.items()}
+    said = {name: getattr(facts, name) for name in _PLAIN_FACTS} | records.find(facts)
     if not facts.never_rotated:
         del said["never_rotated"]
     return {name: value for name, value in said.items() if value not in (None, "")}
-
-
-def _values(change: Change) -> list[str]:
-    return [f"{name}={getattr(change.key, name)}" for name in change.fields]
 
 
 @transaction.atomic
@@ -350,9 +224,11 @@ def apply_import(
 ) -> Plan:
     """Plan once more and write it all, or nothing.
 
-    One import at a time; the keys that change are locked. `expected_digest` is that of the plan which somebody saw and
-    confirmed. What a person said of headers is remembered. Events: owner.registered, owner.edited, service.registered,
-    key.imported, key.edited, key.change_held, each for up to 1,000 records, those of refresh_findings(), and one
+    One import at a time; it locks owners that it gives an address, then keys, then waits for its turn to make keys
+    parents. `expected_digest` is that of the plan which somebody saw and confirmed. What a person said of headers is
+    remembered. Events: owner.registered, owner.edited, service.registered, vendor.registered, tenant.registered,
+    integration.registered, key.imported, key.edited, key.material_judged, key.change_held, each for up to 1,000
+    records; one key.change_voided for each question that rests on an older record; those of refresh_findings(); and one
     inventory.imported. A file that brings nothing leaves only the last.
     Raises: TableError, ColumnsError, MaterialError, PrivateKeyError, ImportRunningError, PlanChangedError; StaleError
     when somebody registers the same meanwhile.
@@ -364,7 +240,7 @@ def apply_import(
     try:
         write_plan(plan, actor=actor, reason=reason, now=now, tell=tell)
         touched = {key.pk for key in plan.written} | plan.related.no_longer_above
-        touched |= {version.key_id for version in plan.rejudged}
+        touched |= {one.version.key_id for one in plan.rejudged}
         refresh_findings(keys=touched, actor=actor, now=now)
     except IntegrityError as error:
         raise StaleError("The inventory") from error

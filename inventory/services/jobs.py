@@ -38,7 +38,8 @@ from inventory.models.draft import ImportState
 from inventory.reading import ColumnsError
 from inventory.services.brought import ImportOptions
 from inventory.services.headers import begin_import
-from inventory.services.imports import Plan, apply_import, plan_import
+from inventory.services.imports import apply_import, plan_import
+from inventory.services.plan import Plan
 
 LIFETIME = timedelta(hours=1)
 LEASE = timedelta(seconds=90)  # without a sign of progress; the longest step of the largest file takes a third of it

@@ -2,25 +2,26 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 from django.db.models import CharField, F, Func, Q, Value
 
 from inventory.models import Integration, Owner, Service, Tenant, Vendor
 from inventory.models.owner import OwnerKind
-from inventory.reading import PersonRef
+from inventory.reading import KeyFacts, PersonRef, ReadRow
 from inventory.recognise import merge_people
 
 _TEAM = re.compile(r"(?<![a-z])(?:team|on-?call|squad|group)(?![a-z])")
+_KINDS: Mapping[str, Any] = {"service": Service, "vendor": Vendor, "tenant": Tenant, "integration": Integration}
 
 
 class People:
     """The owners that a file names. Queries: 1.
 
     `named` is everybody in the file, so that one who is named in a refused row is told apart from a namesake too;
-    `used` are those whom its good rows name, and the only ones that are registered; of these, whoever is in `without`
-    (as "owner:ann") is not registered, and nobody is found for them.
+    `used` are those whom its good rows name, and the only ones that are registered, unless keep() says of fewer rows
+    that they go in; of these, whoever is in `without` (as "owner:ann") is not registered, and nobody is found for them.
     """
 
     def __init__(self, named: Iterable[PersonRef], used: Iterable[PersonRef], without: Container[str] = ()) -> None:
@@ -40,11 +41,19 @@ class People:
 
     def find(self, ref: PersonRef | None) -> Owner | None:
         """Return the owner of a ref out of `used`: by address, else by handle, else by the only address with it."""
-        if ref is None:
-            return None
-        namesake = None if ref.mail else self._by_handle.get(ref.handle)
-        owner = namesake or self._known(self._merged[ref])
+        owner = self._meant(ref) if ref else None
         return None if owner in self.left_out else owner
+
+    def keep(self, used: Iterable[PersonRef]) -> None:
+        """Register, or give an address to, nobody but those who are named here."""
+        kept = {id(self._meant(ref)) for ref in used}
+        self.new, self.with_mail, self.left_out = (
+            [owner for owner in owners if id(owner) in kept] for owners in (self.new, self.with_mail, self.left_out)
+        )
+
+    def _meant(self, ref: PersonRef) -> Owner | None:
+        namesake = None if ref.mail else self._by_handle.get(ref.handle)
+        return namesake or self._known(self._merged[ref])
 
     def _known(self, ref: PersonRef) -> Owner | None:
         return self._by_mail.get(ref.mail) if ref.mail else self._by_handle.get(ref.handle)
@@ -108,3 +117,45 @@ class Mentioned(Generic[Named]):
     def find(self, name: str) -> Named | None:
         found: Named | None = self._by_name.get(name)
         return found
+
+    def keep(self, names: Iterable[str]) -> None:
+        """Register nothing but what is named here."""
+        kept = set(names)
+        self.new, self.left_out = ([one for one in ones if one.name in kept] for ones in (self.new, self.left_out))
+
+
+class Records:
+    """Every record that the rows of a file name beside keys; `people` is everybody in the file. Queries: 1 to 5."""
+
+    def __init__(self, rows: Sequence[ReadRow], people: Iterable[PersonRef], without: Container[str]) -> None:
+        self.people = People(people, _people_of(rows), without)
+        self.named: dict[str, Mentioned[Any]] = {
+            kind: Mentioned(model, _names_of(kind, rows), without) for kind, model in _KINDS.items()
+        }
+
+    @property
+    def services(self) -> Mentioned[Service]:
+        return self.named["service"]
+
+    def keep(self, rows: Sequence[ReadRow]) -> None:
+        """Register nothing but what these rows name."""
+        self.people.keep(_people_of(rows))
+        for kind, named in self.named.items():
+            named.keep(_names_of(kind, rows))
+
+    def find(self, facts: KeyFacts) -> dict[str, Any]:
+        """Return the records that a row names, by the fact of the key that each of them is."""
+        people = {"creator": self.people.find(facts.creator), "owner": self.people.find(facts.owner)}
+        return people | {kind: named.find(getattr(facts, kind)) for kind, named in self.named.items()}
+
+
+def _people_of(rows: Iterable[ReadRow]) -> set[PersonRef]:
+    return {ref for read in rows for ref in (read.facts.creator, read.facts.owner) if ref}
+
+
+def _names_of(kind: str, rows: Iterable[ReadRow]) -> Iterator[str]:
+    """Yield the names of records of one kind; services are named as users of a key too."""
+    for read in rows:
+        yield getattr(read.facts, kind)
+        if kind == "service":
+            yield from read.facts.consumers

@@ -1,5 +1,6 @@
 """The keys of this very installation, as records like any other."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -9,7 +10,8 @@ from django.db import connection, transaction
 
 from audit.actor import Actor
 from inventory.errors import InventoryError, OwnerNeededError
-from inventory.models import Owner, OwnKey, Service
+from inventory.models import HeldChange, Owner, OwnKey, Service
+from inventory.models.held import HeldKind, HeldState
 from inventory.recognise import NotUnderstoodError, person_of
 from inventory.services.held import hold_rotation
 from inventory.services.keys import register_key, require
@@ -19,6 +21,9 @@ from inventory.services.owners import edit_owner, register_owner, register_servi
 SERVICE = "Keyvault Admin"
 REGISTERED = "registered"
 UNCHANGED = "as recorded"
+# What a report says, and what later runs read in it: they belong together.
+_EVIDENCE = "The installation has another key than before: key id {present}, where it was {before}."
+_REPORTED = re.compile(_EVIDENCE.format(present="([0-9a-f]{8})", before="[0-9a-f]{8}"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,18 +135,32 @@ def _registered(said: OwnFacts, keeper: _Keeper, reason: str) -> Became:
 
 
 def _compared(own: OwnKey, said: OwnFacts, actor: Actor, now: datetime) -> Became:
-    """Report that the key is another one than the record, or the newest report on it, speaks of."""
-    before, present = own.material_id, said.material_id.hex()
+    """Report that the key is another one than the record, or a report on it that waits, speaks of."""
+    before, present = _known_id(own), said.material_id.hex()
     if before == present:
         return Became(name=own.key.name, words=f"{UNCHANGED}, key id {present}")
-    evidence = f"The installation has another key than before: key id {present}, where it was {before}."
+    evidence = _EVIDENCE.format(present=present, before=before)
     try:
         with transaction.atomic():
             held = hold_rotation(pk=own.key_id, rotated_on=now.date(), evidence=evidence, actor=actor, now=now)
     except InventoryError as error:
         words = f"rotated (key id {present}, was {before}), but that is not reported yet: {error}"
         return Became(name=own.key.name, words=words, is_settled=False)
-    own.material_id = present
-    own.save(update_fields=["material_id"])
     words = f"rotated (key id {present}, was {before}); {held.ref} waits for somebody of DevOps to confirm it"
     return Became(name=own.key.name, words=words)
+
+
+def _known_id(own: OwnKey) -> str:
+    """Return the id that the newest report names which waits or was confirmed, else the one that was registered.
+
+    What was rejected, or overtaken by another change of the record, is not on record: it is reported again. Evidence is
+    never changed, and what no person reported comes from here.
+    """
+    reports = HeldChange.objects.filter(
+        key=own.key_id,
+        kind=HeldKind.ROTATION,
+        state__in=[HeldState.PENDING, HeldState.CONFIRMED],
+        evidence__reported_by=None,
+    )
+    texts = reports.order_by("-pk").values_list("evidence__text", flat=True)
+    return next((found[1] for text in texts if (found := _REPORTED.fullmatch(text))), own.material_id)

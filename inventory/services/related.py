@@ -17,7 +17,7 @@ from inventory.services.relations import RELATIONS, Relations, steps_above, take
 from inventory.terms import Relation
 
 if TYPE_CHECKING:
-    from inventory.services.imports import Plan
+    from inventory.services.plan import Plan
 
 _MOST_NAMED = 3
 _UNKNOWN_MEND = (

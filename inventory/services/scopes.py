@@ -10,7 +10,7 @@ from inventory.reading import Refusal
 from inventory.terms import KeyKind
 
 if TYPE_CHECKING:
-    from inventory.services.imports import Plan
+    from inventory.services.plan import Plan
 
 Scope = tuple[str, ...]  # ("secret", name) or ("tenant and integration", its name, the other's name)
 

@@ -1,6 +1,7 @@
 """Writing what an import has planned: each kind of record in a few statements, each event for up to 1,000 of them."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -12,13 +13,14 @@ from inventory import lifecycle
 from inventory.models import Key, KeyVersion, Owner, Service
 from inventory.services.bulk import insert_rows, update_rows
 from inventory.services.held import hold_rows
+from inventory.services.judged import Judged
 from inventory.services.keys import DERIVED, edited, first_version, registered, tell_again
 from inventory.services.owners import owner_subject, service_subject
 from inventory.services.relations import Relations, with_relations, write_all_relations
 from inventory.states import State
 
 if TYPE_CHECKING:
-    from inventory.services.imports import Plan, Tell
+    from inventory.services.plan import Plan, Tell
 
 _AT_ONCE = 1_000
 _OTHERS = {
@@ -47,7 +49,7 @@ def write_plan(plan: "Plan", *, actor: Actor, reason: str, now: datetime, tell: 
     _write_new(plan, actor, reason, now, tell)
     _write_changed(plan, actor, reason, now, tell)
     _write_held(plan, actor, reason, now)
-    KeyVersion.objects.bulk_update(plan.rejudged, ["weaknesses", "expires_on"], batch_size=_AT_ONCE)
+    _write_rejudged(plan, actor, reason, now)
 
 
 def _write_owners(plan: "Plan", actor: Actor, now: datetime) -> None:
@@ -86,12 +88,12 @@ def _write_new(plan: "Plan", actor: Actor, reason: str, now: datetime, tell: "Te
     for version in versions:
         version.reuse_digest = plan.digests.get(version.key.name)
         if judged := plan.brought.judged.get(version.key.name):
-            version.weaknesses, version.expires_on = [*judged.weaknesses], judged.expires_on
+            judged.keep_with(version)
     insert_rows(versions, by="key_id", without=["state"])
     of_key = {version.key.ref: version for version in versions}
     related = _write_relations(plan, keys)
     done = 0
-    for subjects in batches(_with(registered(key), related.get(key.pk)) for key in keys):
+    for subjects in batches(_seen(_with(registered(key), related.get(key.pk)), of_key[key.ref]) for key in keys):
         tell("registered", done, len(keys))
         done += len(subjects)
         event = record(
@@ -103,6 +105,12 @@ def _write_new(plan: "Plan", actor: Actor, reason: str, now: datetime, tell: "Te
             facts={"state": State.ACTIVE.value},
         )
         lifecycle.enter([of_key[subject.ref] for subject in subjects], state=State.ACTIVE, event=event)
+
+
+def _seen(subject: Subject, version: KeyVersion) -> Subject:
+    """Add to what an event says of a new key what its material shows."""
+    said = Judged.of(version).said
+    return replace(subject, after={**subject.after, **{name: seen for name, seen in said.items() if seen}})
 
 
 def _write_changed(plan: "Plan", actor: Actor, reason: str, now: datetime, tell: "Tell") -> None:
@@ -136,6 +144,13 @@ def _with(subject: Subject, both: _Before | None) -> Subject:
 def _write_held(plan: "Plan", actor: Actor, reason: str, now: datetime) -> None:
     _refer_again([held.key for held in plan.to_be_held])
     hold_rows([held.proposal for held in plan.to_be_held], actor=actor, reason=reason, now=now)
+
+
+def _write_rejudged(plan: "Plan", actor: Actor, reason: str, now: datetime) -> None:
+    versions = [one.version for one in plan.rejudged]
+    KeyVersion.objects.bulk_update(versions, ["weaknesses", "expires_on"], batch_size=_AT_ONCE)
+    for subjects in batches(one.subject for one in plan.rejudged):
+        record(Action.KEY_MATERIAL_JUDGED, actor=actor, now=now, reason=reason, subjects=subjects)
 
 
 def _refer_again(keys: Iterable[Key]) -> None:

@@ -6,7 +6,18 @@ from django.test.utils import CaptureQueriesContext
 
 from inventory import services
 from inventory.circles import circles
-from inventory.models import Finding, HeldChange, Key, KeyConsumer, KeyParent, Service
+from inventory.models import (
+    Finding,
+    HeldChange,
+    Integration,
+    Key,
+    KeyConsumer,
+    KeyParent,
+    Owner,
+    Service,
+    Tenant,
+    Vendor,
+)
 from inventory.reading import read_inventory
 from inventory.services import ImportOptions, Relations
 from inventory.services.relations import relations_of
@@ -15,7 +26,7 @@ from inventory.wording import planned
 from tests.inventory.test_imports import bring, plan
 from tests.inventory.test_records import relate, service
 from tests.inventory.test_round_trip import FORMATS, exported
-from tests.inventory.world import ACTOR, NOW, actions_since, events_of, facts, last_number, make_key, seal
+from tests.inventory.world import ACTOR, NOW, actions_since, events_of, facts, last_number, make_key, make_owner, seal
 
 pytestmark = pytest.mark.django_db
 HEADER = "Name,Type,Used by,Approved to use it,Wrapped by,Derived from"
@@ -190,6 +201,39 @@ def test_a_row_that_gives_more_time_does_not_change_relations_with_it():
     assert not HeldChange.objects.exists()
     assert bring(file_of("a,API token,,x", header=header)).summary == "0 new, 1 changed, 0 unchanged, 0 refused"
     assert bring(file_of("a,API token,2026-11-01,x", header=header)).summary.endswith("0 refused, 1 held")
+
+
+WHOLE = "Name,Type,Owner,Creator,Service,Vendor,Tenant,Integration,Used by,Wrapped by,Last rotated,Name of the secret"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "gone,DEK,{names},nowhere,,",  # an orphan
+        "gone,KEK,{names},gone,,",  # a circle
+        "gone,DEK,{names},,,taken",  # the scope of another key
+        "known,API token,{names},,2020-01-01,",  # it contradicts the record
+    ],
+)
+def test_a_row_that_is_refused_late_registers_nothing(line):
+    make_key(name="known")
+    make_key(name="other", kind="dek", secret_name="taken")
+    make_owner("hal")
+    refused = line.format(names="owner-x,hal@example.org,service-x,vendor-x,tenant-x,integration-x,user-x")
+    done = bring(file_of(refused, "good,KEK,ann,,billing,acme,,,mail,,,", header=WHOLE))
+    assert (len(done.new), len(done.refused), done.owners_with_mail) == (1, 1, [])
+    assert set(Owner.objects.values_list("handle", "mail")) == {("hal", ""), ("ann", "")}
+    assert set(Service.objects.values_list("name", flat=True)) == {"billing", "mail"}
+    assert [one.name for one in Vendor.objects.all()] == ["acme"]
+    assert not Tenant.objects.exists()
+    assert not Integration.objects.exists()
+
+
+def test_who_is_left_out_of_a_row_that_is_refused_is_not_offered():
+    left = ImportOptions(left_out=frozenset({"owner:ann", "service:x"}))
+    header = "Name,Type,Owner,Used by,Wrapped by"
+    done = services.plan_import(content=file_of("a,DEK,ann,x,nowhere", header=header), now=NOW, options=left)
+    assert (done.owners_left_out, done.services_left_out) == ([], [])
 
 
 @pytest.mark.parametrize("cell", ['"""a"" b"', '"a\tb"'])

@@ -1,5 +1,6 @@
 """A company's spreadsheet goes into the inventory: what is new, changed, unchanged and refused."""
 
+import threading
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -10,9 +11,11 @@ from audit.errors import AuditError
 from audit.models import Event, EventSubject
 from inventory import services
 from inventory.errors import ImportRunningError, PlanChangedError, StaleError
-from inventory.models import Key, KeyVersion, Owner, Service
+from inventory.models import Key, KeyParent, KeyVersion, Owner, Service
 from inventory.reading import TableError
 from inventory.states import State
+from inventory.terms import Relation
+from tests.inventory.test_records import relate
 from tests.inventory.test_services import at_once, kinds
 from tests.inventory.world import ACTOR, NOW, actions_since, events_of, key_in, last_number, make_key, make_owner, seal
 
@@ -414,3 +417,27 @@ def test_an_import_and_a_registration_of_the_same_name_at_once(committed_db):
             assert str(results[0]).startswith("The inventory was changed by somebody else")
         elif isinstance(results[1], Key):
             assert results[0].summary.startswith("0 new")
+
+
+def test_an_import_that_tells_an_owner_again_and_an_edit_with_a_new_parent_at_once(committed_db):
+    """The import waits for the key of the owner before it takes the turn for which the edit waits."""
+    ann = make_owner("ann")
+    edited, kek = make_key(name="edited", owner=ann), make_key(name="kek", kind="kek")
+    is_locked, has_turn = threading.Event(), threading.Event()
+
+    @transaction.atomic
+    def edit():
+        Key.objects.select_for_update(no_key=True).get(pk=edited.pk)
+        is_locked.set()
+        has_turn.wait(1)
+        return relate(edited, parents=frozenset({(kek.pk, Relation.WRAPPED_BY.value)}))
+
+    def read():
+        is_locked.wait()
+        content = file_of(row("new", Owner="ann@example.org", Wrapped_by="kek"), header="Name,Type,Owner,Wrapped by")
+        return bring(content, tell=lambda *_said: has_turn.set())
+
+    _, done = at_once(edit, read)
+    assert done.summary == "1 new, 0 changed, 0 unchanged, 0 refused"
+    assert set(KeyParent.objects.values_list("child__name", "parent__name")) == {("edited", "kek"), ("new", "kek")}
+    assert Key.objects.get(name="edited").owner.mail == "ann@example.org"

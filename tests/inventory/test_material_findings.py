@@ -1,17 +1,20 @@
 """What is wrong with a public key or certificate itself: stored when it comes in, open until it is replaced."""
 
-from datetime import timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from django.db import transaction
 
 from inventory import services
+from inventory.material import MaterialError
 from inventory.models import Finding, Key, KeyVersion
 from tests.inventory.certificates import certificate, small_key
 from tests.inventory.test_held import confirm, report
 from tests.inventory.test_imports import bring, plan
-from tests.inventory.test_weaknesses import good_modulus, prime
+from tests.inventory.test_weaknesses import RSA_SHA256, SHA1, ec_key, good_modulus, prime, signed_with
+from tests.inventory.test_weaknesses import certificate as certified
 from tests.inventory.world import ACTOR, NOW, actions_since, events_of, last_number, make_key, seal
 
 pytestmark = pytest.mark.django_db
@@ -24,8 +27,11 @@ def open_codes(name=""):
 
 
 def public_pem(n, e=65537):
-    key = rsa.RSAPublicNumbers(e, n).public_key()
-    return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    return public_half(rsa.RSAPublicNumbers(e, n))
+
+
+def public_half(pair):
+    return pair.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
 
 def review(now=NOW):
@@ -92,9 +98,54 @@ def test_the_same_file_again_judges_keys_that_came_before_this_was_kept(as_role)
         done = bring(content, expected_digest=shown.digest)
     assert done.summary == "0 new, 0 changed, 1 unchanged, 0 refused"
     seal()
-    assert actions_since(number) == ["inventory.imported"]
+    assert actions_since(number) == ["key.material_judged", "inventory.imported"]
     assert events_of("inventory.imported")[-1].said.facts["judged_again"] == 1
+    (subject,) = events_of("key.material_judged")[0].said.subjects
+    assert (subject.ref, subject.label) == (Key.objects.get().ref, Key.objects.get().name)
+    assert subject.before == {"weaknesses": [], "expires_on": None}
+    assert subject.after == {"weaknesses": ["modulus-small"], "expires_on": "2026-11-20"}
     assert open_codes() == ["certificate-expired", "modulus-small"]
+
+
+def test_a_bare_key_says_nothing_of_its_certificate():
+    pair, ends = small_key(), NOW - timedelta(days=1)
+    bring(certificate("small.example", key=pair, ends=ends))
+    seal()
+    (subject,) = events_of("key.imported")[0].said.subjects
+    assert (subject.after["weaknesses"], subject.after["expires_on"]) == (["modulus-small"], ends.date().isoformat())
+    KeyVersion.objects.update(weaknesses=["signature-sha1"])  # as if its key had come in before keys were looked at
+    Key.objects.update(kind="signing_key")
+    done = bring(public_half(pair))
+    assert done.summary == "0 new, 0 changed, 1 unchanged, 0 refused"
+    assert (current().weaknesses, current().expires_on) == (["modulus-small", "signature-sha1"], ends.date())
+    assert open_codes() == ["certificate-expired", "modulus-small"]
+    seal()
+    (subject,) = events_of("key.material_judged")[0].said.subjects
+    assert (subject.before, subject.after) == (
+        {"weaknesses": ["signature-sha1"]}, {"weaknesses": ["modulus-small", "signature-sha1"]},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("record", "summary"),
+    [
+        ({"created_on": date(2025, 1, 10), "rotate_by": datetime(2025, 7, 1, tzinfo=UTC)}, "0 refused, 1 held"),
+        ({"created_on": None, "last_rotated_on": date(2025, 1, 10)}, "1 refused"),
+    ],
+)
+def test_a_row_that_stays_out_says_nothing_of_the_material(record, summary):
+    content = certificate("small.example", key=small_key(), ends=NOW - timedelta(days=1))
+    bring(content)
+    KeyVersion.objects.update(weaknesses=[], expires_on=None)
+    Key.objects.update(**record)
+    seal()
+    number = last_number()
+    done = bring(content)
+    assert done.summary == f"0 new, 0 changed, 0 unchanged, {summary}"
+    assert (current().weaknesses, current().expires_on) == ([], None)
+    seal()
+    assert "key.material_judged" not in actions_since(number)
+    assert "judged_again" not in events_of("inventory.imported")[-1].said.facts
 
 
 def test_other_material_of_the_same_name_says_nothing_of_the_record():
@@ -113,3 +164,45 @@ def test_a_registered_digest_judges_the_public_key():
     assert open_codes() == ["exponent-small"]
     services.register_material_digest(material=public_pem(good_modulus(2)), **how)
     assert open_codes() == []
+
+
+PAIR, ENDED = ec_key(ec.SECP256R1()), date(2026, 6, 1)
+
+
+def signed(digest):
+    """Return a certificate of PAIR that ended on ENDED, in PEM; it says that it is signed with this digest."""
+    return signed_with(digest, certified(PAIR.public_key())).public_bytes(Encoding.PEM)
+
+
+def give(key, material):
+    services.register_material_digest(pk=key.pk, material=material, actor=ACTOR, reason="x", now=NOW)
+
+
+def test_a_registered_certificate_is_judged_as_a_whole():
+    key = make_key(kind="tls_certificate")
+    give(key, signed(SHA1))
+    assert (current().weaknesses, current().expires_on) == (["signature-sha1"], ENDED)
+    assert open_codes() == ["certificate-expired"]
+    seal()
+    (subject,) = events_of("key.digest_registered")[0].said.subjects
+    assert subject.before == {"weaknesses": [], "expires_on": None}
+    assert subject.after == {"weaknesses": ["signature-sha1"], "expires_on": "2026-06-01"}
+    give(key, public_half(PAIR))
+    assert (current().weaknesses, current().expires_on) == (["signature-sha1"], ENDED)
+    give(key, public_pem(good_modulus(2)))
+    assert (current().weaknesses, current().expires_on, open_codes()) == ([], None, [])
+
+
+def test_a_certificate_stays_judged_under_a_new_digest_key(settings):
+    key = make_key(kind="tls_certificate")
+    give(key, signed(SHA1))
+    settings.DIGEST_KEYS_PREVIOUS, settings.DIGEST_KEY = (settings.DIGEST_KEY,), bytes(32)
+    give(key, public_half(PAIR))
+    assert (current().weaknesses, current().expires_on) == (["signature-sha1"], ENDED)
+
+
+def test_a_certificate_that_cannot_be_read_in_full_is_refused():
+    key = make_key(kind="tls_certificate")
+    with pytest.raises(MaterialError, match="Enter its public key instead"), transaction.atomic():
+        give(key, signed(RSA_SHA256[:-1] + b"\x7e"))
+    assert current().reuse_digest is None

@@ -7,10 +7,12 @@ import pytest
 from django.conf import settings as django_settings
 from django.core.management import CommandError, call_command
 from django.db import DatabaseError, transaction
+from django.db.models import F
 
 from audit.actions import Action
 from audit.sealing import digest_epochs, sealing_key_ids
 from inventory import services
+from inventory.errors import VoidChangeError
 from inventory.models import Finding, HeldChange, Key, KeyVersion, Owner, OwnKey, RotationEvidence, Service
 from inventory.models.held import HeldState
 from inventory.states import State
@@ -56,7 +58,7 @@ def test_the_keys_are_registered_as_what_they_are(settings):
     assert f"Keyvault Admin: sealing key: registered, key id {sealing_key_ids()[0].hex()}" in said
     key = own("sealing")
     assert (key.kind, key.algorithm, key.size_bits, key.state) == ("kek", "AES-256-GCM", 256, State.ACTIVE)
-    assert (key.environment, key.storage_medium, key.is_exportable) == ("production", "file", False)
+    assert (key.environment, key.storage_medium, key.is_exportable) == ("production", "file", True)
     assert key.storage_location == "file:///run/secrets/sealing_key"
     assert (key.owner.handle, key.creator.handle, key.created_on) == ("dana", "dana", date(2026, 3, 1))
     assert (key.service.name, key.service.tier, key.service.team) == ("Keyvault Admin", 3, key.owner)
@@ -87,6 +89,12 @@ def test_a_key_in_an_environment_variable_is_a_finding(settings):
     found = Finding.objects.filter(code="kept-in-environment-variable", closed_at=None)
     assert {finding.key_id for finding in found} == {own("digest").pk, own("secret").pk}
     assert own("digest").storage_location == "env:KEYVAULT_DIGEST_KEY"
+
+
+def test_a_key_encryption_key_that_can_be_read_is_a_finding():
+    first_run()
+    found = Finding.objects.filter(code="exportable", closed_at=None)
+    assert [finding.key_id for finding in found] == [own("sealing").pk]
 
 
 def test_a_second_run_changes_nothing():
@@ -207,6 +215,46 @@ def test_a_rotation_that_cannot_be_reported_yet_is_tried_again(settings, bob):
     services.reject_held(pk=HeldChange.objects.get().pk, actor=by(bob), reason="the second counts", now=NOW)
     assert "digest key: rotated" in register()
     assert HeldChange.objects.filter(key=key, state=HeldState.PENDING).count() == 1
+
+
+def pending():
+    return HeldChange.objects.select_related("evidence").get(state=HeldState.PENDING)
+
+
+@pytest.mark.parametrize("how", ["rejected", "void"])
+def test_a_report_that_came_to_nothing_is_made_again(how, settings, bob, as_role):
+    first_run()
+    key, before = own("digest"), digest_epochs()[0].hex()
+    settings.DIGEST_KEYS_PREVIOUS, settings.DIGEST_KEY = (django_settings.DIGEST_KEY,), bytes(range(32))
+    register()
+    held = pending()
+    with as_role("web"):
+        if how == "rejected":
+            services.reject_held(pk=held.pk, actor=by(bob), reason="not seen", now=NOW)
+        else:
+            Key.objects.filter(pk=key.pk).update(revision=F("revision") + 1)
+            with pytest.raises(VoidChangeError):
+                services.confirm_held(pk=held.pk, actor=by(bob), reason="seen", now=NOW)
+    held.refresh_from_db()
+    assert held.state == how
+    assert f"was {before}" in register()
+    again = pending()
+    assert (again.pk != held.pk, again.evidence.text) == (True, held.evidence.text)
+    assert register().count("as recorded") == 3
+    with as_role("web"):
+        services.confirm_held(pk=again.pk, actor=by(bob), reason="seen", now=again.requested_at)
+    assert register().count("as recorded") == 3
+    assert own("digest").current_number == 2
+
+
+def test_a_key_that_is_the_recorded_one_again_after_a_rejection_is_no_rotation(settings, bob):
+    first_run()
+    recorded, settings.DIGEST_KEY = settings.DIGEST_KEY, bytes(range(32))
+    register()
+    services.reject_held(pk=pending().pk, actor=by(bob), reason="a wrong file", now=NOW)
+    settings.DIGEST_KEY = recorded
+    assert register().count("as recorded") == 3
+    assert not HeldChange.objects.filter(state=HeldState.PENDING).exists()
 
 
 @pytest.mark.parametrize("role", ["web", "worker", "beat", "signer"])
