@@ -45,7 +45,7 @@ def deliver(*, actor: Actor, now: datetime) -> Delivered:
 def _deliver_to(anchor: Anchor, *, actor: Actor, now: datetime) -> Delivered:
     due = Anchoring.objects.filter(anchor=anchor.name, state=Anchoring.State.WAITING, next_at__lte=now)
     delivered = 0
-    for row in due.select_related("checkpoint").order_by("checkpoint")[:AT_ONCE]:
+    for row in due.select_related("checkpoint").order_by("checkpoint_id")[:AT_ONCE]:
         if not _claim(row, now):
             continue
         try:
