@@ -191,7 +191,9 @@ def unanchored() -> SignedCheckpoint | None:
 
     A later one covers all earlier events, so what it reached stands for them.
     """
-    reached = Anchoring.objects.filter(state=Anchoring.State.DELIVERED).order_by("-checkpoint_id").values("checkpoint_id")
+    reached = (
+        Anchoring.objects.filter(state=Anchoring.State.DELIVERED).order_by("-checkpoint_id").values("checkpoint_id")
+    )
     waiting = SignedCheckpoint.objects.filter(size__gt=Coalesce(Subquery(reached[:1]), 0))
     return waiting.order_by("size").first()
 
