@@ -340,10 +340,8 @@ CELERY_TASK_SOFT_TIME_LIMIT = 240
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_TIMEZONE = "UTC"
-CELERY_TASK_ROUTES = {  # the signer's worker takes this queue and no other; no other worker takes it
-    "audit.tasks.tend_checkpoints": {"queue": "signing"},
-    "audit.tasks.make_checkpoint": {"queue": "signing"},
-}
+# The signer's worker takes this queue and no other; no other worker takes it.
+CELERY_TASK_ROUTES = {f"audit.tasks.{it}": {"queue": "signing"} for it in ("tend_checkpoints", "make_checkpoint")}
 CELERY_BEAT_SCHEDULE = {
     # Every hour: what has become late is flagged and its notices are written.
     "flag-overdue": {"task": "rotation.tasks.flag_overdue", "schedule": timedelta(hours=1)},
@@ -390,13 +388,6 @@ if min(CHECKPOINT_EVENTS, CHECKPOINT_EVERY.total_seconds()) < 1:
 # How the log calls itself in its checkpoints; once it has signed one, it keeps the name of the first.
 LOG_ORIGIN: str = env.str("KEYVAULT_LOG_ORIGIN", default=f"{urlsplit(SITE_URL).hostname or 'localhost'}/audit")
 ANCHORS: list[str] = env.str("KEYVAULT_ANCHORS", default="").split()  # addresses outside, with white space between them
-ANCHOR_CLASSES = {
-    "file": "audit.anchors.files.FileAnchor",
-    "mail": "rotation.anchors.MailAnchor",
-    "syslog": "audit.anchors.syslog.SyslogAnchor",
-    "syslog+tls": "audit.anchors.syslog.SyslogAnchor",
-    "syslog+unix": "audit.anchors.syslog.SyslogAnchor",
-}
 
 # The house
 NOTICE_DAYS = (30, 7, 0)  # days before the date of rotation at which the owner is told; 0 is the day it becomes late

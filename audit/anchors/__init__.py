@@ -1,15 +1,23 @@
-"""Where checkpoints go when they leave the database; which, is chosen in the settings.
+"""Where checkpoints go when they leave the database; which, is chosen in the settings, several at once.
 
-KEYVAULT_ANCHORS lists addresses. The word before the first colon leads to a class by ANCHOR_CLASSES of the settings: a
-path as text, because some anchors live in higher packages. A further kind is a class and a line there.
+KEYVAULT_ANCHORS lists addresses; the word before the first colon finds the class in KINDS. A further kind is a class and
+its line there, or, for one of a higher package, a line in the `ready` of that package.
 """
 
 from django.conf import settings
-from django.utils.module_loading import import_string
 
 from audit.anchors.base import Anchor, AnchorError, AnchorWaitsError, SentCheckpoint
+from audit.anchors.files import FileAnchor
+from audit.anchors.syslog import SyslogAnchor
 
-__all__ = ["Anchor", "AnchorError", "AnchorWaitsError", "SentCheckpoint", "configured_anchors"]
+__all__ = ["KINDS", "Anchor", "AnchorError", "AnchorWaitsError", "SentCheckpoint", "configured_anchors"]
+
+KINDS: dict[str, type[Anchor]] = {
+    "file": FileAnchor,
+    "syslog": SyslogAnchor,
+    "syslog+tls": SyslogAnchor,
+    "syslog+unix": SyslogAnchor,
+}
 
 
 def configured_anchors() -> dict[str, Anchor]:
@@ -19,9 +27,10 @@ def configured_anchors() -> dict[str, Anchor]:
     """
     anchors: dict[str, Anchor] = {}
     for address in settings.ANCHORS:
-        path = settings.ANCHOR_CLASSES.get(address.partition(":")[0])
-        if path is None:
-            kinds = ", ".join(sorted(settings.ANCHOR_CLASSES))
-            raise AnchorError(f"An anchor of KEYVAULT_ANCHORS begins with an unknown word; known are: {kinds}.")
-        anchors[address] = import_string(path)(address)
+        kind = KINDS.get(address.partition(":")[0])
+        if kind is None:
+            raise AnchorError(
+                f"An anchor of KEYVAULT_ANCHORS begins with an unknown word; known are: {', '.join(sorted(KINDS))}."
+            )
+        anchors[address] = kind(address)
     return anchors

@@ -24,7 +24,7 @@ from pytest_django import Settings
 from audit import anchoring, selectors
 from audit.actions import Action
 from audit.actor import Actor
-from audit.anchors import Anchor, AnchorError, SentCheckpoint, configured_anchors
+from audit.anchors import KINDS, Anchor, AnchorError, SentCheckpoint, configured_anchors
 from audit.anchors.files import FileAnchor
 from audit.anchors.syslog import SyslogAnchor
 from audit.checkpoints import make_checkpoint
@@ -369,7 +369,13 @@ def test_an_anchor_that_was_taken_out_is_given_up(
 
 @pytest.mark.django_db
 def test_what_a_dead_signer_had_claimed_comes_back_and_is_not_marked_twice(
-    fill: Fill, sign: Callable, deliver: Callable, settings: Settings, tmp_path: Path, now: datetime
+    fill: Fill,
+    sign: Callable,
+    deliver: Callable,
+    settings: Settings,
+    tmp_path: Path,
+    now: datetime,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The first signer is slower than its lease: the second delivers, and the first finds that it is done."""
     settings.ANCHORS = [tmp_path.as_uri()]
@@ -384,8 +390,7 @@ def test_what_a_dead_signer_had_claimed_comes_back_and_is_not_marked_twice(
             assert anchoring._deliver_to(FileAnchor(self.name), actor=SIGNER, now=late).delivered == 1
             return slow(self, sent, now=now)
 
-    settings.ANCHOR_CLASSES = {"file": f"{__name__}.Slow"}
-    globals()["Slow"] = Slow
+    monkeypatch.setitem(KINDS, "file", Slow)
     assert deliver() == (0, 0)
     assert states() == [(DELIVERED, 2)]
     assert Event.objects.filter(action=Action.CHECKPOINT_ANCHORED).count() == 1
