@@ -1,7 +1,7 @@
 """Where checkpoints go when they leave the database; which, is chosen in the settings, several at once.
 
-KEYVAULT_ANCHORS lists addresses; the word before the first colon finds the class in KINDS. A further kind is a class and
-its line there, or, for one of a higher package, a line in the `ready` of that package.
+KEYVAULT_ANCHORS lists addresses; the word before the first colon finds the class in KINDS. A further kind is a class
+and its line there, or, for one of a higher package, a line in the `ready` of that package.
 """
 
 from django.conf import settings

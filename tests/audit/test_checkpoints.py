@@ -1,10 +1,13 @@
 """The signer: what it signs, when, under which key, and what it refuses to sign."""
 
+import re
+import subprocess
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
+from pathlib import Path
 from threading import Barrier
 
 import psycopg
@@ -21,7 +24,7 @@ from audit.errors import AuditError
 from audit.models import Anchoring, Event, SignedCheckpoint, SigningEpoch, Tile
 from audit.services import Subject, record
 from audit.tiles import GrowingTree
-from tests.engines import superuser_connection
+from tests.engines import ROOT, superuser_connection
 
 Fill = Callable[[int], None]
 Seal = Callable[[], None]
@@ -155,6 +158,25 @@ def test_what_a_checkpoint_reads_and_writes_does_not_grow_with_the_log(
         sign()
     changed = {(tile.level, tile.index) for tile in Tile.objects.all()}
     assert changed == {(0, 0), (0, 1), (0, 2), (1, 0)}
+
+
+@pytest.mark.django_db
+def test_a_note_can_be_checked_by_hand_as_the_manual_says(fill: Fill, sign: Callable, tmp_path: Path) -> None:
+    manual = (ROOT / "docs" / "checkpoints.md").read_text(encoding="utf-8")
+    commands = re.search(r"```sh\n(.+?)```", manual, re.DOTALL)
+    assert commands
+    fill(2)
+    sign()
+    (tmp_path / "verifier").write_text(f"{verifier_of(KEY)}\n")
+
+    def check(note: str) -> str:
+        (tmp_path / "note").write_text(note)
+        done = subprocess.run(["sh", "-c", commands[1]], cwd=tmp_path, capture_output=True, text=True, check=False)
+        return done.stdout.strip()
+
+    note = SignedCheckpoint.objects.get().note
+    assert check(note) == "Signature Verified Successfully"
+    assert check(note.replace("\n2\n", "\n3\n")) == "Signature Verification Failure"
 
 
 # When
@@ -346,7 +368,7 @@ class KilledError(Exception):
 @pytest.mark.parametrize("step", ["_grown", "_begin", "_save", "record"])
 @pytest.mark.django_db
 def test_a_kill_after_any_step_leaves_nothing(
-    fill: Fill, sign: Callable, monkeypatch: pytest.MonkeyPatch, settings: Settings, tmp_path: object, step: str
+    fill: Fill, sign: Callable, monkeypatch: pytest.MonkeyPatch, settings: Settings, tmp_path: Path, step: str
 ) -> None:
     settings.ANCHORS = [f"file://{tmp_path}"]
     fill(300)
