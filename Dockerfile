@@ -1,4 +1,4 @@
-# One image for web, worker, beat and migrate; docker-compose.yml shows how they stand together.
+# One image for web, worker, signer, beat and migrate; docker-compose.yml shows how they stand together.
 # Python 3.11 is what the tests run on.
 FROM python:3.11-slim-bookworm AS build
 
@@ -44,7 +44,10 @@ ENV PATH=/app/.venv/bin:$PATH \
     PYTHONUNBUFFERED=1
 WORKDIR /app
 
-# Everything belongs to root: the processes read the code and cannot change it.
+# Where the signer leaves checkpoints, unless KEYVAULT_ANCHORS says otherwise; a new volume takes its owner from here.
+RUN install --directory --owner=10001 --group=10001 --mode=0700 /checkpoints
+
+# Everything else belongs to root: the processes read the code and cannot change it.
 COPY --from=build /app /app
 USER 10001:10001
 EXPOSE 8000

@@ -94,6 +94,9 @@ class Action(StrEnum):
 
     # The log and the installation
     AUDIT_VERIFIED = "audit.verified"
+    CHECKPOINT_MADE = "checkpoint.made"  # by the signer, over all events before this one
+    CHECKPOINT_ANCHORED = "checkpoint.anchored"  # a place outside took it, or did not for a week
+    SIGNING_KEY_EPOCH_BEGUN = "signing_key.epoch_begun"  # the first checkpoint under another signing key
     SEALING_KEY_ROTATED = "sealing_key.rotated"  # the subject says what was sealed anew, the facts how many rows
     DEMO_SEEDED = "demo.seeded"
 

@@ -7,17 +7,27 @@ from functools import cached_property
 from uuid import UUID
 
 from django.db import connection
-from django.db.models import Q, QuerySet
+from django.db.models import Q, QuerySet, Subquery
+from django.db.models.functions import Coalesce
 
 from audit import body, chain, sealing, sentences
 from audit.actions import Action, Outcome
 from audit.actor import Identity
 from audit.body import Body, Subject
 from audit.errors import AuditError
-from audit.models import Event, EventSubject, Head, IdentityKey
+from audit.models import Anchoring, Event, EventSubject, Head, IdentityKey, SignedCheckpoint, SigningEpoch
+from audit.notes import Verifier
 
 PAGE_EVENTS = 50
 NUMBER_DIGITS = 19  # fewer always fit 64 bits
+# What follows from a checkpoint itself: no reason for the next one. Notices tell of events that are.
+BOOKKEEPING = (
+    Action.CHECKPOINT_MADE,
+    Action.CHECKPOINT_ANCHORED,
+    Action.SIGNING_KEY_EPOCH_BEGUN,
+    Action.NOTICE_DELIVERED,
+    Action.NOTICE_FAILED,
+)
 
 
 @dataclass(frozen=True)
@@ -131,6 +141,61 @@ def head_room() -> int:
 def head() -> Head:
     """Return where the chain ends; one query."""
     return Head.objects.get()
+
+
+def latest_checkpoint() -> SignedCheckpoint | None:
+    """Return the checkpoint over most events; one query."""
+    return SignedCheckpoint.objects.order_by("-size").first()
+
+
+def signing_epochs() -> dict[int, Verifier]:
+    """Return the public keys of the log by their epochs, the first first; one query. Raises: NoteError."""
+    rows = SigningEpoch.objects.order_by("epoch").values_list("epoch", "verifier")
+    return {epoch: Verifier.parse(verifier) for epoch, verifier in rows}
+
+
+def present_signing_key() -> tuple[bytes, str] | None:
+    """Return the key id of the present signing key, and where the signer said it is kept; None before the first.
+
+    Two queries. The signer alone holds the key: what others know of it stands in the database.
+    """
+    epochs = signing_epochs()
+    if not epochs:
+        return None
+    begun = next(iter(read(Event.objects.filter(action=Action.SIGNING_KEY_EPOCH_BEGUN).order_by("-number")[:1])), None)
+    kept_in = begun.said.facts.get("kept_in", "") if begun and begun.said else ""
+    return epochs[max(epochs)].id, str(kept_in)
+
+
+def events_to_sign(size: int) -> int:
+    """Count the events after the first `size` that are no bookkeeping of checkpoints; two queries, both by index."""
+    after = head().number - size
+    return after - Event.objects.filter(action__in=BOOKKEEPING, number__gt=size).count()
+
+
+def latest_signing() -> ReadEvent | None:
+    """Return the event of the last checkpoint: it says when that was by the signer's clock. One query."""
+    made = Event.objects.filter(action=Action.CHECKPOINT_MADE, outcome=Outcome.DONE)
+    return next(iter(read(made.order_by("-number")[:1])), None)
+
+
+def unsigned_since() -> datetime | None:
+    """Return when the oldest event was written that no checkpoint covers, bookkeeping apart; two queries."""
+    last = latest_checkpoint()
+    after = Event.objects.filter(number__gt=last.size if last else 0).exclude(action__in=BOOKKEEPING)
+    return after.order_by("number").values_list("recorded_at", flat=True).first()
+
+
+def unanchored() -> SignedCheckpoint | None:
+    """Return the oldest checkpoint that neither it nor a later one has reached any anchor; one query.
+
+    A later one covers all earlier events, so what it reached stands for them.
+    """
+    reached = (
+        Anchoring.objects.filter(state=Anchoring.State.DELIVERED).order_by("-checkpoint_id").values("checkpoint_id")
+    )
+    waiting = SignedCheckpoint.objects.filter(size__gt=Coalesce(Subquery(reached[:1]), 0))
+    return waiting.order_by("size").first()
 
 
 def read(rows: "QuerySet[Event] | Sequence[Event]") -> list[ReadEvent]:

@@ -125,6 +125,11 @@ PHRASES: dict[str, Phrase] = {
     Action.AUDIT_VERIFIED: Phrase(
         "verified the log and found it whole", "verify the log", "verified the log and found it altered"
     ),
+    Action.CHECKPOINT_MADE: Phrase("signed a {subjects}", "sign a checkpoint"),
+    Action.CHECKPOINT_ANCHORED: Phrase(
+        "took a {subjects} to an anchor outside", "take a {subjects} to an anchor outside"
+    ),
+    Action.SIGNING_KEY_EPOCH_BEGUN: Phrase("began {subjects} of signing", "begin {subjects} of signing"),
     Action.SEALING_KEY_ROTATED: Phrase(
         "sealed the {subjects} under the present sealing key", "seal the {subjects} under the present sealing key"
     ),

@@ -3,13 +3,39 @@
 import logging
 
 from celery import shared_task
+from django.utils import timezone
 
-from audit import services
+from audit import anchoring, checkpoints, services
+from audit.actor import Actor
 
 logger = logging.getLogger(__name__)
+SIGNER = Actor.system("signer")
 
 
 @shared_task
 def extend_log() -> None:
     """Make partitions ahead of need."""
     logger.info("Audit log: %d partitions made.", services.extend_log())
+
+
+@shared_task
+def tend_checkpoints() -> None:
+    """Make a checkpoint if one is due, then take what waits to the anchors. For the signer (CELERY_TASK_ROUTES)."""
+    try:
+        made = checkpoints.make_due_checkpoint(actor=SIGNER, now=timezone.now())
+    finally:  # earlier checkpoints leave, whatever keeps us from signing the next
+        done = anchoring.deliver(actor=SIGNER, now=timezone.now())
+    _tell(made.size if made else None, done)
+
+
+@shared_task
+def make_checkpoint() -> None:
+    """Make a checkpoint now, because a person asked for it. For the signer (CELERY_TASK_ROUTES)."""
+    made = checkpoints.make_checkpoint(actor=SIGNER, now=timezone.now())
+    done = anchoring.deliver(actor=SIGNER, now=timezone.now())
+    _tell(made.size if made else None, done)
+
+
+def _tell(size: int | None, done: anchoring.Delivered) -> None:
+    made = f"made at {size}" if size is not None else "not due"
+    logger.info("Checkpoint: %s; %d taken to anchors, %d anchors failed.", made, done.delivered, done.failed)

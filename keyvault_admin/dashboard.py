@@ -11,6 +11,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from audit import selectors as audit
+from audit.alerts import not_anchored, not_signed
 from audit.counting import COUNTED, about, count_each, shown
 from inventory import selectors as inventory
 from inventory.chips import Chip, due_chip
@@ -60,7 +61,7 @@ class Step:
 
 
 def posture_context(request: HttpRequest) -> dict[str, Any]:
-    """Return what the first page shows this person, by what they may see. Queries: 10 at most."""
+    """Return what the first page shows this person, by what they may see. Queries: 14 at most."""
     reviews = open_reviews()
     if not request.user.has_perm("inventory.view_key"):
         return {"reviews": reviews}
@@ -79,7 +80,7 @@ def posture_context(request: HttpRequest) -> dict[str, Any]:
         "tiles": [*_key_tiles(counted), _findings_tile(counted), *log],
         "bars": bars,
         "due_count": sum(bar.count for bar in bars),
-        "steps": [*_steps(request, counted, now), *_log_steps(log)],
+        "steps": [*_alert_steps(now, log), *_steps(request, counted, now), *_log_steps(log)],
         "most_overdue": [(key, _due(key, now)) for key in overdue],
         "list_url": reverse("admin:inventory_key_changelist"),
     }
@@ -210,6 +211,14 @@ def _steps(request: HttpRequest, counted: inventory.Posture, now: datetime) -> l
         note = "a CSV file from any spreadsheet; you see what it would do before it does it"
         steps.append(Step("Import an inventory", note, reverse("admin:inventory_key_import")))
     return steps
+
+
+def _alert_steps(now: datetime, log: list[Tile]) -> list[Step]:
+    """Say that the log is not being signed, or that what is signed stays here. Queries: 4 at most."""
+    if not log:
+        return []
+    found = [alert for alert in (not_signed(now), not_anchored(now)) if alert]
+    return [Step(alert.said, alert.mend, log[0].url) for alert in found]
 
 
 def _log_steps(log: list[Tile]) -> list[Step]:

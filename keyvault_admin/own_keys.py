@@ -1,6 +1,6 @@
 """The keys of the installation itself: which there are, what they protect, where they are kept, how they are rotated.
 
-A further one (a master key, a signing key) is one more entry of OWN_KEYS, and a line in docs/operate.md.
+A further one (a master key) is one more entry of OWN_KEYS, and a line in docs/operate.md.
 """
 
 from collections.abc import Callable
@@ -10,6 +10,7 @@ from hashlib import sha256
 from django.conf import settings
 
 from audit.sealing import digest_epochs, sealing_key_ids
+from audit.selectors import present_signing_key
 from inventory.services import OwnFacts
 from inventory.terms import Access, Classification, KeyKind, StorageMedium
 
@@ -18,7 +19,7 @@ SECRET_KEY_ID_LABEL = b"keyvault-admin/secret-key/id/v1\0"
 
 @dataclass(frozen=True, kw_only=True)
 class OwnKey:
-    """One key that the settings hold."""
+    """One key of the installation, which this process holds or the database knows of."""
 
     code: str  # in the database: never renamed
     name: str
@@ -28,11 +29,22 @@ class OwnKey:
     variable: str
     purpose: str
     rotated_by: str
-    material_id: Callable[[], bytes]  # 4 bytes that tell one generation from the next, and nothing of the key
+    material_id: Callable[[], bytes | None]  # 4 bytes that tell one generation from the next, and nothing of the key
+    source: Callable[[], str] | None = None  # where it is kept, for one that this process does not hold
 
 
 def _secret_key_id() -> bytes:
     return sha256(SECRET_KEY_ID_LABEL + settings.SECRET_KEY.encode()).digest()[:4]
+
+
+def _signing_key_id() -> bytes | None:
+    known = present_signing_key()
+    return known[0] if known else None
+
+
+def _signing_key_source() -> str:
+    known = present_signing_key()
+    return known[1] if known else ""
 
 
 OWN_KEYS: tuple[OwnKey, ...] = (
@@ -70,16 +82,31 @@ OWN_KEYS: tuple[OwnKey, ...] = (
         rotated_by="a new value and a restart; everybody signs in anew (docs/operate.md, “Which key protects what”)",
         material_id=_secret_key_id,
     ),
+    OwnKey(
+        code="signing",
+        name="Keyvault Admin: signing key",
+        kind=KeyKind.SIGNING_KEY,
+        algorithm="Ed25519",
+        size_bits=256,
+        variable="KEYVAULT_SIGNING_KEY",
+        purpose="Signs the checkpoints of the audit log; the signer alone holds it.",
+        rotated_by="a new epoch: manage.py begin_signing_epoch (docs/checkpoints.md, “Another key”)",
+        material_id=_signing_key_id,
+        source=_signing_key_source,
+    ),
 )
 
 
 def own_keys() -> list[OwnFacts]:
-    """Return the keys as they are in this process."""
-    return [OwnFacts(code=key.code, material_id=key.material_id(), facts=_facts(key)) for key in OWN_KEYS]
+    """Return the keys as they are now; the signing key from its first checkpoint on."""
+    present = [(key, key.material_id()) for key in OWN_KEYS]
+    return [
+        OwnFacts(code=key.code, material_id=known, facts=_facts(key)) for key, known in present if known is not None
+    ]
 
 
 def _facts(key: OwnKey) -> dict[str, object]:
-    source = settings.SECRET_SOURCES[key.variable]
+    source = key.source() if key.source else settings.SECRET_SOURCES[key.variable]
     is_file = source.startswith("file:")
     return {
         "name": key.name,

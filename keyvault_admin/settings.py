@@ -102,6 +102,14 @@ SEALING_KEYS_PREVIOUS = keys_of("KEYVAULT_SEALING_KEYS_PREVIOUS")  # still open 
 DIGEST_KEY = key_of("KEYVAULT_DIGEST_KEY")  # keys the digests of tokens, codes, session keys and the material of keys
 DIGEST_KEYS_PREVIOUS = keys_of("KEYVAULT_DIGEST_KEYS_PREVIOUS")  # still compared, for what was kept under them
 SECRET_SOURCES = {name: source_of(name) for name in ("SECRET_KEY", "KEYVAULT_SEALING_KEY", "KEYVAULT_DIGEST_KEY")}
+SIGNING_KEY: bytes | None = None  # Ed25519, signs checkpoints; in the signer's process alone
+if ROLE == "signer":
+    SIGNING_KEY = key_of("KEYVAULT_SIGNING_KEY")
+    SECRET_SOURCES["KEYVAULT_SIGNING_KEY"] = source_of("KEYVAULT_SIGNING_KEY")
+elif {"KEYVAULT_SIGNING_KEY", "KEYVAULT_SIGNING_KEY_FILE"} & set(env.ENVIRON.env):
+    raise ImproperlyConfigured(
+        f"KEYVAULT_SIGNING_KEY is given to a process that is {ROLE}. The signer alone may hold it: take it out here."
+    )
 DEBUG = False
 ALLOWED_HOSTS: list[str] = env.list("ALLOWED_HOSTS", default=[])
 CSRF_TRUSTED_ORIGINS: list[str] = env.list("CSRF_TRUSTED_ORIGINS", default=[])
@@ -332,6 +340,8 @@ CELERY_TASK_SOFT_TIME_LIMIT = 240
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_TIMEZONE = "UTC"
+# The signer's worker takes this queue and no other; no other worker takes it.
+CELERY_TASK_ROUTES = {f"audit.tasks.{it}": {"queue": "signing"} for it in ("tend_checkpoints", "make_checkpoint")}
 CELERY_BEAT_SCHEDULE = {
     # Every hour: what has become late is flagged and its notices are written.
     "flag-overdue": {"task": "rotation.tasks.flag_overdue", "schedule": timedelta(hours=1)},
@@ -351,6 +361,12 @@ CELERY_BEAT_SCHEDULE = {
     "tell-locked": {"task": "keyvault_admin.access.tasks.tell_locked", "schedule": timedelta(minutes=1)},
     # Every hour: counters of wrong tries that count no more are deleted.
     "forget-tries": {"task": "keyvault_admin.access.tasks.forget_tries", "schedule": timedelta(hours=1)},
+    # Every minute: the signer makes a checkpoint when one is due, and takes those that wait to the anchors.
+    "tend-checkpoints": {
+        "task": "audit.tasks.tend_checkpoints",
+        "schedule": timedelta(minutes=1),
+        "options": {"expires": 50},  # while no signer runs, these do not pile up
+    },
     # Every hour: partitions of the audit log are made ahead of need.
     "extend-audit-log": {"task": "audit.tasks.extend_log", "schedule": timedelta(hours=1)},
 }
@@ -363,6 +379,15 @@ LOGGING = {
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["console"], "level": "INFO"},
 }
+
+# Checkpoints of the audit log (docs/checkpoints.md)
+CHECKPOINT_EVENTS: int = env.int("KEYVAULT_CHECKPOINT_EVENTS", default=1_000)  # after so many events at the latest,
+CHECKPOINT_EVERY = timedelta(minutes=env.int("KEYVAULT_CHECKPOINT_MINUTES", default=60))  # and so long after one
+if min(CHECKPOINT_EVENTS, CHECKPOINT_EVERY.total_seconds()) < 1:
+    raise ImproperlyConfigured("KEYVAULT_CHECKPOINT_EVENTS and KEYVAULT_CHECKPOINT_MINUTES must be at least 1.")
+# How the log calls itself in its checkpoints; once it has signed one, it keeps the name of the first.
+LOG_ORIGIN: str = env.str("KEYVAULT_LOG_ORIGIN", default=f"{urlsplit(SITE_URL).hostname or 'localhost'}/audit")
+ANCHORS: list[str] = env.str("KEYVAULT_ANCHORS", default="").split()  # addresses outside, with white space between them
 
 # The house
 NOTICE_DAYS = (30, 7, 0)  # days before the date of rotation at which the owner is told; 0 is the day it becomes late

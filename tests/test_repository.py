@@ -25,7 +25,7 @@ TOP = {
     "keyvault_admin", "manage.py", "pyproject.toml", "rotation", "static", "templates", "tests", "uv.lock",
 }  # fmt: skip
 CONTAINER = ROOT / "keyvault_admin" / "container"
-LOGINS = ("migrator", "web", "worker", "beat", "command")
+LOGINS = ("migrator", "web", "worker", "beat", "signer", "command")
 
 
 def _read(name: str) -> str:
@@ -123,7 +123,7 @@ def _services() -> dict[str, dict[str, Any]]:
     return _compose()["services"]
 
 
-@pytest.mark.parametrize("name", ["web", "worker", "beat", "migrate", "command", "db", "valkey"])
+@pytest.mark.parametrize("name", ["web", "worker", "signer", "beat", "migrate", "command", "db", "valkey"])
 def test_service_is_hardened(name: str) -> None:
     service = _services()[name]
     assert service["read_only"] is True
@@ -143,7 +143,7 @@ def test_only_web_can_be_reached_and_only_from_this_machine() -> None:
 
 
 def test_each_service_logs_in_as_itself() -> None:
-    logins = {"web": "web", "worker": "worker", "beat": "beat", "migrate": "migrator", "command": "command"}
+    logins = {name: name for name in ("web", "worker", "signer", "beat", "command")} | {"migrate": "migrator"}
     for service, login in logins.items():
         described = _services()[service]
         assert described["environment"]["DATABASE_URL_FILE"] == f"/run/secrets/database_url_{login}"
@@ -158,6 +158,14 @@ def test_services_see_the_secrets_they_name_and_no_secret_stands_in_the_file() -
         files = {text for name, text in environment.items() if name.endswith("_FILE")}
         assert files <= {f"/run/secrets/{name}" for name in service["secrets"]}
         assert not set(environment) & {"SECRET_KEY", "DATABASE_URL", "CELERY_BROKER_URL", "EMAIL_URL"}
+
+
+def test_the_signer_alone_sees_the_signing_key() -> None:
+    assert [name for name, service in _services().items() if "signing_key" in service.get("secrets", ())] == ["signer"]
+    with_variable = [
+        name for name, it in _services().items() if "KEYVAULT_SIGNING_KEY_FILE" in it.get("environment", {})
+    ]
+    assert with_variable == ["signer"]
 
 
 # The secrets and the roles that they make
@@ -263,6 +271,7 @@ def test_image_holds_the_code_and_nothing_that_is_ignored() -> None:
         ([], "gunicorn keyvault_admin.wsgi:application"),
         (["web"], "gunicorn keyvault_admin.wsgi:application"),
         (["worker"], "celery --app=keyvault_admin worker"),
+        (["signer"], "celery --app=keyvault_admin worker --queues=signing --concurrency=1"),
         (["beat"], "celery --app=keyvault_admin beat"),
         (["migrate"], "python manage.py migrate"),
         (["verify_audit"], "python manage.py verify_audit"),
@@ -277,9 +286,9 @@ def test_entrypoint_starts_what_its_verb_says(tmp_path: Path, verb: list[str], s
         [CONTAINER / "entrypoint", *verb], env={"PATH": path}, capture_output=True, text=True, check=True
     )
     assert done.stdout.startswith(started)
-    assert done.stdout.strip().endswith(f"as {verb[0] if verb and verb[0] in {'worker', 'beat'} else 'web'}") or (
-        "manage.py" in started and done.stdout.strip().endswith("as nobody")
-    )
+    assert done.stdout.strip().endswith(
+        f"as {verb[0] if verb and verb[0] in {'worker', 'signer', 'beat'} else 'web'}"
+    ) or ("manage.py" in started and done.stdout.strip().endswith("as nobody"))
 
 
 def test_shell_scripts_parse() -> None:

@@ -11,10 +11,13 @@ from django.core import checks
 from django.core.checks import CheckMessage, Tags, register
 from django.db import DatabaseError, connection
 
-from keyvault_admin.checks import djangos, house, keys, people, site, wires
+from keyvault_admin.checks import checkpoints, djangos, house, keys, people, site, wires
 from keyvault_admin.checks.rules import Answer, Rule
 
-SETTINGS_RULES: tuple[Rule, ...] = (*keys.RULES, *site.RULES, *house.RULES, *wires.RULES, *djangos.RULES)
+SETTINGS_RULES: tuple[Rule, ...] = (
+    *(*keys.RULES, *site.RULES, *house.RULES),
+    *(*checkpoints.RULES, *wires.RULES, *djangos.RULES),
+)
 
 
 @register(Tags.security, deploy=True)

@@ -69,6 +69,14 @@ def digest_key() -> Answer:
     )
 
 
+def signing_key() -> Answer:
+    """Settings refuse to load in any other process that is given it."""
+    if settings.SIGNING_KEY is None:
+        return Answer(f"This process ({settings.ROLE}) holds no signing key; the signer alone does.")
+    mend = f'{NEW_KEY}, and see "Another key" in docs/checkpoints.md.'
+    return _judged("KEYVAULT_SIGNING_KEY", settings.SIGNING_KEY, mend)
+
+
 EARLIER = {
     "KEYVAULT_SEALING_KEYS_PREVIOUS": "Run manage.py rotate_sealing_key, and take it out.",
     "KEYVAULT_DIGEST_KEYS_PREVIOUS": "Make findable anew what is kept under it, as `manage.py digest_epochs` counts, "
@@ -92,6 +100,8 @@ def _earlier(name: str) -> list[bytes]:
 def one_purpose_each() -> Answer:
     """Whoever gets one of them must not have another."""
     named = [("KEYVAULT_SEALING_KEY", settings.SEALING_KEY), ("KEYVAULT_DIGEST_KEY", settings.DIGEST_KEY)]
+    if settings.SIGNING_KEY is not None:
+        named.append(("KEYVAULT_SIGNING_KEY", settings.SIGNING_KEY))
     named += [(f"a key of {name}", key) for name in EARLIER for key in _earlier(name)]
     seen: dict[bytes, str] = dict.fromkeys(_forms_of_secret_key(), "SECRET_KEY")
     for name, key in named:
@@ -140,5 +150,6 @@ RULES = (
     Rule("face.E012", Group.KEYS, "the digest key is random", digest_key),
     Rule("face.E013", Group.KEYS, "earlier keys are random", earlier_keys),
     Rule("face.E014", Group.KEYS, "each secret has one purpose", one_purpose_each),
+    Rule("face.E026", Group.KEYS, "the signing key is the signer's alone, and random", signing_key),
     Rule("face.E015", Group.KEYS, "no secret is that of the demo", not_of_the_demo),
 )

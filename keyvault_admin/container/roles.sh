@@ -12,7 +12,7 @@ as_superuser <<SQL
 REVOKE ALL ON DATABASE postgres, template1 FROM PUBLIC;
 SQL
 
-for login in migrator web worker beat command; do
+for login in migrator web worker beat signer command; do
     file=${SECRETS:-/run/secrets}/database_url_$login
     password=$(sed -n "s#^postgres://keyvault_$login:\([^@]*\)@.*#\1#p" "$file")
     case $password in

@@ -18,6 +18,7 @@ from keyvault_admin.local.processes import launch, stop
 PAUSES = (1.0, 2.0, 4.0)  # seconds before the first, second and third restart
 STEADY_SECONDS = 60.0  # whoever ran that long has earned its restarts back
 _LAST_LINES = 12
+SIGNING_KEY, CHECKPOINTS = "signing_key", "checkpoints"  # in the folder that `application` is told of
 
 
 class Ward(ABC):
@@ -188,8 +189,11 @@ class Child(Ward):
             self._close()
 
 
-def application(port: int, var: Path) -> tuple[Recipe, ...]:
-    """Return the processes of the application in the order in which they are stopped, each with its own login role."""
+def application(port: int, var: Path, signing: Path) -> tuple[Recipe, ...]:
+    """Return the processes of the application in the order in which they are stopped, each with its own login role.
+
+    SIGNING holds the signing key, which one of them is told of, and the checkpoints that leave the database.
+    """
     python = sys.executable
     celery = [python, "-m", "celery", "--app=keyvault_admin"]
     return (
@@ -216,6 +220,18 @@ def application(port: int, var: Path) -> tuple[Recipe, ...]:
                 "--without-gossip",
             ],
             env={"KEYVAULT_ROLE": "worker"},
+        ),
+        Recipe(
+            name="signer",
+            argv=[
+                *(*celery, "worker", "--pool=prefork", "--concurrency=1", "--queues=signing", "--hostname=signer@%h"),
+                *("--loglevel=INFO", "--without-mingle", "--without-gossip"),
+            ],
+            env={
+                "KEYVAULT_ROLE": "signer",
+                "KEYVAULT_SIGNING_KEY_FILE": str(signing / SIGNING_KEY),
+                "KEYVAULT_ANCHORS": (signing / CHECKPOINTS).as_uri(),
+            },
         ),
         Recipe(
             name="beat",

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import IO, Self
 from urllib.parse import quote, urlsplit
 
+from keyvault_admin.local.children import CHECKPOINTS, SIGNING_KEY
 from keyvault_admin.local.engine import HOST, Engine, choose_port, is_free
 from keyvault_admin.local.errors import LocalError
 from keyvault_admin.local.places import settle
@@ -31,13 +32,16 @@ def read_env(path: Path) -> dict[str, str]:
 
 def write_env(path: Path, values: dict[str, str]) -> None:
     """Replace PATH by these lines at once; only its owner can read them."""
+    head = "# Written by the embedded engines at each start. Secrets of this machine only: keep it to yourself.\n"
+    write_secret(path, head + "".join(f"{name}={value}\n" for name, value in values.items()))
+
+
+def write_secret(path: Path, text: str) -> None:
+    """Replace PATH by this text at once; only its owner can read it."""
     draft = path.with_suffix(".draft")
     draft.unlink(missing_ok=True)
     with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:  # noqa: PTH123
-        file.write(
-            "# Written by the embedded engines at each start. Secrets of this machine only: keep it to yourself.\n"
-        )
-        file.writelines(f"{name}={value}\n" for name, value in values.items())
+        file.write(text)
     draft.replace(path)
 
 
@@ -99,6 +103,20 @@ class Engines:
             {f"keyvault_{login}": _secret_in(self.values[f"DATABASE_URL_{login.upper()}"]) for login in LOGINS},
         )
         write_env(self.places.local_env, self.values)
+        self._make_signing()
+
+    @property
+    def signing(self) -> Path:
+        """The folder of the signing key and of the checkpoints under it; it comes and goes with the data."""
+        return self.places.engines / "signing"
+
+    def _make_signing(self) -> None:
+        """Make the key in a file of its own, which no process but the signer is told of."""
+        (self.signing / CHECKPOINTS).mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.signing.chmod(0o700)
+        path = self.signing / SIGNING_KEY
+        if not path.exists():
+            write_secret(path, f"{_key()}\n")
 
     def _start_valkey(self, known: dict[str, str]) -> None:
         url = known.get("CELERY_BROKER_URL", "")

@@ -1,4 +1,4 @@
-"""`manage.py up`: engines, migrations and the three processes of the application, in the foreground of one terminal."""
+"""`manage.py up`: engines, migrations and the four processes of the application, in the foreground of one terminal."""
 
 import argparse
 import contextlib
@@ -45,7 +45,7 @@ def main(argv: Sequence[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="manage.py up",
-        description="Run Keyvault Admin on this machine: embedded PostgreSQL and Valkey, web, worker and beat.",
+        description="Run Keyvault Admin on this machine: embedded PostgreSQL and Valkey, web, worker, signer and beat.",
         epilog="Ctrl-C stops everything. Data and secrets stay in the var folder.",
     )
     parser.add_argument("--port", type=int, default=8000, help="port of the web server on 127.0.0.1 (default: 8000)")
@@ -83,7 +83,7 @@ def _refuse_installation() -> None:
         if os.environ.get(name):
             raise LocalError(
                 f"{name} is set: this installation has its own engines, and `up` is for a machine without any. "
-                f"Unset {name}, or start web, worker and beat as docker-compose.yml does."
+                f"Unset {name}, or start web, worker, signer and beat as docker-compose.yml does."
             )
 
 
@@ -96,7 +96,8 @@ def _serve(engines: Engines, options: argparse.Namespace) -> None:
     _once("migrate", "migrate", "--verbosity=1")
     _collect_static(engines.places.var)
     story = _seed(engines) if options.demo else ""
-    children = [Child(recipe, cwd=ROOT, show=_say) for recipe in application(options.port, engines.places.var)]
+    recipes = application(options.port, engines.places.var, engines.signing)
+    children = [Child(recipe, cwd=ROOT, show=_say) for recipe in recipes]
     try:
         for child in children:
             child.begin()

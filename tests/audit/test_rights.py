@@ -129,4 +129,5 @@ def test_functions_are_closed_to_the_public_and_fixed_in_their_path() -> None:
         ("audit_is_event", "keyvault_owner", False, path, []),
         ("audit_release", "keyvault_owner", True, path, []),
         ("audit_seal", "keyvault_owner", True, path, []),
+        ("audit_tile_grows", "keyvault_owner", False, path, []),
     ]

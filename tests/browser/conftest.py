@@ -75,7 +75,7 @@ def site(committed_db: CommittedDatabase, static_root: Path, tmp_path: Path) -> 
 def serving(database: CommittedDatabase, static_root: Path, tmp_path: Path, **more: str) -> Iterator[str]:
     """Run a web process, with more in its environment, and give its address."""
     port = choose_port(None)
-    web = application(port, tmp_path)[0]
+    web = application(port, tmp_path, tmp_path)[0]
     address = f"http://localhost:{port}"  # a name, and the very origin that passkeys are bound to
     environ = database.environ(**web.env, STATIC_ROOT=str(static_root), SITE_URL=address, **more)
     with (tmp_path / "web.log").open("w+", encoding="utf-8") as log:

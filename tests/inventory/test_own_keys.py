@@ -10,7 +10,10 @@ from django.db import DatabaseError, transaction
 from django.db.models import F
 
 from audit.actions import Action
+from audit.actor import Actor
+from audit.checkpoints import begin_epoch, make_checkpoint
 from audit.sealing import digest_epochs, sealing_key_ids
+from audit.selectors import signing_epochs
 from inventory import services
 from inventory.errors import VoidChangeError
 from inventory.models import Finding, HeldChange, Key, KeyVersion, Owner, OwnKey, RotationEvidence, Service
@@ -65,7 +68,7 @@ def test_the_keys_are_registered_as_what_they_are(settings):
     assert "rotate_sealing_key" in key.notes
     assert key.rotate_by is not None
     assert (own("digest").kind, own("secret").kind) == ("hmac_key", "hmac_key")
-    assert Key.objects.count() == len(OWN_KEYS) == 3
+    assert Key.objects.count() == len(OWN_KEYS) - 1 == 3  # the signing key has signed nothing yet
     assert [told_of(key) for key in Key.objects.all()] == [[]] * 3
     seal()
     assert [told_of(key) for key in Key.objects.all()] == [[Action.KEY_REGISTERED]] * 3
@@ -276,4 +279,28 @@ def test_each_key_has_its_line_in_the_manual():
     table = page.partition("## Which key protects what")[2].partition("\n## ")[0]
     for key in OWN_KEYS:
         assert f"`{key.variable}`" in table
-    assert {one.facts["name"] for one in own_keys()} == {key.name for key in OWN_KEYS}
+    assert {one.facts["name"] for one in own_keys()} == {key.name for key in OWN_KEYS if key.code != "signing"}
+
+
+def test_the_signing_key_is_known_from_its_first_checkpoint_on(as_role, settings):
+    """The command never holds it: what it is and where it is kept comes from the signer, by the log."""
+    first_run()
+    seal()
+    settings.SIGNING_KEY, settings.LOG_ORIGIN = bytes(range(7, 39)), "keys.example.org/audit"
+    settings.SECRET_SOURCES = {**settings.SECRET_SOURCES, "KEYVAULT_SIGNING_KEY": "file:///run/secrets/signing_key"}
+    with as_role("signer"):
+        make_checkpoint(actor=Actor.system("signer"), now=NOW)
+        seal()
+    settings.SIGNING_KEY = None
+    settings.SECRET_SOURCES = {name: it for name, it in settings.SECRET_SOURCES.items() if "SIGNING" not in name}
+    (verifier,) = signing_epochs().values()
+    assert f"signing key: registered, key id {verifier.id.hex()}" in register("--owner", "dana")
+    key = own("signing")
+    assert (key.kind, key.algorithm, key.size_bits) == ("signing_key", "Ed25519", 256)
+    assert (key.storage_medium, key.storage_location) == ("file", "file:///run/secrets/signing_key")
+    assert "begin_signing_epoch" in key.notes
+    settings.SIGNING_KEY = bytes(range(90, 122))
+    with as_role("signer"):
+        begin_epoch(actor=Actor.system("signer"), reason="rotated", now=NOW)
+        seal()
+    assert "signing key: rotated" in register()

@@ -36,7 +36,8 @@ WRONG = {
     *("face.E002", "face.E010", "face.E011", "face.E012", "face.E013", "face.E014", "face.E017", "face.E018"),
     *("face.E030", "face.E031", "face.E032", "face.E033", "face.E040", "face.E041", "face.E042", "face.E043"),
     *("face.E044", "face.E045", "face.E046", "face.E047", "face.E048", "face.E050", "face.E051", "face.E055"),
-    *("face.W001", "face.W005", "face.W006", "face.W007", "face.W008"),  # what could not be seen is wrong
+    *("face.W001", "face.W005", "face.W006", "face.W007", "face.W008", "face.W009"),
+    "face.W010",  # what could not be seen is wrong
 }
 WARNED = {"face.W002", "face.W003", "face.W004", "security.W009"}
 
@@ -92,7 +93,7 @@ def test_what_is_skipped_is_said_and_not_asked(settings: Settings) -> None:
     found = json.loads(out.getvalue())
     skipped = {check["id"] for check in found["checks"] if check["state"] == "skipped"}
     assert {"face.E040", "face.W001", "face.E050", "face.E055"} <= skipped
-    assert found["counts"]["skipped"] == len(skipped) == 17
+    assert found["counts"]["skipped"] == len(skipped) == 19
 
 
 def test_a_bad_environment_is_told_in_full() -> None:
@@ -111,7 +112,11 @@ def test_check_deploy_tells_the_same_without_asking_a_server() -> None:
     done = production("manage.py", "check", "--deploy", **BAD)
     assert done.returncode == 1
     told = set(re.findall(r"face\.[EW]\d{3}", done.stderr))
-    live = {rule.id for rule in EVERY_RULE if rule.id[5:] in {"E025", "W001", "W005", "W006", "W007", "W008"}}
+    live = {
+        rule.id
+        for rule in EVERY_RULE
+        if rule.id[5:] in {"E025", "W001", "W005", "W006", "W007", "W008", "W009", "W010"}
+    }
     assert told == {name for name in WRONG | WARNED if name.startswith("face.") and name < "face.E040"} | (
         {"face.W002", "face.W003", "face.W004"} - live
     )
@@ -122,6 +127,10 @@ def test_check_deploy_tells_the_same_without_asking_a_server() -> None:
     [
         ({"KEYVAULT_SEALING_KEY": ""}, "KEYVAULT_SEALING_KEY is not set."),
         ({"KEYVAULT_DIGEST_KEY": b64encode(bytes(16)).decode()}, "KEYVAULT_DIGEST_KEY holds 128 bits instead of 256."),
+        ({"KEYVAULT_ROLE": "signer"}, "KEYVAULT_SIGNING_KEY is not set."),
+        ({"KEYVAULT_SIGNING_KEY": "half"}, "KEYVAULT_SIGNING_KEY is given to a process that is command."),
+        ({"KEYVAULT_SIGNING_KEY_FILE": "/half"}, "KEYVAULT_SIGNING_KEY is given to a process that is command."),
+        ({"KEYVAULT_CHECKPOINT_EVENTS": "0"}, "KEYVAULT_CHECKPOINT_EVENTS and KEYVAULT_CHECKPOINT_MINUTES must be"),
         ({"DATABASE_URL": "postgres://web:half/of-it@127.0.0.1:1/keyvault"}, "DATABASE_URL cannot be read as a URL."),
         ({"CELERY_BROKER_URL": "redis://:half/of-it@127.0.0.1:1/0"}, "CELERY_BROKER_URL cannot be read as a URL."),
         ({"EMAIL_URL": "smtp+tls://me:half/of-it@127.0.0.1:1"}, "EMAIL_URL cannot be read as a URL."),

@@ -3,11 +3,12 @@
 import subprocess
 import sys
 import time
+from base64 import b64encode
 from pathlib import Path
 
 import pytest
 
-from keyvault_admin.local.children import application
+from keyvault_admin.local.children import SIGNING_KEY, application
 from keyvault_admin.local.engine import choose_port
 from tests.conftest import CommittedDatabase
 from tests.engines import ROOT, run_values
@@ -45,15 +46,16 @@ def is_hardened(pid: int) -> bool:
     return core.split()[4:6] == ["0", "0"] and Path(f"/proc/{pid}/environ").stat().st_uid == 0
 
 
-@pytest.mark.parametrize("place", [0, 1, 2], ids=["web", "worker", "beat"])
+@pytest.mark.parametrize("place", [0, 1, 2, 3], ids=["web", "worker", "signer", "beat"])
 def test_running_processes_are_hardened(committed_db: CommittedDatabase, tmp_path: Path, place: int) -> None:
-    recipe = application(choose_port(None), tmp_path)[place]
+    (tmp_path / SIGNING_KEY).write_text(b64encode(bytes(range(7, 39))).decode())
+    recipe = application(choose_port(None), tmp_path, tmp_path)[place]
     environ = committed_db.environ(**recipe.env)
     with (tmp_path / "log").open("w+", encoding="utf-8") as log:
         process = subprocess.Popen(recipe.argv, cwd=ROOT, env=environ, stdout=log, stderr=log)
         try:
             ends = time.monotonic() + PATIENCE_SECONDS
-            enough = {0: 2, 1: 3, 2: 1}[place]
+            enough = {0: 2, 1: 3, 2: 2, 3: 1}[place]
             while time.monotonic() < ends and process.poll() is None:
                 family = tree(process.pid)
                 holders = family[1:] if place == 0 else family  # gunicorn's master loads no application and no keys

@@ -33,7 +33,7 @@ def test_up_serves_survives_deaths_and_ends_with_its_parent(var: Path, terminals
     terminal.shows(f"Keyvault Admin is ready: http://localhost:{port}")
     assert (status(port, "/-/live"), status(port, "/-/ready")) == (200, 200)
 
-    for words in ("celery --app=keyvault_admin worker", "valkey-server", "bin/postgres", "gunicorn"):
+    for words in ("--queues=celery", "--queues=signing", "valkey-server", "bin/postgres", "gunicorn"):
         kill_and_see_it_return(terminal, words)
     wait(lambda: status(port, "/-/ready") == 200, SOON_SECONDS, terminal.text)
 
@@ -42,7 +42,7 @@ def test_up_serves_survives_deaths_and_ends_with_its_parent(var: Path, terminals
     assert again.stderr.startswith(f"Already running: process {terminal.process.pid}, http://localhost:{port}.")
 
     everything = terminal.children()
-    assert len(everything) >= 7  # two engines, gunicorn and its worker, celery and its pool, beat
+    assert len(everything) >= 9  # two engines, gunicorn and its worker, celery and its pool, the signer's, beat
     terminal.process.kill()
     wait(lambda: not everything.keys() & processes().keys(), NOTHING_LEFT_SECONDS, lambda: str(terminal.children()))
 

@@ -1,0 +1,46 @@
+"""What somebody must know of the checkpoints: none is made, or none leaves the database. For pages and doctor."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.conf import settings
+
+from audit import selectors
+
+ANCHORED_WITHIN = timedelta(hours=1)
+SIGNED_WITHIN = 2  # times the longest pause between checkpoints
+
+
+@dataclass(frozen=True)
+class Alert:
+    """One thing that is wrong, and what to do about it."""
+
+    said: str
+    mend: str
+
+
+def not_signed(now: datetime) -> Alert | None:
+    """Say that events have waited for a checkpoint for too long; two queries."""
+    since = selectors.unsigned_since()
+    if since is None or now - since < SIGNED_WITHIN * settings.CHECKPOINT_EVERY:
+        return None
+    return Alert(
+        f"No checkpoint covers the audit log since {_moment(since)}",
+        "see that the signer runs, and read its log: it refuses to sign what does not follow on the last checkpoint",
+    )
+
+
+def not_anchored(now: datetime) -> Alert | None:
+    """Say that a checkpoint has found no anchor for an hour, nor has a later one; two queries."""
+    missed = selectors.unanchored()
+    if missed is None or now - missed.made_at < ANCHORED_WITHIN:
+        return None
+    said = f"No anchor has taken a checkpoint since {_moment(missed.made_at)}"
+    tried = missed.anchorings.exclude(error="").order_by("-tries").first()
+    if tried is not None:
+        return Alert(said, tried.error)
+    return Alert(said, "name anchors in KEYVAULT_ANCHORS of the signer, and see that it runs")
+
+
+def _moment(moment: datetime) -> str:
+    return f"{moment:%-d %b %Y, %H:%M} UTC"

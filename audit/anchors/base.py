@@ -1,0 +1,58 @@
+"""What an anchor is: a place outside this database that takes a checkpoint and says so."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from datetime import datetime
+from urllib.parse import SplitResult, urlsplit
+
+from audit.errors import AuditError
+
+SECONDS = 10  # for each step of a conversation with another machine
+
+
+class AnchorError(AuditError):
+    """The anchor did not take it. The sentence is kept beside the delivery and shown; it holds no secret."""
+
+
+class AnchorWaitsError(AnchorError):
+    """It is on its way, and the anchor cannot say yet that it has arrived: ask again soon."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SentCheckpoint:
+    """A checkpoint on its way."""
+
+    size: int
+    made_at: datetime
+    note: str
+    digest: bytes  # SHA-256 of the text of the checkpoint
+
+
+class Anchor(ABC):
+    """One place. Its name is its address in the settings, so an address holds no password."""
+
+    def __init__(self, name: str) -> None:
+        """Read the address. Raises: AnchorError."""
+        self.name = name
+
+    @abstractmethod
+    def deliver(self, sent: SentCheckpoint, *, now: datetime) -> str:
+        """Hand it over, outside any transaction; return what the anchor said (a path, a message id).
+
+        The same checkpoint may come again, after a crash: then the answer is the same and nothing is doubled where the
+        anchor can tell. Raises: AnchorError, whatever went wrong out there.
+        """
+
+
+def parts_of(name: str) -> SplitResult:
+    """Return the parts of an address. Raises: AnchorError when it is none, or holds a name or password."""
+    try:
+        parts = urlsplit(name)
+        _ = parts.port
+    except ValueError as error:
+        raise AnchorError("An anchor of KEYVAULT_ANCHORS cannot be read as an address.") from error
+    if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
+        raise AnchorError(
+            f"An anchor {parts.scheme}: of KEYVAULT_ANCHORS holds a password, a ? or a #; leave them out."
+        )
+    return parts

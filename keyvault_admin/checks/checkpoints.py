@@ -1,0 +1,42 @@
+"""Checks of the checkpoints: the log is signed, and what is signed leaves this database."""
+
+from collections.abc import Callable
+from datetime import datetime
+
+from django.utils import timezone
+
+from audit.alerts import Alert, not_anchored, not_signed
+from audit.anchors import AnchorError, configured_anchors
+from keyvault_admin.checks.rules import Answer, Group, Rule
+
+
+def anchors_can_be_read() -> Answer:
+    try:
+        anchors = configured_anchors()
+    except AnchorError as error:
+        return Answer(str(error), "Mend KEYVAULT_ANCHORS: docs/checkpoints.md shows each kind.")
+    if anchors:
+        return Answer(f"{len(anchors)} anchors are named, and can be read.")
+    return Answer("This process names no anchors; the signer needs them.")
+
+
+def log_is_signed() -> Answer:
+    return _judged(not_signed, "No event has waited too long for a checkpoint.")
+
+
+def checkpoints_leave() -> Answer:
+    return _judged(not_anchored, "No checkpoint has waited an hour for an anchor.")
+
+
+def _judged(look: Callable[[datetime], Alert | None], well: str) -> Answer:
+    alert = look(timezone.now())
+    if alert is None:
+        return Answer(well)
+    return Answer(f"{alert.said}.", f"{alert.mend[0].upper()}{alert.mend[1:].rstrip('.')}.")
+
+
+RULES = (Rule("face.E027", Group.HOUSE, "the anchors can be read", anchors_can_be_read),)
+LIVE = (
+    Rule("face.W009", Group.DATABASE, "the audit log is signed", log_is_signed),
+    Rule("face.W010", Group.DATABASE, "checkpoints leave the database", checkpoints_leave),
+)
