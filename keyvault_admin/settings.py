@@ -126,10 +126,9 @@ INSTALLED_APPS = [
     "keyvault_admin.apps.FaceConfig",  # commands, checks and pages of the whole house
 ]
 MIDDLEWARE = [
+    "keyvault_admin.middleware.HeadersMiddleware",  # before whatever may answer by itself
     "django.middleware.security.SecurityMiddleware",
-    "keyvault_admin.middleware.HeadersMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "keyvault_admin.middleware.NoStoreMiddleware",  # headers before whatever may answer by itself
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "csp.middleware.CSPMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
