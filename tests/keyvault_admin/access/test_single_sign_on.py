@@ -673,9 +673,13 @@ def test_unlinking_ends_what_the_link_has_opened(
     assert b"No account was linked" in desk.post("/account/single-sign-on/", {"unlink": "1"}, follow=True).content
 
 
-def test_a_reset_of_factors_unlinks(provider: Provider, link: SingleSignOnLink, as_role: AsRole) -> None:
+def test_a_reset_of_factors_unlinks_and_says_so(
+    provider: Provider, link: SingleSignOnLink, bob: User, as_role: AsRole
+) -> None:
     with as_role("command"):
-        services.reset_factors(person=link.user, actor=TEST, reason="phone stolen", now=timezone.now())
+        services.reset_factors(
+            person=link.user, actor=TEST, reason="phone stolen", now=timezone.now(), even_if_last=True
+        )
     link.refresh_from_db()
     assert not link.confirmed
     reset = next(event for event in events() if event["action"] == "factor.reset")
@@ -710,3 +714,7 @@ def test_the_database_refuses_a_second_owner(link: SingleSignOnLink) -> None:
         SingleSignOnLink.objects.create(user=bob, issuer=link.issuer, subject=link.subject)
     with pytest.raises(IntegrityError), transaction.atomic():
         SingleSignOnLink.objects.create(user=link.user, issuer=link.issuer, subject="another")
+    told = Digest.objects.get(recipient=link.user.email, subject="Your second factors were reset")
+    assert "Your account for single sign-on was unlinked" in told.text
+    others = Digest.objects.get(subject="Somebody's second factors were reset")
+    assert "their account for single sign-on was unlinked" in others.text
