@@ -7,6 +7,7 @@ from typing import Any
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
+from whitenoise.middleware import WhiteNoiseFileResponse
 
 from audit.actor import Actor, Identity, path_of
 from keyvault_admin.access.views import VERIFIED_KEY
@@ -81,7 +82,9 @@ def _verified_at(request: HttpRequest) -> datetime | None:
 class HeadersMiddleware:
     """What every answer carries, static files and refusals too: nobody embeds it, and it uses nothing of the device.
 
-    Stands before whatever may answer by itself. Pages bring the stricter policy of their own.
+    Nothing but a static file may be kept by a browser or a proxy. Stands before whatever may answer by itself, such as
+    SecurityMiddleware, which has headers of its own for what comes from behind it and none where it refuses a host.
+    Pages bring the policy of their own.
     """
 
     def __init__(self, get_response: GetResponse) -> None:
@@ -93,16 +96,9 @@ class HeadersMiddleware:
         response["Cross-Origin-Resource-Policy"] = "same-origin"
         response.headers.setdefault("X-Frame-Options", "DENY")
         response.headers.setdefault("Content-Security-Policy", BARE_POLICY)
-        return response
-
-
-class NoStoreMiddleware:
-    """No answer may be kept by a browser or a proxy; static files are answered before this runs."""
-
-    def __init__(self, get_response: GetResponse) -> None:
-        self.get_response = get_response
-
-    def __call__(self, request: HttpRequest) -> HttpResponse:
-        response = self.get_response(request)
-        response["Cache-Control"] = "no-store"
+        response.headers.setdefault("X-Content-Type-Options", "nosniff")
+        response.headers.setdefault("Referrer-Policy", settings.SECURE_REFERRER_POLICY)
+        response.headers.setdefault("Cross-Origin-Opener-Policy", settings.SECURE_CROSS_ORIGIN_OPENER_POLICY)
+        if not isinstance(response, WhiteNoiseFileResponse):
+            response["Cache-Control"] = "no-store"
         return response

@@ -134,10 +134,9 @@ INSTALLED_APPS = [
     "keyvault_admin.apps.FaceConfig",  # commands, checks and pages of the whole house
 ]
 MIDDLEWARE = [
+    "keyvault_admin.middleware.HeadersMiddleware",  # before whatever may answer by itself
     "django.middleware.security.SecurityMiddleware",
-    "keyvault_admin.middleware.HeadersMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "keyvault_admin.middleware.NoStoreMiddleware",  # headers before whatever may answer by itself
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "csp.middleware.CSPMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -272,6 +271,7 @@ SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not PLAIN_HTTP
 SESSION_COOKIE_NAME = "sessionid" if PLAIN_HTTP else "__Host-sessionid"
 CSRF_COOKIE_NAME = "csrftoken" if PLAIN_HTTP else "__Host-csrftoken"
 PASSKEY_COOKIE_NAME = "passkey" if PLAIN_HTTP else "__Host-passkey"  # the challenge of a visitor who signs in
+DEPARTURE_COOKIE_NAME = "departure" if PLAIN_HTTP else "__Host-departure"  # what the provider's answer must fit
 X_FRAME_OPTIONS = "DENY"
 if PLAIN_HTTP:  # what these ask for needs TLS; face.E001 makes sure that only this machine is served
     SILENCED_SYSTEM_CHECKS = ["security.W004", "security.W008", "security.W012", "security.W016"]

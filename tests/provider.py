@@ -92,6 +92,7 @@ class Lies:
     jwks_body: bytes | None = None
     wait: float = 0  # seconds before the token endpoint answers
     drip: float = 0  # seconds between the bytes of its answer
+    drip_of_head: float = 0  # seconds between ten bytes of a header, before it answers
     forgets_pkce: bool = False
     answer: dict[str, str] = field(default_factory=dict)  # more in the address the browser is sent back to
 
@@ -216,10 +217,19 @@ class _Handler(BaseHTTPRequestHandler):
         content = self.rfile.read(int(self.headers["Content-Length"])).decode()
         self.provider.paths.append(self.path)
         time.sleep(self.provider.lies.wait)
+        if self.provider.lies.drip_of_head:
+            self._begin_slowly()
         form = {name: texts[0] for name, texts in parse_qs(content).items()}
         status, body = self.provider.exchange(form, self.headers.get("Authorization", ""))
         more = {"Location": f"{self.provider.issuer}/elsewhere"} if status in range(300, 400) else {}
         self._send(status, body, **more)
+
+    def _begin_slowly(self) -> None:
+        self.wfile.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+        for _ in range(10):
+            self.wfile.write(b"x")
+            time.sleep(self.provider.lies.drip_of_head)
+        self.wfile.write(b"\r\n\r\n")
 
     def _send(self, status: int, body: bytes, **headers: str) -> None:
         self.send_response(status)

@@ -59,7 +59,7 @@ class FileAnchor(Anchor):
         if kept.time < sent.made_at:
             raise AnchorError(
                 f"{last.name} was made earlier over more events ({kept.size:,} instead of {sent.size:,}): the log was "
-                "cut, or an older copy of it put back. Run verify_audit with that file."
+                "cut, or an older copy of it put back. Run verify_audit, and keep that file."
             )
 
     def _write(self, path: Path, content: bytes) -> None:

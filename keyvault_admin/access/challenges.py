@@ -1,14 +1,16 @@
 """What a browser keeps for one purpose, good for minutes and for one answer, such as the challenge of a passkey.
 
-Whoever is signed in, or half-way, has it in the session. A visitor has the challenge in a signed cookie, so that asking
-for one leaves no row of a session behind; what is written down is that it is spent, with the answer, and an answer is a
-counted try.
+Whoever is signed in, or half-way, has it in the session. A visitor has it in a signed cookie, and so has whoever leaves
+for the provider of single sign-on, so that asking leaves no row of a session behind; what is written down is that it is
+spent, with the answer, and an answer is a counted try.
 """
 
+import json
 import secrets
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping
-from datetime import datetime
-from typing import cast
+from datetime import datetime, timedelta
+from typing import Literal, cast
 
 from django.conf import settings
 from django.contrib.sessions.backends.db import SessionStore
@@ -23,6 +25,7 @@ KEY = "passkey_challenge"
 CHALLENGE_BYTES = 32
 SIGN_IN, REGISTER, STEP_UP = "sign-in", "register", "step-up"
 SALT = "keyvault-admin/passkey/sign-in"
+DEPARTURE_SALT = "keyvault-admin/single-sign-on/departure"
 
 
 def draw_challenge() -> bytes:
@@ -64,15 +67,7 @@ def take(request: HttpRequest, key: str, *, now: datetime) -> dict[str, str] | N
 
 def hand_visitor_challenge(response: HttpResponse, challenge: bytes) -> None:
     """Let the visitor's browser keep a challenge to sign in with, in place of the one before; signed and dated."""
-    response.set_signed_cookie(
-        settings.PASSKEY_COOKIE_NAME,
-        challenge.hex(),
-        salt=SALT,
-        max_age=LIFETIME,
-        secure=settings.SESSION_COOKIE_SECURE,
-        httponly=True,
-        samesite="Strict",
-    )
+    _hand(response, settings.PASSKEY_COOKIE_NAME, challenge.hex(), salt=SALT, lifetime=LIFETIME, same_site="Strict")
 
 
 def take_visitor_challenge(request: HttpRequest, *, now: datetime) -> bytes | None:
@@ -80,3 +75,42 @@ def take_visitor_challenge(request: HttpRequest, *, now: datetime) -> bytes | No
     kept = request.get_signed_cookie(settings.PASSKEY_COOKIE_NAME, "", salt=SALT, max_age=LIFETIME)
     challenge = bytes.fromhex(kept or "")
     return challenge if challenge and services.spend(SALT, challenge, now=now) else None
+
+
+def hand_departure(response: HttpResponse, record: Mapping[str, str]) -> None:
+    """Let the browser keep what the provider's answer must fit, in place of the one before; signed and dated.
+
+    It comes along although another site leads back here, hence Lax.
+    """
+    kept, lifetime = urlsafe_b64encode(json.dumps(record).encode()).decode(), settings.OIDC_LIFETIME
+    _hand(response, settings.DEPARTURE_COOKIE_NAME, kept, salt=DEPARTURE_SALT, lifetime=lifetime, same_site="Lax")
+
+
+def take_departure(request: HttpRequest, *, now: datetime) -> dict[str, str] | None:
+    """Return what the browser kept when it left, once; None for what is forged, too old or spent."""
+    name, lifetime = settings.DEPARTURE_COOKIE_NAME, settings.OIDC_LIFETIME
+    kept = (request.get_signed_cookie(name, "", salt=DEPARTURE_SALT, max_age=lifetime) or "").encode()
+    if not kept or not services.spend(DEPARTURE_SALT, kept, now=now):
+        return None
+    record: dict[str, str] = json.loads(urlsafe_b64decode(kept))
+    return record
+
+
+def _hand(
+    response: HttpResponse,
+    name: str,
+    kept: str,
+    *,
+    salt: str,
+    lifetime: timedelta,
+    same_site: Literal["Lax", "Strict"],
+) -> None:
+    response.set_signed_cookie(
+        name,
+        kept,
+        salt=salt,
+        max_age=lifetime,
+        secure=settings.SESSION_COOKIE_SECURE,
+        httponly=True,
+        samesite=same_site,
+    )

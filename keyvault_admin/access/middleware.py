@@ -44,7 +44,7 @@ def _ending(request: HttpRequest, now: datetime) -> Ending | None:
     claimed = request.session.get(auth.SESSION_KEY)
     if request.session.session_key is None:  # reading it found nothing
         return Ending.ENDED
-    if claimed is None:  # a visitor with an enrolment link
+    if claimed is None:  # with an enrolment link, or half signed in by single sign-on
         return None
     session = selectors.session_of(request.session.session_key)
     if session is None or str(session.person_id) != claimed:  # signed in past our door

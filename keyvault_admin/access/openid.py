@@ -39,7 +39,7 @@ class Departure:
     verifier: str = field(default_factory=lambda: secrets.token_urlsafe(SECRET_BYTES), repr=False)
 
     def record(self) -> dict[str, str]:
-        """Return it as a session keeps it."""
+        """Return it as the browser keeps it."""
         return asdict(self)
 
 

@@ -10,6 +10,8 @@ Source: OpenID Connect Core 1.0 §3.1.3.7; RFC 6749 §2.3.1; RFC 8725.
 
 import json
 import time
+from concurrent.futures import Future
+from threading import Thread
 from typing import Any
 from urllib.parse import quote_plus
 
@@ -27,6 +29,7 @@ from keyvault_admin.access.errors import SingleSignOnError
 LONGEST_ANSWER = 256 * 1024  # bytes
 PIECE = 16 * 1024
 SMALLEST_RSA = 2048  # bits
+TOO_SLOW = "the provider's answer came too slowly"
 DEMANDED = ["iss", "sub", "aud", "exp", "iat", "nonce"]
 # What a token or a key can be wrong in, before anything of it is believed.
 MALFORMED = (jwt.PyJWTError, SuspiciousOperation, ValueError, TypeError, KeyError, AttributeError, RecursionError)
@@ -115,17 +118,37 @@ def _fault(error: Exception) -> str:
 
 @sensitive_variables()
 def _ask(method: str, address: str, **content: Any) -> dict[str, Any]:  # noqa: ANN401 - what requests takes
-    """Return the provider's JSON. No redirect, no proxy or password of the environment, and no end of waiting.
+    """Return the provider's JSON, or give up once OIDC_TIMEOUT is over, however the answer comes.
 
+    In a thread of its own: time-outs of sockets begin anew with each byte, and a resolver has none.
     Raises: SingleSignOnError, which quotes nothing of the answer.
     """
+    outcome: Future[dict[str, Any]] = Future()
+
+    @sensitive_variables()
+    def run() -> None:
+        try:
+            outcome.set_result(_answer(method, address, content))
+        except SingleSignOnError as error:
+            outcome.set_exception(error)
+
+    Thread(target=run, daemon=True).start()
+    try:
+        return outcome.result(timeout=settings.OIDC_TIMEOUT)
+    except TimeoutError:
+        raise SingleSignOnError(TOO_SLOW) from None
+
+
+@sensitive_variables()
+def _answer(method: str, address: str, content: dict[str, Any]) -> dict[str, Any]:
+    """Ask for JSON, without redirects and without any proxy or password of the environment."""
     headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
     wait: float = settings.OIDC_TIMEOUT
     ends = time.monotonic() + wait
     try:
         with requests.Session() as session:
             session.trust_env = False
-            answer = session.request(
+            asked = session.request(
                 method,
                 address,
                 headers=headers,
@@ -135,9 +158,10 @@ def _ask(method: str, address: str, **content: Any) -> dict[str, Any]:  # noqa: 
                 stream=True,
                 **content,
             )
-            if answer.status_code != requests.codes.ok:
-                raise SingleSignOnError(f"the provider answered {answer.status_code}")
-            said = json.loads(_read(answer, ends))
+            with asked as answer:  # the session closes no connection whose answer was not read to its end
+                if answer.status_code != requests.codes.ok:
+                    raise SingleSignOnError(f"the provider answered {answer.status_code}")
+                said = json.loads(_read(answer, ends))
     except (requests.RequestException, HTTPError, OSError):
         raise SingleSignOnError("the provider could not be asked") from None
     except (ValueError, RecursionError):
@@ -155,5 +179,5 @@ def _read(answer: requests.Response, ends: float) -> bytes:
         if len(body) > LONGEST_ANSWER:
             raise SingleSignOnError("the provider's answer is too long")
         if time.monotonic() > ends:
-            raise SingleSignOnError("the provider's answer came too slowly")
+            raise SingleSignOnError(TOO_SLOW)
     return body

@@ -120,6 +120,13 @@ def open_links(now: datetime) -> dict[bytes, int]:
     return {bytes(epoch): count for epoch, count in epochs.annotate(Count("pk")).order_by()}
 
 
+def unused_codes() -> dict[bytes, int]:
+    """Count the recovery codes that can still be used, by the epoch of the digest key; one query."""
+    still = RecoveryCode.objects.filter(used_at__isnull=True, voided_at__isnull=True)
+    epochs = still.values_list(Substr("code_digest", 1, EPOCH_BYTES, output_field=BinaryField()))
+    return {bytes(epoch): count for epoch, count in epochs.annotate(Count("pk")).order_by()}
+
+
 def pending_device(person: User) -> TotpDevice | None:
     """Return the device that waits for its first code; one query."""
     return person.totp_devices.filter(confirmed=False, removed_at__isnull=True).first()

@@ -187,7 +187,9 @@ def clocks_agree() -> Answer:
             f"The clocks of this machine and of the database are {apart.total_seconds():,.0f} s apart.",
             "Let both follow a time server (chrony, systemd-timesyncd).",
         )
-    return Answer(f"The clocks of this machine and of the database are less than {max(apart.seconds, 1)} s apart.")
+    return Answer(
+        f"The clocks of this machine and of the database are less than {int(apart.total_seconds()) + 1} s apart."
+    )
 
 
 def requests_end() -> Answer:

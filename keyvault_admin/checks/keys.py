@@ -79,8 +79,8 @@ def signing_key() -> Answer:
 
 EARLIER = {
     "KEYVAULT_SEALING_KEYS_PREVIOUS": "Run manage.py rotate_sealing_key, and take it out.",
-    "KEYVAULT_DIGEST_KEYS_PREVIOUS": "Make findable anew what is kept under it, as `manage.py digest_epochs` counts, "
-    "and take it out.",
+    "KEYVAULT_DIGEST_KEYS_PREVIOUS": "Make anew what is kept under it, as `manage.py digest_epochs` counts, and take "
+    "it out.",
 }
 
 

@@ -15,7 +15,7 @@ from django.http import HttpResponse
 from django.test import Client, RequestFactory
 
 from keyvault_admin.access.models import User
-from keyvault_admin.middleware import client_address
+from keyvault_admin.middleware import BARE_POLICY, client_address
 from tests.people import sign_in
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -35,6 +35,11 @@ CSP = {
 def assert_strict(answer: HttpResponse) -> None:
     policy = {part.split()[0]: set(part.split()[1:]) for part in answer["Content-Security-Policy"].split(";")}
     assert policy == CSP
+    assert_guarded(answer)
+
+
+def assert_guarded(answer: HttpResponse) -> None:
+    """All but the policy, which is a shorter one where no page of ours answers."""
     assert answer["Cache-Control"] == "no-store"
     assert answer["X-Content-Type-Options"] == "nosniff"
     assert answer["X-Frame-Options"] == "DENY"
@@ -80,6 +85,26 @@ def test_an_answer_to_a_strange_host_carries_the_headers(client: Client, db: Non
     answer = client.get("/login/", headers={"host": "evil.example"})
     assert answer.status_code == 400
     assert_strict(answer)
+
+
+@pytest.mark.parametrize(
+    ("address", "host", "status"),
+    [
+        ("/login/", "testserver", 301),
+        ("/static/keyvault/keyvault.css", "testserver", 301),
+        ("/login/", "evil.example", 400),
+        ("/static/keyvault/keyvault.css", "evil.example", 400),
+    ],
+)
+def test_an_answer_in_clear_behind_tls_carries_the_headers(
+    db: None, settings, address: str, host: str, status: int
+) -> None:
+    """Nothing behind SecurityMiddleware sees such a request: it leads to https, or refuses the host, by itself."""
+    settings.SECURE_SSL_REDIRECT = True
+    answer = Client().get(address, headers={"host": host})
+    assert answer.status_code == status
+    assert answer["Content-Security-Policy"] == BARE_POLICY
+    assert_guarded(answer)
 
 
 def test_a_static_file_carries_the_headers_but_may_be_kept(client: Client, db: None) -> None:

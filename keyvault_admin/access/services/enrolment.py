@@ -79,7 +79,7 @@ def issue_enrolment_link(*, person: User, actor: Actor, now: datetime) -> str:
 def begin_enrolment(*, token: str, now: datetime) -> Beginning:
     """Draw the seed of a device that waits for its first code. It can be begun again: the seed before is gone then.
 
-    Locks the link. No event: nothing is granted yet.
+    Locks the person and the link. No event: nothing is granted yet.
 
     Raises: LinkRefusedError.
     """
@@ -95,7 +95,7 @@ def begin_enrolment(*, token: str, now: datetime) -> Beginning:
 def complete_enrolment(*, link_id: int, code: str, password: str, actor: Actor, now: datetime) -> Enrolment | None:
     """Confirm the device by its first code, make recovery codes, set a password where there is none, use up the link.
 
-    Return None when the code is wrong, which is counted. Locks link and device. Event: person.enrolled.
+    Return None when the code is wrong, which is counted. Locks person, link and device. Event: person.enrolled.
 
     Raises: LinkRefusedError; ValidationError when the password is too weak.
     """
@@ -127,9 +127,17 @@ def complete_enrolment(*, link_id: int, code: str, password: str, actor: Actor, 
 
 
 def _locked_link(wanted: Q, now: datetime) -> EnrolmentLink:
-    links = EnrolmentLink.objects.select_for_update(of=("self",)).select_related("user")
-    link = links.filter(wanted).first()
-    if link is None or not link.is_open(now) or not link.user.is_active or link.user.has_ended(now.date()):
+    """Return the link, with its person, both locked: the person first, as whatever voids links does.
+
+    Raises: LinkRefusedError.
+    """
+    found = EnrolmentLink.objects.filter(wanted).first()
+    if found is None:
+        raise LinkRefusedError
+    person = User.objects.select_for_update().get(pk=found.user_id)
+    link = EnrolmentLink.objects.select_for_update().get(pk=found.pk)
+    link.user = person
+    if not link.is_open(now) or not person.is_active or person.has_ended(now.date()):
         raise LinkRefusedError
     if selectors.is_enrolled(link.user):  # somebody else was quicker, with a link that was issued at the same moment
         raise LinkRefusedError

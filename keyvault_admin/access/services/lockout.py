@@ -37,7 +37,7 @@ def record_lockout(*, person: User | None, door: str, actor: Actor, now: datetim
 
 @transaction.atomic
 def unlock(*, name: str | None, address: str | None, actor: Actor, now: datetime) -> int:
-    """Open sign-in again for a name, an address, a name from an address, or for all; return how many counters were
+    """Open the doors again for a name, an address, a name from an address, or for all; return how many counters were
     forgotten. Event: sign_in.unlocked.
     """
     forgotten = tries.open_doors(name=name, address=address)

@@ -44,7 +44,7 @@ def make_recovery_codes(*, person: User, keep: str = "", actor: Actor, now: date
 
 @sensitive_variables()
 def fill_sheet(person: User, now: datetime) -> tuple[RecoverySheet, list[str]]:
-    """Void the person's codes and write new ones; the caller locks the person, or their link, and records it."""
+    """Void the person's codes and write new ones; the caller locks the person and records it."""
     sheet = RecoverySheet.objects.filter(user=person).first() or RecoverySheet(user=person)
     sheet.confirmed = True
     sheet.throttle_reset(commit=False)

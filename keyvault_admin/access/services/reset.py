@@ -24,9 +24,9 @@ from keyvault_admin.access.services.single_sign_on import remove_link
 def reset_factors(*, person: User, actor: Actor, reason: str, now: datetime, even_if_last: bool = False) -> str:
     """Remove every second factor and recovery code of a person, and return a link to enrol anew, to be shown once.
 
-    An account linked for single sign-on is unlinked. The password stays: whoever finds the link cannot sign in with it
-    alone. Ends every session of theirs. Where the quorum is lost by it, everybody is told. Locks the memberships and
-    the person. Events: factor.reset, enrolment.issued.
+    An account linked for single sign-on is unlinked, and the mails say so. The password stays: whoever finds the link
+    cannot sign in with it alone. Ends every session of theirs. Where the quorum is lost by it, everybody is told. Locks
+    the memberships and the person. Events: factor.reset, enrolment.issued.
 
     Raises: InactiveError, LastOfRoleError when nobody else could fill a step of an approval, unless `even_if_last`.
     """
@@ -35,30 +35,33 @@ def reset_factors(*, person: User, actor: Actor, reason: str, now: datetime, eve
     if not even_if_last:
         refuse_if_last(person, *VOTING)
     was_enrolled = selectors.is_enrolled(person)
-    removed = _remove_all(person, now)
+    removed, unlinked = _remove_all(person, now), _unlink(person, now)
     lost = [role for role in selectors.roles_missing() if was_enrolled and role in person.role_names]
     end_sessions(person=person, reason=FACTORS_CHANGED, actor=actor, now=now)
     subject = subject_of(person, before={"enrolled": was_enrolled}, after={"enrolled": False})
-    facts: dict[str, JSON] = {"removed": removed, "too_few_left_of": [role.value for role in lost]}
+    facts: dict[str, JSON] = {"removed": [*removed, *unlinked], "too_few_left_of": [role.value for role in lost]}
     record(Action.FACTOR_RESET, actor=actor, now=now, subjects=[subject], reason=reason, facts=facts)
-    _tell(person, reason, now)
+    _tell(person, reason, now, is_unlinked=bool(unlinked))
     if lost:
         _tell_of_lost_quorum(person, lost, reason, now)
     return issue_enrolment_link(person=person, actor=actor, now=now)
 
 
-def _tell(person: User, reason: str, now: datetime) -> None:
+def _tell(person: User, reason: str, now: datetime, *, is_unlinked: bool) -> None:
+    own = " Your account for single sign-on was unlinked too; you can link it again then." if is_unlinked else ""
+    others = ", and their account for single sign-on was unlinked," if is_unlinked else ""
     tell_of_change(
         person,
         subject="Your second factors were reset",
         what="All your second factors and recovery codes were removed, so that you can set up new ones with a link "
-        "that you are given.",
+        f"that you are given.{own}",
         now=now,
     )
     tell(
         selectors.people_of(*VOTING).exclude(pk=person.pk),
         subject="Somebody's second factors were reset",
-        what=f"All second factors of {person.username} were removed by a command on the machine. Reason: {reason}",
+        what=f"All second factors of {person.username} were removed{others} by a command on the machine. "
+        f"Reason: {reason}",
         advice="If nobody of you knows why, deactivate that person at once and look into the audit log.",
         page="admin:index",
         now=now,
@@ -93,7 +96,12 @@ def _remove_all(person: User, now: datetime) -> list[JSON]:
         sheet.confirmed = False
         sheet.save(update_fields=["confirmed"])
         removed.append(sheet.ref)
+    return removed
+
+
+def _unlink(person: User, now: datetime) -> list[JSON]:
+    unlinked: list[JSON] = []
     for link in SingleSignOnLink.objects.select_for_update().filter(user=person, removed_at__isnull=True):
         remove_link(link, now)
-        removed.append(link.ref)
-    return removed
+        unlinked.append(link.ref)
+    return unlinked

@@ -87,7 +87,7 @@ def _end(doomed: QuerySet[PersonSession], person: User, reason: str, actor: Acto
 
 @dataclass(frozen=True)
 class Cleared:
-    """What a sweep has removed: sessions of people, and others (visitors of an enrolment link)."""
+    """What a sweep has removed: sessions of people, and others (enrolment links, half a single sign-on)."""
 
     of_people: int
     others: int

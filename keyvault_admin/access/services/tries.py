@@ -19,6 +19,7 @@ DOOR_SIGN_IN = "sign-in"
 DOOR_ENROLMENT = "enrolment"
 DOOR_PASSKEY = "passkey"  # asking for a challenge; without a name
 DOOR_SINGLE_SIGN_ON = "single-sign-on"
+DOORS = (DOOR_SIGN_IN, DOOR_ENROLMENT, DOOR_PASSKEY, DOOR_SINGLE_SIGN_ON)
 TRIES_OF_ADDRESS = 100  # under all names together; an office behind one address has slips of many people
 SITE_BITS = 64  # of an IPv6 address: what one subscriber is given at least, and moves about in at will
 SPENT = "fd00::"  # in place of an address: this row is no counter but the sign of something that is good once
@@ -109,16 +110,17 @@ def forget_tries(door: str, *, name: str = "", address: str) -> None:
 
 
 def open_doors(*, name: str | None, address: str | None, before: datetime | None = None) -> int:
-    """Forget the tries at sign-in of a name, of an address, of both, or all of them; return how many counters.
+    """Forget the tries of a name, of an address, of both, or all of them, at every door; return how many counters.
 
-    With `before`, only those whose last try is older.
+    Only sign-in counts by the name of a person. With `before`, only those whose last try is older.
     """
-    digests = counter(DOOR_SIGN_IN, name=name or "", address=address or "")
+    digests = [counter(door, name=name or "", address=address or "") for door in DOORS]
+    named, placed = [each.name for each in digests], [each.address for each in digests]
     with connection.cursor() as cursor:
         cursor.execute(
-            "DELETE FROM axes_accessattempt WHERE (%s OR username = %s) AND (%s OR ip_address = %s)"
+            "DELETE FROM axes_accessattempt WHERE (%s OR username = ANY(%s)) AND (%s OR ip_address = ANY(%s::inet[]))"
             " AND (%s::timestamptz IS NULL AND ip_address <> %s OR attempt_time <= %s)",
-            [name is None, digests.name, address is None, digests.address, before, SPENT, before],
+            [name is None, named, address is None, placed, before, SPENT, before],
         )
         return int(cursor.rowcount)
 

@@ -15,6 +15,7 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.decorators import method_decorator
+from django.utils.encoding import iri_to_uri
 from django.views.decorators.debug import sensitive_post_parameters, sensitive_variables
 from django.views.generic import FormView, TemplateView, View
 
@@ -23,7 +24,7 @@ from audit.actor import actor_of
 from audit.services import Subject, record_refusal
 from audit.step_up import StepUpMixin
 from keyvault_admin.access import openid, selectors, services, throttle
-from keyvault_admin.access.challenges import SIGN_IN, keep, take, take_visitor_challenge
+from keyvault_admin.access.challenges import SIGN_IN, hand_departure, keep, take_departure, take_visitor_challenge
 from keyvault_admin.access.errors import FactorGoneError, LinkTakenError, SingleSignOnError
 from keyvault_admin.access.forms import SecondFactorForm, checked_factor, shown_in
 from keyvault_admin.access.models import SingleSignOnLink, User
@@ -33,9 +34,9 @@ from keyvault_admin.access.views.pieces import address_of, person_of
 from keyvault_admin.access.views.sign_in import NOT_BY_SINGLE_SIGN_ON, enter
 from keyvault_admin.access.views.too_many import too_many_tries
 
-AWAY_KEY = "away_at_provider"  # session: what the provider's answer must fit
 HALF_KEY = "half_signed_in"  # session: who has shown no second factor yet; it opens the page that asks for one
 LINK = "link"  # the other purpose is SIGN_IN
+LONGEST_WAY_BACK = 1_500  # characters of the page to come back to: browsers keep cookies of 4,096 bytes at most
 REFUSED = "That does not fit. A code works once: wait for the next one."
 
 
@@ -45,7 +46,7 @@ def at_sign_in(request: HttpRequest) -> HttpResponseBase | None:
         return None
     after = request.POST.get(auth.REDIRECT_FIELD_NAME) or request.GET.get(auth.REDIRECT_FIELD_NAME, "")
     if "single-sign-on" in request.POST:
-        return _send_away(request, openid.Departure(purpose=SIGN_IN, after=safe_path(request, after)))
+        return _send_away(request, openid.Departure(purpose=SIGN_IN, after=_way_back(request, after)))
     if "start-again" in request.POST:
         request.session.pop(HALF_KEY, None)
         return redirect_to_login(safe_path(request, after), reverse("admin:login"))
@@ -53,17 +54,23 @@ def at_sign_in(request: HttpRequest) -> HttpResponseBase | None:
     return SecondFactorView.as_view(link=link, after=safe_path(request, after))(request) if link else None
 
 
+def _way_back(request: HttpRequest, after: str) -> str:
+    path = iri_to_uri(safe_path(request, after))
+    return path if len(path) <= LONGEST_WAY_BACK else reverse("admin:index")
+
+
 def _send_away(request: HttpRequest, departure: openid.Departure) -> HttpResponse:
-    """Lead to the provider by a page that goes on by itself.
+    """Lead to the provider by a page that goes on by itself; a visitor may do so ever so often and nothing is written.
 
     Chromium lets no form lead to another site, by however many redirects, unless the policy of its page names each of
     them; a page of our own in between leaves the policy as it is.
     """
     request.session.pop(HALF_KEY, None)
-    keep(request, AWAY_KEY, departure.record(), until=timezone.now() + settings.OIDC_LIFETIME)
     page = {**admin.site.each_context(request), "has_permission": False, "title": f"On to {settings.OIDC_NAME}"}
     address = openid.address_to_ask(departure, asks_afresh=departure.purpose == LINK)
-    return render(request, "access/to_provider.html", {**page, "provider": settings.OIDC_NAME, "address": address})
+    response = render(request, "access/to_provider.html", {**page, "provider": settings.OIDC_NAME, "address": address})
+    hand_departure(response, departure.record())
+    return response
 
 
 class ReturnView(View):
@@ -89,10 +96,9 @@ class ReturnView(View):
 
     @method_decorator(sensitive_variables())
     def _arrive(self, request: HttpRequest, now: datetime) -> HttpResponse:
-        kept = take(request, AWAY_KEY, now=now)
+        kept = take_departure(request, now=now)
         if kept is None:
             raise SingleSignOnError("nobody left from this browser, or too long ago")
-        kept.pop("until")
         departure = openid.Departure(**kept)
         identified = openid.identify(request.GET.dict(), departure, now=now)
         if departure.purpose == LINK:
@@ -197,9 +203,9 @@ class SecondFactorView(FormView):
 def _link(
     request: HttpRequest, departure: openid.Departure, identified: openid.Identified, now: datetime
 ) -> HttpResponse:
-    """Link the account to the person who left from this browser, as long as the session is as it was then."""
+    """Link the account to the person who left from this browser, while they are signed in and their factor is fresh."""
     if not (admin.site.has_permission(request) and request.has_stepped_up):  # type: ignore[attr-defined]
-        raise SingleSignOnError("the session is not the one that left")
+        raise SingleSignOnError("nobody is signed in with a fresh second factor")
     person = person_of(request)
     if departure.person != person.ref:
         raise SingleSignOnError("somebody else left from this browser", ref=person.ref)

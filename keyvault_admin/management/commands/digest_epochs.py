@@ -7,7 +7,7 @@ from django.utils import timezone
 
 from audit.sealing import digest_epochs
 from inventory.selectors import kept_digests
-from keyvault_admin.access.selectors import open_links
+from keyvault_admin.access.selectors import open_links, unused_codes
 
 
 class Command(BaseCommand):
@@ -20,18 +20,20 @@ class Command(BaseCommand):
         parser.add_argument("--check", action="store_true", help="fail when something is kept under a key not given")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        kept, links = kept_digests(), open_links(timezone.now())
+        kept, links, codes = kept_digests(), open_links(timezone.now()), unused_codes()
         given = digest_epochs()
-        strangers = sorted((kept.keys() | links.keys()) - set(given))
-        self.stdout.write(f"{'epoch':10} {'key':34} {'keys findable':>13} {'open links':>10}")
+        strangers = sorted((kept.keys() | links.keys() | codes.keys()) - set(given))
+        self.stdout.write(f"{'epoch':10} {'key':34} {'keys findable':>13} {'open links':>10} {'recovery codes':>14}")
         for epoch in (*given, *strangers):
             means = "not given: nothing finds these" if epoch in strangers else "earlier, nothing is kept: drop it"
             if epoch == given[0]:
                 means = "present"
-            elif epoch in given and (kept.get(epoch) or links.get(epoch)):
+            elif epoch in given and any(found.get(epoch) for found in (kept, links, codes)):
                 means = "earlier, still needed"
-            self.stdout.write(f"{epoch.hex():10} {means:34} {kept.get(epoch, 0):>13,} {links.get(epoch, 0):>10,}")
+            counts = f"{kept.get(epoch, 0):>13,} {links.get(epoch, 0):>10,} {codes.get(epoch, 0):>14,}"
+            self.stdout.write(f"{epoch.hex():10} {means:34} {counts}")
         if strangers and options["check"]:
             raise CommandError(
-                "Give the missing keys in KEYVAULT_DIGEST_KEYS_PREVIOUS, or make those keys findable anew."
+                "Give the missing keys in KEYVAULT_DIGEST_KEYS_PREVIOUS; or make those keys findable anew, and have "
+                "people make new recovery codes."
             )

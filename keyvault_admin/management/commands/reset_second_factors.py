@@ -70,5 +70,6 @@ class Command(BaseCommand):
         factors = selectors.factors_of(person)
         return (
             f"{person.username}: {len(factors.apps)} authenticator apps, {len(factors.passkeys)} passkeys and "
-            f"{factors.codes_left} recovery codes are removed; every session needs a new sign-in."
+            f"{factors.codes_left} recovery codes are removed, an account linked for single sign-on is unlinked; every "
+            "session needs a new sign-in."
         )

@@ -281,7 +281,7 @@ def test_the_page_says_the_same_for_every_name_and_carries_no_word_that_was_type
         assert "Content-Security-Policy" in answer
         pages.append(answer.content)
     assert pages[0] == pages[1]
-    assert b"typed" not in pages[0].replace(b"What was typed was wrong", b"")
+    assert b"typed" not in pages[0]
 
 
 def test_a_script_gets_the_same_page(alice: User) -> None:
@@ -400,6 +400,23 @@ def test_unlocking_takes_what_it_is_told_and_no_more(alice: User, bob: User, as_
         done = services.unlock(name="bob", address=None, actor=Actor.system("command:test"), now=timezone.now())
     assert done == 1
     assert [attempt(name).status_code for name in ("alice", "bob")] == [429, 200]
+
+
+@pytest.mark.parametrize("door", tries.DOORS)
+def test_every_door_is_opened_earlier_by_the_commands(db: None, as_role: RoleSwitch, door: str) -> None:
+    now, name = timezone.now(), "alice" if door == services.DOOR_SIGN_IN else ""
+
+    def is_open(address: str) -> bool:
+        return services.count_try(door, name=name, address=address, now=now) is not None
+
+    for command in (("axes_reset_ip", "192.0.2.1"), ("axes_reset",)):
+        for address in ("192.0.2.1", "192.0.2.2"):
+            while is_open(address):
+                pass
+        with as_role("command"):
+            call_command(*command, stdout=StringIO())
+        assert is_open("192.0.2.1")
+        assert is_open("192.0.2.2") is (command == ("axes_reset",))
 
 
 # Enrolment

@@ -1,10 +1,12 @@
 """Recovery codes: drawn, shown once, good once."""
 
 import re
+from io import StringIO
 from threading import Barrier, Thread
 
 import pytest
 import time_machine
+from django.core.management import CommandError, call_command
 from django.db import IntegrityError, connection, transaction
 from django.test import Client
 from django.utils import timezone
@@ -162,6 +164,32 @@ def test_use_recovery_code_under_race_accepts_one_of_many(committed_db: object, 
         thread.join()
     assert sorted(answers) == [False] * 11 + [True]
     assert actions().count("recovery_code.used") == 1
+
+
+def test_a_digest_key_is_needed_until_no_code_that_works_is_kept_under_it(alice: User, settings, as_role) -> None:
+    """Without it a sheet of paper in a safe opens nothing, when it is the last thing that could."""
+    codes = codes_of(alice)
+    first, settings.DIGEST_KEY = settings.DIGEST_KEY, bytes(32)
+    settings.DIGEST_KEYS_PREVIOUS = (first,)
+    assert epochs(as_role)[1].split(maxsplit=1)[1].split() == ["earlier,", "still", "needed", "0", "0", "10"]
+    assert used(alice, codes[0])
+    assert epochs(as_role)[1].split()[-1] == "9"
+    settings.DIGEST_KEYS_PREVIOUS = ()
+    with pytest.raises(CommandError, match="new recovery codes"):
+        epochs(as_role)
+    codes_of(alice)
+    settings.DIGEST_KEYS_PREVIOUS = (first,)
+    present, earlier = epochs(as_role)
+    assert present.split()[1:] == ["present", "0", "0", "10"]
+    assert "nothing is kept: drop it" in earlier
+
+
+def epochs(as_role) -> list[str]:
+    """Return the lines of `digest_epochs --check`, without their heading."""
+    out = StringIO()
+    with as_role("command"):
+        call_command("digest_epochs", "--check", stdout=out)
+    return out.getvalue().splitlines()[1:]
 
 
 # Signing in, and the pages

@@ -62,6 +62,7 @@ def test_reset_tells_the_person_and_security_and_devops(carol: User, link: tuple
     others = Digest.objects.filter(subject="Somebody's second factors were reset")
     assert set(others.values_list("recipient", flat=True)) == {"alice@example.org", "bob@example.org"}
     assert REASON in others[0].text
+    assert not any("single sign-on" in text for text in Digest.objects.values_list("text", flat=True))
     token = link[0].rpartition("#")[2]
     assert not any(token in text + html for text, html in Digest.objects.values_list("text", "html"))
 

@@ -6,7 +6,7 @@ from time import sleep
 
 import pytest
 from django.core.exceptions import ValidationError
-from django.db import connection
+from django.db import DatabaseError, connection, transaction
 from django.utils import timezone
 from pytest_django import Settings
 
@@ -25,6 +25,7 @@ from keyvault_admin.access.errors import (
 )
 from keyvault_admin.access.models import BootstrapClosing, EnrolmentLink, TotpDevice, User
 from keyvault_admin.access.roles import Role
+from keyvault_admin.access.services import pieces
 from tests.conftest import PASSWORD, make_person
 from tests.people import give_device, next_code
 
@@ -323,6 +324,28 @@ def test_complete_enrolment_under_race_happens_once(
         thread.join()
     assert sorted(answers) == [False, True]
     assert actions().count("person.enrolled") == 1
+
+
+def test_a_link_that_is_shown_waits_for_whoever_voids_it(committed_db: object, carol: User, as_role: AsRole) -> None:
+    """Who deactivates or resets somebody locks the person, then the links; the other way round one of the two died."""
+    now, answers = timezone.now(), []
+    token = issue(carol, now, as_role)
+
+    def show() -> None:
+        try:
+            services.begin_enrolment(token=token, now=now)
+        except (LinkRefusedError, DatabaseError) as error:
+            answers.append(type(error))
+        connection.close()
+
+    shown = Thread(target=show)
+    with transaction.atomic():
+        person = pieces.locked(carol)
+        shown.start()
+        sleep(0.5)  # time enough for the other to lock what it locks first
+        pieces.void_links(person, now)
+    shown.join()
+    assert answers == [LinkRefusedError]
 
 
 # Sign-in

@@ -3,6 +3,8 @@
 import html
 import json
 import re
+import time
+from base64 import urlsafe_b64decode
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from datetime import timedelta
@@ -11,8 +13,10 @@ from pathlib import Path
 import pytest
 import time_machine
 from django.conf import settings
+from django.contrib.sessions.models import Session
 from django.db import IntegrityError, ProgrammingError, connection, transaction
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from pytest_django import Settings
 
@@ -98,7 +102,7 @@ def assert_refused(client: Client, answer, why: str) -> None:
     assert answer.status_code == 302
     assert answer["Location"] == REFUSED
     assert not is_signed_in(client)
-    assert not {"_auth_user_id", "half_signed_in", "away_at_provider"} & set(client.session.keys())
+    assert not {"_auth_user_id", "half_signed_in"} & set(client.session.keys())
     page = client.get(REFUSED).content.decode()
     assert SENTENCE in page
     assert "One more step" not in page
@@ -319,7 +323,7 @@ LIES: dict[str, tuple[Callable[[], Lies], str]] = {
     "no JSON": (lambda: Lies(body=b"\xff\xfe"), "the provider's answer is malformed"),
     "brackets without end": (lambda: Lies(body=b"[" * 100_000), "the provider's answer is malformed"),
     "a huge answer": (lambda: Lies(body=b" " * 300_000 + b"{}"), "the provider's answer is too long"),
-    "a slow answer": (lambda: Lies(wait=1.5), "the provider could not be asked"),
+    "a slow answer": (lambda: Lies(wait=1.5), "the provider's answer came too slowly"),
     "an answer by drops": (lambda: Lies(drip=0.02), "the provider's answer came too slowly"),
     "a redirect": (lambda: Lies(status=302), "the provider answered 302"),
     "a redirect that keeps the form": (lambda: Lies(status=307), "the provider answered 307"),
@@ -354,6 +358,16 @@ def test_no_lie_is_believed(
     assert client.post("/login/", {"code": next_code(link.user.totp_devices.get())}).status_code == 200  # no half-way
     provider.lies = Lies(claims={"amr": ["mfa"]})
     assert go_through(client, provider)["Location"] == "/"  # and the truth is believed still
+
+
+def test_a_question_ends_in_time_though_each_byte_comes_in_time(
+    client: Client, provider: Provider, link: SingleSignOnLink, settings: Settings
+) -> None:
+    settings.OIDC_TIMEOUT, provider.lies = 1, Lies(drip_of_head=0.5)
+    address = provider.visit(leave(client))
+    began = time.monotonic()
+    assert_refused(client, come_back(client, address), "the provider's answer came too slowly")
+    assert time.monotonic() - began < 3
 
 
 def test_a_provider_with_another_certificate_is_not_asked(
@@ -407,6 +421,40 @@ def test_a_second_departure_voids_the_first(client: Client, provider: Provider, 
     first = provider.visit(leave(client))
     leave(client)
     assert_refused(client, come_back(client, first), "the state is another one")
+
+
+def test_leaving_leaves_no_row_however_often(client: Client, provider: Provider, alice: User) -> None:
+    client.get("/login/")
+    with CaptureQueriesContext(connection) as queries:
+        for _ in range(3):
+            leave(Client(), "/inventory/key/")
+            leave(client)
+    assert [query["sql"] for query in queries if not query["sql"].startswith("SELECT")] == []
+    assert not Session.objects.exists()
+    cookie = client.cookies[settings.DEPARTURE_COOKIE_NAME]
+    assert (cookie["httponly"], cookie["samesite"], cookie["max-age"]) == (True, "Lax", 300)
+
+
+def test_a_departure_that_was_changed_is_none(client: Client, provider: Provider, link: SingleSignOnLink) -> None:
+    address = provider.visit(leave(client))
+    kept = client.cookies[settings.DEPARTURE_COOKIE_NAME].value
+    for forged in (kept[:-1] + ("A" if kept[-1] != "A" else "B"), "x" + kept, kept.partition(":")[0], ""):
+        client.cookies[settings.DEPARTURE_COOKIE_NAME] = forged
+        assert_refused(client, come_back(client, address), GONE_AWAY)
+    client.cookies[settings.DEPARTURE_COOKIE_NAME] = kept
+    assert come_back(client, address)["Location"] == "/login/?next=/"
+
+
+def test_a_way_back_that_no_cookie_holds_is_the_first_page(
+    client: Client, provider: Provider, link: SingleSignOnLink
+) -> None:
+    for length, expected in ((1_400, 1_400), (1_600, 1)):
+        after = "/inventory/key/?q=".ljust(length, "\u00e4" if length > 1_500 else "a")
+        leave(client, after)
+        cookie = client.cookies[settings.DEPARTURE_COOKIE_NAME]
+        assert len(cookie.OutputString()) < 4_096
+        departure = json.loads(urlsafe_b64decode(cookie.value.partition(":")[0]))
+        assert len(departure["after"]) == expected
 
 
 def test_an_answer_after_five_minutes_is_too_late(client: Client, provider: Provider, link: SingleSignOnLink) -> None:
@@ -624,14 +672,12 @@ def test_linking_needs_a_fresh_second_factor_before_and_after(client: Client, pr
 def test_an_answer_links_for_who_left_only(client: Client, provider: Provider, alice: User, bob: User) -> None:
     sign_in(client, alice)
     address = provider.visit(begin_link(client))
-    record = client.session["away_at_provider"]
+    kept = client.cookies[settings.DEPARTURE_COOKIE_NAME].value
     client.post("/logout/")
     client.cookies.clear()
     assert_refused(client, come_back(client, address), GONE_AWAY)
     sign_in(client, bob)
-    session = client.session
-    session["away_at_provider"] = record
-    session.save()
+    client.cookies[settings.DEPARTURE_COOKIE_NAME] = kept
     assert come_back(client, address)["Location"] == "/account/factors/"
     assert not SingleSignOnLink.objects.exists()
     assert events()[-1]["facts"]["why"] == "somebody else left from this browser"
@@ -673,7 +719,9 @@ def test_unlinking_ends_what_the_link_has_opened(
     assert b"No account was linked" in desk.post("/account/single-sign-on/", {"unlink": "1"}, follow=True).content
 
 
-def test_a_reset_of_factors_unlinks(provider: Provider, link: SingleSignOnLink, as_role: AsRole) -> None:
+def test_a_reset_of_factors_unlinks_and_says_so(
+    provider: Provider, link: SingleSignOnLink, bob: User, as_role: AsRole
+) -> None:
     with as_role("command"):
         services.reset_factors(
             person=link.user, actor=TEST, reason="phone stolen", now=timezone.now(), even_if_last=True
@@ -682,6 +730,10 @@ def test_a_reset_of_factors_unlinks(provider: Provider, link: SingleSignOnLink, 
     assert not link.confirmed
     reset = next(event for event in events() if event["action"] == "factor.reset")
     assert link.ref in reset["facts"]["removed"]
+    told = Digest.objects.get(recipient=link.user.email, subject="Your second factors were reset")
+    assert "Your account for single sign-on was unlinked" in told.text
+    others = Digest.objects.get(subject="Somebody's second factors were reset")
+    assert "their account for single sign-on was unlinked" in others.text
 
 
 # What is kept

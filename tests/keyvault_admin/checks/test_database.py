@@ -157,6 +157,12 @@ def test_clocks_that_differ_are_found(db: None, seconds: int, good: bool) -> Non
     assert good or "45 s apart" in answer.said
 
 
+@pytest.mark.parametrize(("seconds", "bound"), [(0, 1), (5.4, 6), (-5.4, 6)])
+def test_how_far_clocks_differ_is_not_understated(db: None, seconds: float, bound: int) -> None:
+    with time_machine.travel(datetime.now(UTC) + timedelta(seconds=seconds)):
+        assert f"less than {bound} s apart" in database.clocks_agree().said
+
+
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
