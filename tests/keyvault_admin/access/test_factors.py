@@ -273,7 +273,6 @@ def test_each_change_asks_to_step_up_first() -> None:
         "PasskeyOptionsView",
         "RemoveFactorView",
         "RecoveryCodesView",
-        "LinkView",
         "end_other_sessions",
         "end_own_session",
     }

@@ -36,6 +36,6 @@ GRANT EXECUTE ON FUNCTION public.audit_identity_reseal(text, bytea, bytea) TO ke
 
 
 class Migration(migrations.Migration):
-    dependencies = [("audit", "0006_retention")]
+    dependencies = [("audit", "0002_checkpoints")]
 
     operations = [migrations.RunSQL(RESEAL, migrations.RunSQL.noop)]
