@@ -17,6 +17,7 @@ _NAME_AND_MAIL = re.compile(r"[^<>]*<([^<>]*)>")
 _SEVERAL = re.compile(r"[,;&\n]| and ")
 _ONE_PERSON = "Write one person or team: @handle, handle or handle@example.com."
 _SLUG = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,98}[a-z0-9])?")
+_WORD = re.compile(r"\w(?:[\w.-]{0,98}\w)?")
 _SLUG_AND_PURPOSE = re.compile(rf"({_SLUG.pattern}):\s+(\S.*)", re.DOTALL)
 
 
@@ -75,8 +76,8 @@ def merge_people(refs: Iterable[PersonRef], known: Mapping[str, AbstractSet[str]
 def service_of(service: str, description: str, purpose: str) -> tuple[str, str]:
     """Read the short name of a service and what the key is for there, from three columns.
 
-    "voice-ingest: signs sessions" names the service and the purpose in one cell; a column of services may hold the
-    short name alone, or any name in double quotes. Prose is never searched for a name: it is kept as the purpose.
+    "voice-ingest: signs sessions" names the service and the purpose in one cell; a column of services may hold one word
+    alone ("Lager"), or any name in double quotes. Prose is never searched for a name: it is kept as the purpose.
     """
     cells = ["" if is_unknown(text) else text for text in (service, description, purpose)]
     if is_short_name(cells[0]) or exact_of(cells[0]):
@@ -90,8 +91,8 @@ def service_of(service: str, description: str, purpose: str) -> tuple[str, str]:
 
 
 def is_short_name(text: str) -> bool:
-    """Say whether a text in a column of services is a name there without quotes."""
-    return _SLUG.fullmatch(text) is not None
+    """Say whether a text in a column of services is a name there without quotes: one word of any script."""
+    return _WORD.fullmatch(text) is not None
 
 
 def _joined(cells: Iterable[str]) -> str:
