@@ -346,3 +346,10 @@ def test_a_link_opens_nothing_for_who_is_enrolled_meanwhile(client: Client, link
     )
     assert "This link is not valid" in Client().post("/enrol/", {"token": link}).content.decode()
     assert not User.objects.get(username="frances").has_usable_password()
+
+
+def test_signing_out_says_so_and_leads_back(client: Client, alice: User) -> None:
+    sign_in(client, alice)
+    page = client.post("/logout/").content.decode()
+    assert "You are signed out" in page
+    assert 'href="/login/"' in page
