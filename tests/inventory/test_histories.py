@@ -1,6 +1,6 @@
 """STM-02: whatever happens to a key, in whatever order, its state, its dates and its log agree.
 
-60 histories of up to 15 steps; under `make test-full` 2,000 of up to 30.
+30 histories of up to 15 steps; under `make test-full` 2,000 of up to 30.
 """
 
 import sys
@@ -24,7 +24,7 @@ from inventory.states import BY_PAIR, State
 from tests.inventory.world import ACTOR, NOW, action_for, make_key, seal
 
 FULL = "tests.full" in sys.modules
-HISTORIES, STEPS = (2_000, 30) if FULL else (60, 15)
+HISTORIES, STEPS = (2_000, 30) if FULL else (30, 15)
 DATES = {
     State.ACTIVE: "activated_at",
     State.SUSPENDED: "suspended_at",
