@@ -18,8 +18,12 @@ import time
 from datetime import UTC, datetime
 from ipaddress import IPv4Address
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bench.inventory import ROOT, act_as, prepared
+
+if TYPE_CHECKING:
+    from django.test import Client
 
 PASSWORD, WRONG = secrets.token_urlsafe(16), secrets.token_urlsafe(16)
 KINDS = ("code", "recovery code", "passkey")
@@ -57,7 +61,7 @@ def people() -> None:
     act_as("web")
 
 
-def shown(client, kind: str) -> dict[str, str]:  # noqa: ANN001
+def shown(client: "Client", kind: str) -> dict[str, str]:
     """Return a second factor of the kind that opens nothing."""
     from tests.authenticator import Authenticator
 

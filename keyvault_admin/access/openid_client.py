@@ -10,8 +10,6 @@ Source: OpenID Connect Core 1.0 §3.1.3.7; RFC 6749 §2.3.1; RFC 8725.
 
 import json
 import time
-from concurrent.futures import Future
-from threading import Thread
 from typing import Any
 from urllib.parse import quote_plus
 
@@ -25,6 +23,7 @@ from requests.auth import HTTPBasicAuth
 from urllib3.exceptions import HTTPError
 
 from keyvault_admin.access.errors import SingleSignOnError
+from keyvault_admin.deadlines import within
 
 LONGEST_ANSWER = 256 * 1024  # bytes
 PIECE = 16 * 1024
@@ -35,7 +34,7 @@ DEMANDED = ["iss", "sub", "aud", "exp", "iat", "nonce"]
 MALFORMED = (jwt.PyJWTError, SuspiciousOperation, ValueError, TypeError, KeyError, AttributeError, RecursionError)
 
 
-class ProviderClient(OIDCAuthenticationBackend):  # type: ignore[misc]
+class ProviderClient(OIDCAuthenticationBackend):  # type: ignore[misc] # it has no types
     """Speaks to the provider of the settings, and to no address that an answer names. Never a sign-in backend."""
 
     @sensitive_variables()
@@ -120,21 +119,10 @@ def _fault(error: Exception) -> str:
 def _ask(method: str, address: str, **content: Any) -> dict[str, Any]:  # noqa: ANN401 - what requests takes
     """Return the provider's JSON, or give up once OIDC_TIMEOUT is over, however the answer comes.
 
-    In a thread of its own: time-outs of sockets begin anew with each byte, and a resolver has none.
     Raises: SingleSignOnError, which quotes nothing of the answer.
     """
-    outcome: Future[dict[str, Any]] = Future()
-
-    @sensitive_variables()
-    def run() -> None:
-        try:
-            outcome.set_result(_answer(method, address, content))
-        except SingleSignOnError as error:
-            outcome.set_exception(error)
-
-    Thread(target=run, daemon=True).start()
     try:
-        return outcome.result(timeout=settings.OIDC_TIMEOUT)
+        return within(settings.OIDC_TIMEOUT, lambda: _answer(method, address, content))
     except TimeoutError:
         raise SingleSignOnError(TOO_SLOW) from None
 

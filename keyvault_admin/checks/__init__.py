@@ -21,7 +21,7 @@ SETTINGS_RULES: tuple[Rule, ...] = (
 
 
 @register(Tags.security, deploy=True)
-def look_at_settings(app_configs: Sequence[AppConfig] | None, **options: Any) -> list[CheckMessage]:  # noqa: ANN401
+def look_at_settings(app_configs: Sequence[AppConfig] | None, **options: Any) -> list[CheckMessage]:  # noqa: ANN401 - Django's own signature
     """Every check that needs no server."""
     answers = [(rule, rule.look()) for rule in SETTINGS_RULES]
     return [_message(rule, answer) for rule, answer in answers if answer.mend]
@@ -31,7 +31,7 @@ def look_at_settings(app_configs: Sequence[AppConfig] | None, **options: Any) ->
 def look_for_superusers(
     app_configs: Sequence[AppConfig] | None,
     databases: Sequence[str] | None = None,
-    **options: Any,  # noqa: ANN401
+    **options: Any,  # noqa: ANN401 - Django's own signature
 ) -> list[CheckMessage]:
     """Runs with `check --deploy --database default`."""
     if not databases:

@@ -2,9 +2,6 @@
 
 import base64
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeout
-from threading import Thread
 from urllib.parse import quote, unquote, urlsplit
 
 import psycopg
@@ -12,6 +9,7 @@ import redis
 from django.conf import settings
 from django.db import Error as DatabaseError
 
+from keyvault_admin.deadlines import within
 from keyvault_admin.health import NotReadyError
 
 PATIENCE_SECONDS = 5.0
@@ -29,30 +27,16 @@ FAILURES = (DatabaseError, psycopg.Error, redis.RedisError, StrangeAnswerError, 
 
 
 def bounded(look: Callable[[], None]) -> None:
-    """Look in a thread of its own, and stop waiting after PATIENCE_SECONDS.
+    """Look, and stop waiting after PATIENCE_SECONDS.
 
-    Time-outs of sockets are not enough: a resolver has none, and a server may send a byte now and then for ever.
     Raises: one of FAILURES, TimeoutError among them.
     """
-    outcome: Future[None] = Future()
-
-    def run() -> None:
-        try:
-            look()
-        except FAILURES as error:
-            outcome.set_exception(error)
-        except Exception as error:  # noqa: BLE001 - what a hostile server makes of a library is no mistake of ours
-            outcome.set_exception(StrangeAnswerError(type(error).__name__))
-        else:
-            outcome.set_result(None)
-
-    Thread(target=run, daemon=True).start()
     try:
-        outcome.result(timeout=PATIENCE_SECONDS)
-    except FutureTimeout:
-        if outcome.done():  # the look's own time-out
-            raise
-        raise TimeoutError(f"no answer within {PATIENCE_SECONDS:g} s") from None
+        within(PATIENCE_SECONDS, look)
+    except FAILURES:
+        raise
+    except Exception as error:  # what a hostile server makes of a library is no mistake of ours
+        raise StrangeAnswerError(type(error).__name__) from error
 
 
 def words_of(error: Exception) -> str:

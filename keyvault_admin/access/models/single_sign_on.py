@@ -6,7 +6,7 @@ from django_otp.models import Device, TimestampMixin
 from keyvault_admin.access.models.people import User
 
 
-class SingleSignOnLink(TimestampMixin, Device):  # type: ignore[misc]
+class SingleSignOnLink(TimestampMixin, Device):  # type: ignore[misc] # django-otp has no types
     """An account at a provider that a person has linked to themselves, by issuer and subject and by nothing else.
 
     To django-otp it is a device, because it stands for the second factor of a session where the provider says that

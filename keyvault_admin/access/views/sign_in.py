@@ -84,12 +84,12 @@ class OwnPasswordView(PasswordChangeView):
     The old password is a try like any other, so whoever sits at an open session guesses it five times at most.
     """
 
-    def post(self, request: HttpRequest, *arguments: Any, **options: Any) -> HttpResponse:  # noqa: ANN401
+    def post(self, request: HttpRequest, *arguments: Any, **options: Any) -> HttpResponse:  # noqa: ANN401 - Django's own signature
         if not throttle.begin_try(request, person_of(request).get_username()):
             return too_many_tries(request)
         return super().post(request, *arguments, **options)
 
-    def form_invalid(self, form: Any) -> HttpResponse:  # noqa: ANN401
+    def form_invalid(self, form: Any) -> HttpResponse:  # noqa: ANN401 - Django's own signature
         name = person_of(self.request).get_username()
         if form.has_error("old_password", "password_incorrect"):
             user_login_failed.send(sender=__name__, credentials={"username": name}, request=self.request)
@@ -97,7 +97,7 @@ class OwnPasswordView(PasswordChangeView):
             throttle.end_try(self.request, name)
         return super().form_invalid(form)
 
-    def form_valid(self, form: Any) -> HttpResponse:  # noqa: ANN401
+    def form_valid(self, form: Any) -> HttpResponse:  # noqa: ANN401 - Django's own signature
         throttle.end_try(self.request, person_of(self.request).get_username())
         services.change_password(
             person=form.user,

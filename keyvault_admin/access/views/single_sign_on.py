@@ -184,7 +184,7 @@ class SecondFactorView(FormView):
         enter(self.request, person, is_fresh=True, now=now)
         return HttpResponseRedirect(self.after)
 
-    def get_context_data(self, **context: Any) -> dict[str, Any]:  # noqa: ANN401
+    def get_context_data(self, **context: Any) -> dict[str, Any]:  # noqa: ANN401 - Django's own signature
         shown = {
             "title": "One more step",
             "has_permission": False,
@@ -239,7 +239,7 @@ class LinkView(OwnPageMixin, StepUpMixin, TemplateView):
             raise Http404
         return None
 
-    def get_context_data(self, **context: Any) -> dict[str, Any]:  # noqa: ANN401
+    def get_context_data(self, **context: Any) -> dict[str, Any]:  # noqa: ANN401 - Django's own signature
         shown = {"provider": settings.OIDC_NAME, "link": selectors.links_of(self.person).first()}
         return super().get_context_data(**shown, **context)
 
