@@ -12,10 +12,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import environ
-from celery.schedules import crontab
 from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 from environ.fileaware_mapping import FileAwareMapping
+
+from keyvault_admin.schedule import SCHEDULE
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 # A copy: what `local.env` adds to it is not handed on to child processes.
@@ -342,34 +343,7 @@ CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_TIMEZONE = "UTC"
 # The signer's worker takes this queue and no other; no other worker takes it.
 CELERY_TASK_ROUTES = {f"audit.tasks.{it}": {"queue": "signing"} for it in ("tend_checkpoints", "make_checkpoint")}
-CELERY_BEAT_SCHEDULE = {
-    # Every hour: what has become late is flagged and its notices are written.
-    "flag-overdue": {"task": "rotation.tasks.flag_overdue", "schedule": timedelta(hours=1)},
-    # Every minute: keys come into use, and stop protecting, at the dates said at their registration.
-    "apply-due-transitions": {"task": "inventory.tasks.apply_due_transitions", "schedule": timedelta(minutes=1)},
-    # Every minute: files that wait to be read or imported, because nobody was nudged or a worker died; old ones go.
-    "work-off-imports": {"task": "inventory.tasks.work_off_imports", "schedule": timedelta(minutes=1)},
-    # Every minute: notices become digests, digests become mail; finds whatever was not nudged.
-    "deliver-mail": {"task": "rotation.tasks.deliver_mail", "schedule": timedelta(minutes=1)},
-    # Every five minutes: sessions that are over are deleted, so that no clock set back finds them again.
-    "clear-sessions": {"task": "keyvault_admin.access.tasks.clear_sessions", "schedule": timedelta(minutes=5)},
-    # Every night: what time alone finds wrong with a key, such as an algorithm whose day has come.
-    "review-findings": {"task": "inventory.tasks.review_findings", "schedule": crontab(hour="2", minute="30")},
-    # Every minute: accounts whose last day is over are deactivated; sign-in refuses them from midnight on anyway.
-    "end-accounts": {"task": "keyvault_admin.access.tasks.end_accounts", "schedule": timedelta(minutes=1)},
-    # Every minute: whose sign-in was locked gets a mail, once a day at most.
-    "tell-locked": {"task": "keyvault_admin.access.tasks.tell_locked", "schedule": timedelta(minutes=1)},
-    # Every hour: counters of wrong tries that count no more are deleted.
-    "forget-tries": {"task": "keyvault_admin.access.tasks.forget_tries", "schedule": timedelta(hours=1)},
-    # Every minute: the signer makes a checkpoint when one is due, and takes those that wait to the anchors.
-    "tend-checkpoints": {
-        "task": "audit.tasks.tend_checkpoints",
-        "schedule": timedelta(minutes=1),
-        "options": {"expires": 50},  # while no signer runs, these do not pile up
-    },
-    # Every hour: partitions of the audit log are made ahead of need.
-    "extend-audit-log": {"task": "audit.tasks.extend_log", "schedule": timedelta(hours=1)},
-}
+CELERY_BEAT_SCHEDULE = SCHEDULE
 
 # Logs: to standard error, one line each
 LOGGING = {
