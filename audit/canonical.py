@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from enum import Enum
+from functools import lru_cache
 from typing import Any, NoReturn, TypeAlias
 from uuid import UUID
 
@@ -68,8 +69,16 @@ def parse_timestamp(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
-def plain(payload: Any) -> Any:  # noqa: ANN401, C901, PLR0911 - one line a type
+def plain(payload: Any) -> Any:  # noqa: ANN401
     """Return the payload made of None, bool, int, str, list and dict alone."""
+    if type(payload) is str:  # what most of an event is, looked at first
+        return _text(payload)
+    if type(payload) is dict:
+        return {_name(name): plain(entry) for name, entry in payload.items()}
+    return _plain(payload)
+
+
+def _plain(payload: Any) -> Any:  # noqa: ANN401, C901, PLR0911 - one line a type
     match payload:
         case Enum():
             return plain(payload.value)
@@ -97,6 +106,8 @@ def plain(payload: Any) -> Any:  # noqa: ANN401, C901, PLR0911 - one line a type
 def _text(text: str) -> str:
     if "\0" in text:
         raise AuditError("The text holds U+0000, which cannot be recorded.")
+    if text.isascii():
+        return text
     try:
         text.encode()
     except UnicodeEncodeError as error:
@@ -104,6 +115,7 @@ def _text(text: str) -> str:
     return text
 
 
+@lru_cache(maxsize=1024)  # an event repeats the few names that there are, up to a thousand times
 def _name(name: object) -> str:
     if not isinstance(name, str):
         raise AuditError("Names in a payload must be text.")

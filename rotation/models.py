@@ -56,11 +56,14 @@ class Digest(models.Model):
 class Notice(models.Model):
     """One thing that one recipient is told once: this key reaches this date in so many days."""
 
-    key = models.ForeignKey(Key, on_delete=models.PROTECT, related_name="notices")
+    # Found through `notice_once_for_each`, which begins with it; nobody asks for the notices of an owner.
+    key = models.ForeignKey(Key, on_delete=models.PROTECT, related_name="notices", db_index=False)
     rotate_by = models.DateTimeField()  # a key that gets a new date is told of again
     threshold_days = models.PositiveSmallIntegerField()
     recipient = models.EmailField(max_length=254)
-    owner = models.ForeignKey(Owner, on_delete=models.PROTECT, null=True, related_name="+")  # null: told as Security
+    owner = models.ForeignKey(  # null: told as Security
+        Owner, on_delete=models.PROTECT, null=True, related_name="+", db_index=False
+    )
     written_at = models.DateTimeField()
     digest = models.ForeignKey(Digest, on_delete=models.PROTECT, null=True, related_name="notices")
 

@@ -19,9 +19,10 @@ from rotation.selectors import security_mails
 class _Told(NamedTuple):
     pk: int
     name: str
-    rotate_by: datetime
+    rotate_by: str  # as datetime.isoformat() has it; always 00:00 UTC
     winning_clause_id: int
     is_newly_late: bool
+    is_soon_due: bool
     is_unaddressed: bool
     notices: int  # of the whole run
 
@@ -39,10 +40,11 @@ class Flagging:
 # One statement: it touches what has crossed a threshold since the last run, and nothing else. A key that crossed
 # several meanwhile is told of once, for the last of them. Without anybody to tell, the key keeps its place in the
 # queue; what somebody else is changing at this moment is left to the next run. A flag goes away with its date alone
-# (inventory.services.keys), not when the clock is set back.
+# (inventory.services.keys), not when the clock is set back. The rows that were locked are changed where they lie: a
+# join by key would read the whole inventory again as soon as one in thirty is late.
 _FLAG = """
 WITH crossed AS (
-    SELECT k.id, k.flagged_overdue_at IS NULL AND k.rotate_by <= %(now)s AS is_newly_late,
+    SELECT k.ctid AS place, k.id, k.flagged_overdue_at IS NULL AND k.rotate_by <= %(now)s AS is_newly_late,
            CASE WHEN o.mail <> '' THEN ARRAY[o.mail::text] ELSE %(security)s::text[] END AS recipients,
            CASE WHEN o.mail <> '' THEN o.id END AS told_owner_id,
            (SELECT min(days) FROM unnest(%(thresholds)s::int[]) days
@@ -58,7 +60,7 @@ WITH crossed AS (
        SET flagged_overdue_at = CASE WHEN c.is_newly_late THEN %(now)s ELSE k.flagged_overdue_at END,
            next_notice_at = CASE WHEN cardinality(c.recipients) > 0 THEN c.next_notice_at ELSE k.next_notice_at END
       FROM crossed c
-     WHERE k.id = c.id
+     WHERE k.ctid = c.place
  RETURNING k.id, k.name, k.rotate_by, k.winning_clause_id, c.is_newly_late, c.recipients, c.told_owner_id, c.threshold
 ), noticed AS (
     INSERT INTO rotation_notice (key_id, rotate_by, threshold_days, recipient, owner_id, written_at)
@@ -68,7 +70,8 @@ WITH crossed AS (
         ON CONFLICT DO NOTHING
  RETURNING key_id
 )
-SELECT id, name, rotate_by, winning_clause_id, is_newly_late, cardinality(recipients) = 0,
+SELECT id, name, to_char(rotate_by AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"+00:00"'), winning_clause_id,
+       is_newly_late, rotate_by > %(now)s, cardinality(recipients) = 0,
        (SELECT count(*) FROM noticed)
   FROM told ORDER BY rotate_by, id
 """
@@ -88,23 +91,25 @@ def flag_overdue(*, actor: Actor, now: datetime) -> Flagging:
         "security": security_mails(),
     }
     with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off")
         cursor.execute(_FLAG, parameters)
         told = [_Told(*row) for row in cursor.fetchall()]
     late = [one for one in told if one.is_newly_late]
-    for subjects in batches(_subject(one, now) for one in late):
+    flagged_at = now.isoformat()
+    for subjects in batches(_subject(one, flagged_at) for one in late):
         record(Action.KEY_FLAGGED_OVERDUE, actor=actor, now=now, subjects=subjects)
     return Flagging(
         newly_late=len(late),
-        soon_due=sum(one.rotate_by > now for one in told),
+        soon_due=sum(one.is_soon_due for one in told),
         notices=told[0].notices if told else 0,
         unaddressed=sum(one.is_unaddressed for one in told),
     )
 
 
-def _subject(told: _Told, now: datetime) -> Subject:
+def _subject(told: _Told, flagged_at: str) -> Subject:
     after: dict[str, JSON] = {
-        "flagged_overdue_at": now.isoformat(),
-        "rotate_by": told.rotate_by.isoformat(),
+        "flagged_overdue_at": flagged_at,
+        "rotate_by": told.rotate_by,
         "winning_clause": f"clause:{told.winning_clause_id}",
     }
     return Subject(ref=f"key:{told.pk}", label=told.name, before={"flagged_overdue_at": None}, after=after)
