@@ -1,6 +1,7 @@
 """Figures that cost the same however long a table is: exact up to COUNTED, then "more than", or an estimate."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from django.db import connection
 from django.db.models import Model, QuerySet
@@ -11,6 +12,19 @@ COUNTED = 10_000
 def count_up_to(queryset: QuerySet, most: int = COUNTED) -> int:
     """Count rows, and stop at one more than `most`. Queries: 1."""
     return queryset.order_by().values("pk")[: most + 1].count()
+
+
+def count_and_find(queryset: QuerySet, few: int, most: int = COUNTED) -> tuple[int, list[Any] | None]:
+    """Count rows like `count_up_to`, and name their primary keys where they are `few` at most. Queries: 1."""
+    counted, values = queryset.order_by().values("pk")[: most + 1].query.sql_with_params()
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*), CASE WHEN count(*) <= %s THEN array_agg(pk) END "  # noqa: S608 - compiled by Django
+            f"FROM ({counted}) AS counted (pk)",
+            [few, *values],
+        )
+        count, keys = cursor.fetchone()
+    return int(count), keys or ([] if not count else None)
 
 
 def count_each(querysets: Mapping[str, QuerySet], most: int = COUNTED) -> dict[str, int]:

@@ -19,10 +19,11 @@ from django.shortcuts import redirect
 from psycopg.errors import QueryCanceled
 
 from audit.admin_base import AuditedAdmin
-from audit.counting import COUNTED, about, count_or_estimate, count_up_to
+from audit.counting import COUNTED, about, count_and_find, count_or_estimate
 
 AFTER, BEFORE, END = "after", "before", "end"
 LONGEST_SEARCH = 100  # characters
+FEW = 1_000  # rows that are found by their keys
 _LONGEST_CURSOR = 2_000
 _GREATEST_KEY = 2**63 - 1
 _VALUE = "keyset_value"
@@ -202,21 +203,35 @@ class KeysetChangeList(ChangeList):
         return next(iter(orders.values()))
 
     def get_results(self, request: HttpRequest) -> None:
-        self.page = page(self.queryset, self.order, size=self.list_per_page, after=self.after, before=self.before)
+        self.result_count, self.count_words, rows = self._counted()
+        self.page = page(rows, self.order, size=self.list_per_page, after=self.after, before=self.before)
         self.result_list = self.page.rows
-        self.result_count, self.count_words = self._counted()
         self.full_result_count = None
         self.show_full_result_count = self.can_show_all = self.multi_page = False
         self.show_admin_actions = True
 
-    def _counted(self) -> tuple[int, str]:
-        is_all = not self.queryset.query.where
-        count = count_or_estimate(self.model) if is_all else count_up_to(self.queryset)
-        if is_all and count > COUNTED:
-            return count, f"{about(count)} {self.opts.verbose_name_plural}"
+    def _counted(self) -> tuple[int, str, QuerySet]:
+        """Return how many rows there are, in words too, and the rows.
+
+        A few are asked for by their keys: in the order of the list, the database would look for them from its one end
+        to the other.
+        """
+        if not self.queryset.query.where:
+            count = count_or_estimate(self.model)
+            return count, f"{about(count) if count > COUNTED else f'{count:,}'} {self._kind(count)}", self.queryset
+        count, few = count_and_find(self.queryset, FEW)
         if count > COUNTED:
-            return count, f"more than {COUNTED:,} {self.opts.verbose_name_plural}"
-        return count, f"{count:,} {self.opts.verbose_name if count == 1 else self.opts.verbose_name_plural}"
+            return count, f"more than {COUNTED:,} {self._kind(count)}", self.queryset
+        rows = self.queryset if few is None else self._like(few)
+        return count, f"{count:,} {self._kind(count)}", rows
+
+    def _kind(self, count: int) -> str:
+        return str(self.opts.verbose_name if count == 1 else self.opts.verbose_name_plural)
+
+    def _like(self, keys: Sequence[Any]) -> QuerySet:
+        """Return the rows of these keys, with the annotations and relations of the list."""
+        rows = self.root_queryset.filter(pk__in=keys)
+        return rows if rows.query.select_related else self.apply_select_related(rows)
 
     @property
     def has_pages(self) -> bool:

@@ -12,7 +12,7 @@ from django.db.models.functions import Coalesce
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from audit.counting import about, count_up_to, shown
+from audit.counting import about, count_and_find, count_up_to, shown
 from audit.keyset import END, Order, from_cursor, page, to_cursor
 from inventory.models import Key, PolicyClause
 from tests.inventory.world import NOW
@@ -171,3 +171,12 @@ def test_counting_stops_past_what_is_asked(clause):
     assert (shown(10_000), shown(10_001), about(1_234_567), about(999_999)) == (
         "10,000", "10,000+", "about 1,230,000", "about 1,000,000",
     )  # fmt: skip
+
+
+def test_a_few_rows_are_counted_and_named_in_one_query(clause, django_assert_num_queries):
+    kept = {key.pk for key in fill([(1, 1, 1)] * 5, clause)}
+    with django_assert_num_queries(2):
+        count, keys = count_and_find(Key.objects.all(), few=5)
+        assert (count, set(keys)) == (5, kept)
+        assert count_and_find(Key.objects.all(), few=4, most=4) == (5, None)
+    assert count_and_find(Key.objects.filter(name="nobody's"), few=5) == (0, [])

@@ -124,3 +124,14 @@ def test_filters_by_a_record_name_it_on_an_empty_page_too(world, client, alice):
     sign_in(client, alice)
     assert ": carl</summary>" in client.get(f"/inventory/key/?owner={world[2].pk}").content.decode()
     assert ": not in the inventory</summary>" in client.get("/inventory/key/?owner=987654").content.decode()
+
+
+def test_a_list_of_a_few_keys_asks_for_them_by_their_keys(world, client, alice):
+    ann, _, _ = world
+    sign_in(client, alice)
+    with CaptureQueriesContext(connection) as asked:
+        found = client.get(f"/inventory/key/?owner={ann.pk}").context["cl"]
+    (listed,) = (query["sql"] for query in asked if '"keyset_value"' in query["sql"])
+    assert '"inventory_key"."id" IN (' in listed
+    assert [key.name for key in found.result_list] == ["store-0", "store-1", "store-2", "store-3"]
+    assert found.count_words == "4 keys"
