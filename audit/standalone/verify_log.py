@@ -256,10 +256,10 @@ def checkpoints_in(places: list[str], keys: dict) -> list[Checkpoint]:
     return [checkpoint_of(_text(str(file)), file.name, keys) for file in files]
 
 
-def _text(path: str) -> str:
+def _text(path: str, most: int = MOST_NOTE_BYTES + 1) -> str:
     try:
         with open(path, "rb") as file:  # noqa: PTH123
-            return file.read(MOST_NOTE_BYTES + 1).decode()
+            return file.read(most).decode()
     except (OSError, UnicodeDecodeError) as error:
         raise Unchecked(f"{path} cannot be read: {error}.") from error
 
@@ -269,7 +269,13 @@ def checkpoint_of(note: str, file: str, keys: dict) -> Checkpoint:
     head, middle, tail = note.rpartition("\n\n")
     text, lines = head + "\n", head.split("\n")
     said = dict(line.partition(" ")[::2] for line in lines[3:])
-    if len(note) > MOST_NOTE_BYTES or not middle or len(lines) != 3 + len(NAMES) or tuple(said) != NAMES:
+    if (
+        len(note) > MOST_NOTE_BYTES
+        or not middle
+        or not tail.endswith("\n")
+        or len(lines) != 3 + len(NAMES)
+        or tuple(said) != NAMES
+    ):
         raise Damage(f"{file} is no checkpoint of Keyvault Admin.")
     try:
         size, epoch, root = int(lines[1]), int(said["epoch"]), b64decode(lines[2], validate=True)
@@ -282,9 +288,11 @@ def checkpoint_of(note: str, file: str, keys: dict) -> Checkpoint:
 
 def _signer(text: str, tail: str, file: str, keys: dict) -> str:
     signed_by = ""
-    for line in tail.splitlines():
+    for line in tail[:-1].split("\n"):
         try:
-            _, name, encoded = line.split(" ")
+            dash, name, encoded = line.split(" ")
+            if dash != "\N{EM DASH}":
+                raise ValueError("no line of a signature")
             raw = b64decode(encoded, validate=True)
             vkey, key = keys.get((name, raw[:4]), ("", None))
             if key is not None:
@@ -492,7 +500,7 @@ def _write_proof(path: str, link: Link, checkpoint: Checkpoint, proof: list[byte
 
 def check_event(path: str, keys: dict) -> None:
     """Check the proof of one event: that its bytes are a leaf of the tree whose root was signed."""
-    said = said_in(b"".join(lines_of(path)))
+    said = said_in(_text(path, MOST_LINE_BYTES).encode())
     try:
         link, size, proof = link_of(said["event"]), said["size"], [bytes.fromhex(each) for each in said["proof"]]
         checkpoint = checkpoint_of(said["checkpoint"], path, keys)
