@@ -51,6 +51,7 @@ class Shipped:
     name: str
     events: int = 0
     error: str = ""
+    is_busy: bool = False  # another process is at it, and does what is to be done
 
 
 def ship(*, actor: Actor, now: datetime) -> list[Shipped]:
@@ -116,7 +117,7 @@ def move(
 def _ship_to(sink: Sink, *, actor: Actor, now: datetime) -> Shipped:
     with _alone(sink.name) as alone:
         if not alone:
-            return Shipped(sink.name, error="another process is at it")
+            return Shipped(sink.name, is_busy=True)
         cursor = cursor_named(sink.name, kind=sink.kind, now=now)
         begun = cursor.number
         try:

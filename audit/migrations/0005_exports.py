@@ -49,6 +49,7 @@ class Migration(migrations.Migration):
                 "db_table": "audit_export_cursor",
                 "ordering": ["name"],
                 "default_permissions": ("view",),
+                "permissions": [("export_log", "Can export the audit log")],
                 "constraints": [
                     models.CheckConstraint(
                         condition=models.Q(number__gte=0, length__gte=0, revision__gte=0),

@@ -21,6 +21,7 @@ class ExportCursor(models.Model):
     class Meta:
         db_table = "audit_export_cursor"
         default_permissions = ("view",)
+        permissions = [("export_log", "Can export the audit log")]
         ordering = ["name"]
         verbose_name = "export cursor"
         constraints = [

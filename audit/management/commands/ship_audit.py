@@ -24,6 +24,7 @@ class Command(BaseCommand):
         if not runs:
             raise CommandError("KEYVAULT_SIEM of this process names no address: there is nowhere to ship to.")
         for run in runs:
-            self.stdout.write(f"{run.name}: {run.events:,} events{f'; {run.error}' if run.error else ''}")
+            became = "another process is at it" if run.is_busy else f"{run.events:,} events"
+            self.stdout.write(f"{run.name}: {became}{f'; {run.error}' if run.error else ''}")
         if any(run.error for run in runs):
             raise CommandError("Not every sink has everything.")

@@ -12,6 +12,8 @@ EXPECTED = {
     "access.manage_people":       (True,  False, False, False, False),
     "access.view_user":           (True,  False, False, False, True),
     "audit.view_event":           (True,  True,  False, False, True),
+    "audit.view_exportcursor":    (True,  False, False, False, True),
+    "audit.export_log":           (True,  False, False, False, True),
     "inventory.add_key":          (True,  True,  True,  False, False),
     "inventory.add_owner":        (True,  True,  False, False, False),
     "inventory.add_service":      (True,  True,  False, False, False),
