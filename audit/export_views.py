@@ -5,7 +5,7 @@ from typing import Any
 
 from django import forms
 from django.core.exceptions import PermissionDenied
-from django.http import FileResponse, HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 from django.utils import timezone
@@ -43,7 +43,7 @@ class ExportForm(forms.Form):
     with_names = forms.BooleanField(
         label="With names, where they can still be read (CSV alone)",
         required=False,
-        help_text="Whoever gets the file keeps them, also when a person is erased here. The log says that you chose so.",
+        help_text="Whoever gets the file keeps them, also when a person is erased here. The log says that you did.",
     )
 
     def chosen(self) -> Chosen:
@@ -59,8 +59,8 @@ class ExportForm(forms.Form):
             raise ExportError("No event is in this range: choose another.")
         if chosen.count > MOST_EVENTS:
             raise ExportError(
-                f"These are {chosen.count:,} events; at most {MOST_EVENTS:,} leave by the browser. Choose fewer, or run "
-                "manage.py export_audit on the machine."
+                f"These are {chosen.count:,} events; at most {MOST_EVENTS:,} leave by the browser. Choose fewer, or "
+                "run manage.py export_audit on the machine."
             )
         return chosen
 
@@ -113,7 +113,11 @@ class ExportCursorAdmin(ReadOnlyAdmin):
         """Send the stand-alone verifier."""
         if not self.has_view_permission(request):
             raise PermissionDenied
-        return FileResponse(VERIFIER.open("rb"), as_attachment=True, content_type="text/x-python; charset=utf-8")
+        return HttpResponse(
+            VERIFIER.read_bytes(),
+            content_type="text/x-python; charset=utf-8",
+            headers={"Content-Disposition": f'attachment; filename="{VERIFIER.name}"'},
+        )
 
     def _page(self, request: HttpRequest, form: ExportForm) -> HttpResponse:
         context: dict[str, Any] = {

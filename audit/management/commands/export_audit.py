@@ -54,15 +54,7 @@ class Command(BaseCommand):
             if options["dry_run"]:
                 self._tell(f"{chosen.count:,} events would be exported{_range(chosen)}.")
                 return
-            export = export_log(
-                chosen=chosen,
-                file_format=options["file_format"],
-                with_names=options["with_names"],
-                packed=options["out"].endswith(".gz"),
-                actor=ACTOR,
-                now=now,
-            )
-            self._write(export, options["out"])
+            export = self._write(chosen, options, now)
             self._after(export, cursor, options["checkpoints"], now)
         except AuditError as error:
             raise CommandError(str(error)) from error
@@ -76,16 +68,26 @@ class Command(BaseCommand):
         shipping.refuse_rewritten(cursor)
         return cursor
 
-    def _write(self, export: Export, out: str) -> None:
+    def _write(self, chosen: Chosen, options: dict[str, Any], now: datetime) -> Export:
+        """Write the file; nothing is exported, and nothing told, where it cannot be written."""
+        out, told = options["out"], 0
         with ExitStack() as opened:
             target: BinaryIO = sys.stdout.buffer if out == "-" else opened.enter_context(appearing(Path(out)))
-            told = 0
+            export = export_log(
+                chosen=chosen,
+                file_format=options["file_format"],
+                with_names=options["with_names"],
+                packed=out.endswith(".gz"),
+                actor=ACTOR,
+                now=now,
+            )
             for piece in export:
                 target.write(piece)
                 if export.events - told >= TOLD_EVERY:
                     told = export.events
                     self._tell(f"{told:,} of {export.chosen.count:,} events")
             target.flush()
+        return export
 
     def _after(self, export: Export, cursor: ExportCursor | None, folder: Path | None, now: datetime) -> None:
         """Move the cursor once the file stands, and lay what belongs beside it."""
