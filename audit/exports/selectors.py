@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.db.models import OuterRef, Subquery
+from django.db.models import F, OuterRef, Subquery
 
 from audit import selectors
 from audit.exports.shipping import EXPORT
@@ -39,7 +39,8 @@ class ShownCursor:
 def cursors() -> list[ShownCursor]:
     """Return every cursor with how many events it is behind; two queries."""
     head = selectors.head().number
-    return [ShownCursor(cursor, head - cursor.number) for cursor in ExportCursor.objects.order_by("retired_at", "name")]
+    listed = ExportCursor.objects.order_by(F("retired_at").asc(nulls_first=True), "name")
+    return [ShownCursor(cursor, head - cursor.number) for cursor in listed]
 
 
 def late_cursors(before: datetime) -> list[tuple[str, datetime, str]]:
