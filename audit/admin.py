@@ -12,13 +12,15 @@ from django.http import Http404, HttpRequest
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 
-from audit import selectors
+from audit import export_views, selectors
 from audit.actions import Action, Outcome
 from audit.admin_base import ReadOnlyAdmin
-from audit.models import Event
+from audit.models import Event, ExportCursor
 from audit.selectors import ReadEvent
 
 COUNTED_EVENTS = 10_000
+
+admin.register(ExportCursor)(export_views.ExportCursorAdmin)
 
 
 class ActionFilter(admin.SimpleListFilter):

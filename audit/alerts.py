@@ -6,8 +6,10 @@ from datetime import datetime, timedelta
 from django.conf import settings
 
 from audit import selectors
+from audit.exports.selectors import late_cursors
 
 ANCHORED_WITHIN = timedelta(hours=1)
+SHIPPED_WITHIN = timedelta(hours=1)
 SIGNED_WITHIN = 2  # times the longest pause between checkpoints
 
 
@@ -40,6 +42,17 @@ def not_anchored(now: datetime) -> Alert | None:
     if tried is not None:
         return Alert(said, tried.error)
     return Alert(said, "name anchors in KEYVAULT_ANCHORS of the signer, and see that it runs")
+
+
+def not_shipped(now: datetime) -> Alert | None:
+    """Say that events have waited for a SIEM for an hour; one query."""
+    late = late_cursors(now - SHIPPED_WITHIN)
+    if not late:
+        return None
+    name, since, error = late[0]
+    more = f", and {len(late) - 1} more" if len(late) > 1 else ""
+    said = f"The audit log has not left for {name}{more} since {_moment(since)}"
+    return Alert(said, error or "see that the worker and the beat run, and that the worker has KEYVAULT_SIEM")
 
 
 def _moment(moment: datetime) -> str:

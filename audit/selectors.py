@@ -27,6 +27,7 @@ BOOKKEEPING = (
     Action.SIGNING_KEY_EPOCH_BEGUN,
     Action.NOTICE_DELIVERED,
     Action.NOTICE_FAILED,
+    Action.AUDIT_SHIPPED,
 )
 
 

@@ -125,6 +125,11 @@ PHRASES: dict[str, Phrase] = {
     Action.AUDIT_VERIFIED: Phrase(
         "verified the log and found it whole", "verify the log", "verified the log and found it altered"
     ),
+    Action.AUDIT_EXPORT_BEGUN: Phrase("began to export the log", "export the log"),
+    Action.AUDIT_EXPORTED: Phrase("exported the log", "export the log", "did not finish an export of the log"),
+    Action.AUDIT_SHIPPED: Phrase(
+        "shipped the log to {subjects}", "ship the log to {subjects}", "could not ship the log to {subjects}"
+    ),
     Action.CHECKPOINT_MADE: Phrase("signed a {subjects}", "sign a checkpoint"),
     Action.CHECKPOINT_ANCHORED: Phrase(
         "took a {subjects} to an anchor outside", "take a {subjects} to an anchor outside"

@@ -7,6 +7,7 @@ from django.utils import timezone
 
 from audit import anchoring, checkpoints, services
 from audit.actor import Actor
+from audit.exports import shipping
 
 logger = logging.getLogger(__name__)
 SIGNER = Actor.system("signer")
@@ -34,6 +35,14 @@ def make_checkpoint() -> None:
     made = checkpoints.make_checkpoint(actor=SIGNER, now=timezone.now())
     done = anchoring.deliver(actor=SIGNER, now=timezone.now())
     _tell(made.size if made else None, done)
+
+
+@shared_task
+def ship_log() -> None:
+    """Ship what is new in the log to the sinks of the settings."""
+    for shipped in shipping.ship(actor=Actor.system("worker"), now=timezone.now()):
+        if shipped.events:
+            logger.info("Audit log: %d events shipped to %s.", shipped.events, shipped.name)
 
 
 def _tell(size: int | None, done: anchoring.Delivered) -> None:

@@ -5,8 +5,6 @@ three exceptions: a line end inside a cell comes back as "\\n", blanks alone as 
 UTF-8 cannot hold as U+FFFD or "?".
 """
 
-import csv
-import io
 import json
 import re
 import zipfile
@@ -15,7 +13,8 @@ from itertools import islice
 from typing import Final
 from xml.sax.saxutils import escape
 
-from inventory.tables.formulas import neutralise
+from audit.exports.delimited import csv_stream
+from audit.exports.formulas import neutralise
 from inventory.tables.sheet import letters_of
 
 __all__ = ["MEDIA_TYPES", "MOST_XLSX_ROWS", "csv_stream", "json_stream", "neutralise", "xlsx_stream"]
@@ -27,7 +26,6 @@ MEDIA_TYPES: Final = {
 }
 MOST_XLSX_ROWS: Final = 1_048_576  # with the header: a sheet has no more
 _ROWS_AT_ONCE = 500
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # without it, Excel takes UTF-8 for Windows-1252
 # What XML cannot hold, and text that looks like the escape for it (ECMA-376 part 1, §22.9.2.19).
 _TO_ESCAPE = re.compile("[\x00-\x08\x0b-\x1f\ud800-\udfff\ufffe\uffff]|_(?=x[0-9A-Fa-f]{4}_)")
 _PACKAGE = "http://schemas.openxmlformats.org/package/2006"
@@ -54,17 +52,6 @@ _SHEET_BEGINS = (
 )
 _SHEET_ENDS = "</sheetData></worksheet>"
 Row = Sequence[str]
-
-
-def csv_stream(rows: Iterable[Row]) -> Iterator[bytes]:
-    """Write CSV after RFC 4180, in UTF-8 with a byte order mark, formulas disarmed."""
-    yield _BYTE_ORDER_MARK
-    for batch in _batches(rows):
-        text = io.StringIO(newline="")
-        csv.writer(text, lineterminator="\r\n").writerows(
-            [neutralise(cell.replace("\0", "\N{REPLACEMENT CHARACTER}")) for cell in row] for row in batch
-        )
-        yield text.getvalue().encode(errors="replace")
 
 
 def json_stream(rows: Iterable[Row]) -> Iterator[bytes]:

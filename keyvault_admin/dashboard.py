@@ -11,7 +11,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from audit import selectors as audit
-from audit.alerts import not_anchored, not_signed
+from audit.alerts import not_anchored, not_shipped, not_signed
 from audit.counting import COUNTED, about, count_each, shown
 from inventory import selectors as inventory
 from inventory.chips import Chip, due_chip
@@ -217,7 +217,7 @@ def _alert_steps(now: datetime, log: list[Tile]) -> list[Step]:
     """Say that the log is not being signed, or that what is signed stays here. Queries: 4 at most."""
     if not log:
         return []
-    found = [alert for alert in (not_signed(now), not_anchored(now)) if alert]
+    found = [alert for alert in (not_signed(now), not_anchored(now), not_shipped(now)) if alert]
     return [Step(alert.said, alert.mend, log[0].url) for alert in found]
 
 

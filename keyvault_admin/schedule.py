@@ -30,6 +30,12 @@ SCHEDULE: dict[str, dict[str, Any]] = {
         "schedule": timedelta(minutes=1),
         "options": {"expires": 50},  # while no signer runs, these do not pile up
     },
+    # Every minute: the worker ships what is new in the audit log to the sinks of KEYVAULT_SIEM.
+    "ship-audit-log": {
+        "task": "audit.tasks.ship_log",
+        "schedule": timedelta(minutes=1),
+        "options": {"expires": 50},
+    },
     # Every hour: partitions of the audit log are made ahead of need.
     "extend-audit-log": {"task": "audit.tasks.extend_log", "schedule": timedelta(hours=1)},
 }

@@ -65,6 +65,7 @@ OWNED = {"inventory.key", "inventory.heldchange", "inventory.owner", "access.use
 REASON = {"reason": "the matrix asks", "comment": "the matrix asks"}
 CONTENT: dict[str, dict[str, str]] = {
     "admin:inventory_key_export": {"format": "csv"},
+    "admin:audit_exportcursor_download": {"file_format": "csv"},
     "admin:inventory_key_report_rotation": {"rotated_on": "2026-11-20", "evidence": "change 4711"},
     "admin:access_user_add": {"username": "newcomer", "full_name": "New Comer", "mail": "newcomer@example.org"},
     "admin:access_user_edit": {"full_name": "Another Name", "mail": "another@example.org"},

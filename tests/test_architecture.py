@@ -206,13 +206,14 @@ def _is_atomic(function: ast.FunctionDef) -> bool:
 # Size and leftovers
 
 LONGEST = 400
+ONE_FILE = {"audit/standalone/verify_log.py": 600}  # auditors get one file, and read it whole
 UNFINISHED = re.compile(r"\b(TODO|FIXME|XXX)\b")
 
 
 def is_too_long(source: Source) -> Iterator[str]:
     """Past about 400 lines a module is two: split it by noun."""
     lines = source.text.count("\n")
-    if lines > LONGEST:
+    if lines > ONE_FILE.get(source.path, LONGEST):
         yield f"{source.path} has {lines} lines"
 
 

@@ -1,6 +1,17 @@
 """The log as Django reads it, and what stands beside it."""
 
 from audit.models.checkpoints import Anchoring, SignedCheckpoint, SigningEpoch, Tile
+from audit.models.exports import ExportCursor
 from audit.models.log import Event, EventSubject, Head, IdentityKey
 
-__all__ = ["Anchoring", "Event", "EventSubject", "Head", "IdentityKey", "SignedCheckpoint", "SigningEpoch", "Tile"]
+__all__ = [
+    "Anchoring",
+    "Event",
+    "EventSubject",
+    "ExportCursor",
+    "Head",
+    "IdentityKey",
+    "SignedCheckpoint",
+    "SigningEpoch",
+    "Tile",
+]

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from inventory.tables.formulas import plain
+from audit.exports.formulas import plain
 from inventory.tables.table import (
     EXPORT_AGAIN,
     Limits,

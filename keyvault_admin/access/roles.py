@@ -41,10 +41,13 @@ PERMISSIONS = {
     "inventory.change_policyclause": "Can change policy clause",
     "rotation.view_digest": "Can view digest",
     "audit.view_event": "Can view event",
+    "audit.view_exportcursor": "Can view export cursor",
+    "audit.export_log": "Can export the audit log",
     "access.view_user": "Can view person",
     "access.manage_people": "Can add, change and deactivate people",
 }
 MODEL_OF_CUSTOM = {
+    "audit.export_log": "exportcursor",
     "inventory.change_own_key": "key",
     "inventory.suspend_key": "key",
     "inventory.import_keys": "key",
@@ -60,12 +63,14 @@ _REFERENCE = frozenset({"inventory.view_owner", "inventory.view_service", "inven
 
 MATRIX: dict[Role, frozenset[str]] = {
     Role.SECURITY: frozenset(PERMISSIONS) - {"inventory.confirm_heldchange"},
-    Role.DEVOPS: frozenset(PERMISSIONS) - {"access.view_user", "access.manage_people", "inventory.change_policyclause"},
+    Role.DEVOPS: frozenset(PERMISSIONS)
+    - {"access.view_user", "access.manage_people", "inventory.change_policyclause"}
+    - {"audit.view_exportcursor", "audit.export_log"},
     Role.ENGINEERING: _KEYS
     | _REFERENCE
     | {"inventory.add_key", "inventory.change_own_key", "inventory.report_rotation"},
     Role.MANAGEMENT: _KEYS | _REFERENCE | {"rotation.view_digest"},
-    Role.AUDITOR: _READ | {"inventory.export_keys"},
+    Role.AUDITOR: _READ | {"inventory.export_keys", "audit.export_log"},
 }
 
 # Steps of an approval that only these can fill; the last enrolled person of one of them is not deactivated.

@@ -5,8 +5,9 @@ from datetime import datetime
 
 from django.utils import timezone
 
-from audit.alerts import Alert, not_anchored, not_signed
+from audit.alerts import Alert, not_anchored, not_shipped, not_signed
 from audit.anchors import AnchorError, configured_anchors
+from audit.exports.sinks import SinkError, configured_sinks
 from keyvault_admin.checks.rules import Answer, Group, Rule
 
 
@@ -18,6 +19,18 @@ def anchors_can_be_read() -> Answer:
     if anchors:
         return Answer(f"{len(anchors)} anchors are named, and can be read.")
     return Answer("This process names no anchors; the signer needs them.")
+
+
+def sinks_can_be_read() -> Answer:
+    try:
+        sinks = configured_sinks()
+    except SinkError as error:
+        return Answer(str(error), "Mend KEYVAULT_SIEM: docs/exports.md shows each kind.")
+    return Answer(f"{len(sinks)} addresses of a SIEM are named, and can be read.")
+
+
+def log_leaves() -> Answer:
+    return _judged(not_shipped, "No event has waited an hour for a SIEM.")
 
 
 def log_is_signed() -> Answer:
@@ -35,8 +48,12 @@ def _judged(look: Callable[[datetime], Alert | None], well: str) -> Answer:
     return Answer(f"{alert.said}.", f"{alert.mend[0].upper()}{alert.mend[1:].rstrip('.')}.")
 
 
-RULES = (Rule("face.E027", Group.HOUSE, "the anchors can be read", anchors_can_be_read),)
+RULES = (
+    Rule("face.E027", Group.HOUSE, "the anchors can be read", anchors_can_be_read),
+    Rule("face.E028", Group.HOUSE, "the addresses of a SIEM can be read", sinks_can_be_read),
+)
 LIVE = (
     Rule("face.W009", Group.DATABASE, "the audit log is signed", log_is_signed),
     Rule("face.W010", Group.DATABASE, "checkpoints leave the database", checkpoints_leave),
+    Rule("face.W011", Group.DATABASE, "the audit log leaves for the SIEM", log_leaves),
 )

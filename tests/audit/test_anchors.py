@@ -6,18 +6,11 @@ import socket
 import ssl
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from hashlib import sha256
-from ipaddress import ip_address
 from pathlib import Path
-from queue import Queue
-from threading import Thread
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from django.core import mail
 from pytest_django import Settings
 
@@ -30,6 +23,7 @@ from audit.anchors.syslog import SyslogAnchor
 from audit.checkpoints import make_checkpoint
 from audit.models import Anchoring, Event, SignedCheckpoint
 from rotation import notifications
+from tests.audit.collectors import Collector, make_authority
 
 Fill = Callable[[int], None]
 Role = Callable[[str], AbstractContextManager[None]]
@@ -192,38 +186,6 @@ def test_mail_that_the_outbox_gave_up_is_an_error(
 # Syslog
 
 
-class Collector:
-    """A syslog server on this machine: it reads what one sender has to say and closes."""
-
-    def __init__(self, context: ssl.SSLContext | None = None) -> None:
-        self.heard: Queue[bytes] = Queue()
-        self._server = socket.create_server(("127.0.0.1", 0))
-        self.port = self._server.getsockname()[1]
-        self._context = context
-        self._thread = Thread(target=self._serve, daemon=True)
-        self._thread.start()
-
-    def _serve(self) -> None:
-        while True:
-            try:
-                caller, _ = self._server.accept()
-            except OSError:
-                return
-            try:
-                with self._context.wrap_socket(caller, server_side=True) if self._context else caller as there:
-                    said = b""
-                    while more := there.recv(4096):
-                        said += more
-                    self.heard.put(said)
-            except OSError:
-                continue
-
-    def close(self) -> None:
-        self._server.shutdown(socket.SHUT_RDWR)
-        self._server.close()
-        self._thread.join(5)
-
-
 @pytest.fixture
 def collector() -> Iterator[Collector]:
     server = Collector()
@@ -258,24 +220,7 @@ def test_syslog_over_tcp_takes_the_whole_note(
 
 @pytest.fixture
 def authority(tmp_path: Path) -> tuple[Path, ssl.SSLContext]:
-    """A certificate for 127.0.0.1 that its own file vouches for."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "collector")])
-    began = datetime.now(UTC) - timedelta(days=1)
-    certificate = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), began, began + timedelta(9))
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    path = tmp_path / "collector.pem"
-    path.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-        + certificate.public_bytes(serialization.Encoding.PEM)
-    )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(path)
-    return path, context
+    return make_authority(tmp_path)
 
 
 def test_syslog_over_tls_verifies_whom_it_talks_to(

@@ -12,6 +12,8 @@ EXPECTED = {
     "access.manage_people":       (True,  False, False, False, False),
     "access.view_user":           (True,  False, False, False, True),
     "audit.view_event":           (True,  True,  False, False, True),
+    "audit.view_exportcursor":    (True,  False, False, False, True),
+    "audit.export_log":           (True,  False, False, False, True),
     "inventory.add_key":          (True,  True,  True,  False, False),
     "inventory.add_owner":        (True,  True,  False, False, False),
     "inventory.add_service":      (True,  True,  False, False, False),
@@ -64,7 +66,7 @@ def test_a_person_has_what_the_role_has_and_nothing_else(carol: User) -> None:
 
 def test_auditors_and_managers_change_nothing() -> None:
     for role in (Role.AUDITOR, Role.MANAGEMENT):
-        assert all(".view_" in code or code == "inventory.export_keys" for code in MATRIX[role])
+        assert all(".view_" in code or code in {"inventory.export_keys", "audit.export_log"} for code in MATRIX[role])
 
 
 @pytest.mark.parametrize("table", ["auth_group", "auth_permission", "auth_group_permissions", "django_content_type"])

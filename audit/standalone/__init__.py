@@ -1,0 +1,1 @@
+"""What auditors run on their own machine, without this application."""
