@@ -94,6 +94,7 @@ class Action(StrEnum):
 
     # The log and the installation
     AUDIT_VERIFIED = "audit.verified"
+    AUDIT_READ = "audit.read"  # an event, or the list as it was filtered; once in a quarter of an hour
     CHECKPOINT_MADE = "checkpoint.made"  # by the signer, over all events before this one
     CHECKPOINT_ANCHORED = "checkpoint.anchored"  # a place outside took it, or did not for a week
     SIGNING_KEY_EPOCH_BEGUN = "signing_key.epoch_begun"  # the first checkpoint under another signing key

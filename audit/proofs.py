@@ -5,6 +5,7 @@ that the checkpoint is the one that was signed at the time: for that, compare it
 """
 
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from audit import chain, notes, selectors
 from audit.errors import AuditError
@@ -29,7 +30,16 @@ class Covering:
     note: str  # text and signatures, as signed
     checkpoint: Checkpoint | None  # what the note says; None when no key of this log has signed it
     path: tuple[bytes, ...]  # RFC 6962 §2.1.1: the sibling beside the leaf first
-    reached: tuple[Anchoring, ...]  # its deliveries to the anchors, by name
+    reached: tuple["Delivery", ...]  # its ways to the anchors, by name
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """One anchor of a checkpoint, and whether it has it."""
+
+    kind: str  # "file", "mailto"; the rest of its address may be a person's
+    state: str
+    delivered_at: datetime | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +108,8 @@ def _covering(number: int, size: int) -> tuple[Covering | None, bytes, str]:
         path, leaf = tuple(inclusion_proof(nodes, number - 1, row.size)), nodes(0, number - 1)
     except LookupError:
         problem = problem or TREE_MISSING
-    reached = tuple(Anchoring.objects.filter(checkpoint_id=row.size).order_by("anchor"))
+    anchored = Anchoring.objects.filter(checkpoint_id=row.size).order_by("anchor")
+    reached = tuple(Delivery(one.anchor.partition(":")[0], one.state, one.delivered_at) for one in anchored)
     covering = Covering(size=row.size, note=row.note, checkpoint=checkpoint, path=path, reached=reached)
     return covering, leaf, problem
 

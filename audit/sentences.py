@@ -125,6 +125,7 @@ PHRASES: dict[str, Phrase] = {
     Action.AUDIT_VERIFIED: Phrase(
         "verified the log and found it whole", "verify the log", "verified the log and found it altered"
     ),
+    Action.AUDIT_READ: Phrase("read {subjects}", "read {subjects}"),
     Action.CHECKPOINT_MADE: Phrase("signed a {subjects}", "sign a checkpoint"),
     Action.CHECKPOINT_ANCHORED: Phrase(
         "took a {subjects} to an anchor outside", "take a {subjects} to an anchor outside"

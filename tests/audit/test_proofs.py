@@ -128,5 +128,5 @@ def test_the_anchors_that_the_checkpoint_reached_are_named(
     proof = proof_of(1)
     assert proof is not None
     assert proof.covering is not None
-    assert [(one.anchor, one.state) for one in proof.covering.reached] == [(FOLDER, "waiting")]
+    assert [(one.kind, one.state) for one in proof.covering.reached] == [("file", "waiting")]
     assert proof.covering.note == SignedCheckpoint.objects.get(size=size).note

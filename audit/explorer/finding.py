@@ -1,0 +1,144 @@
+"""Events that answer a question, a page at a time, in the order of the log; as cheap at the millionth as at the first.
+
+Every filter has an index that ends in the number (migration 0006), so a page is read from it in order. Where a filter has
+several values (who acted or on whose behalf, the nouns of a group), each is read in order by itself and the pages are
+merged: no index serves both at once. What is searched are the copies beside the bytes; what is shown are the bytes.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import reduce
+from operator import or_
+
+from django.db import connection
+from django.db.models import BigIntegerField, Exists, F, Func, Model, OuterRef, Q, QuerySet, TextField, Value
+
+from audit.counting import COUNTED, count_each
+from audit.explorer.asked import Asked, number_of, uuid_of
+from audit.explorer.groups import GROUPS
+from audit.keyset import Order, Page, Place, page_of
+from audit.models import Event, EventSubject
+
+ORDER = Order("log", F("number"), BigIntegerField(), is_unique=True, descending=True)
+SET_BACK = timedelta(hours=2)  # a clock that was set back by less than this hides no event of a period
+NOUN = Func(F("action"), Value("."), Value(1), function="split_part", output_field=TextField())
+DOOR = Func(F("path"), template="substr(%(expressions)s, strpos(%(expressions)s, ' ') + 1)", output_field=TextField())
+SPAN = """
+SELECT (SELECT number FROM audit_event WHERE recorded_at < %s ORDER BY recorded_at DESC, number DESC LIMIT 1),
+       (SELECT number FROM audit_event WHERE recorded_at >= %s ORDER BY recorded_at, number LIMIT 1)
+"""
+
+
+@dataclass(frozen=True)
+class Found:
+    """The events of a question as one set or several that share no event."""
+
+    branches: tuple[QuerySet[Event], ...]
+
+    def page(self, *, size: int, after: str = "", before: str = "") -> Page:
+        """Return one page, the newest event first. Queries: 1; 1 more where it turned out to be the first."""
+        return page_of(self.take, ORDER, size=size, after=after, before=before)
+
+    def take(self, place: Place | None, count: int, *, backwards: bool = False) -> list[Model]:
+        """Return at most so many events beyond a place, or from the end. Queries: 1."""
+        slices = [beyond(branch, place, backwards=backwards)[:count] for branch in self.branches]
+        if len(slices) == 1:
+            return list(slices[0])
+        merged = slices[0].union(*slices[1:], all=True)
+        return list(merged.order_by("number" if backwards else "-number")[:count])
+
+    def count(self) -> int:
+        """Count the events, no further than one more than COUNTED. Queries: 1."""
+        return min(sum(count_each({str(at): branch for at, branch in enumerate(self.branches)}).values()), COUNTED + 1)
+
+
+def beyond(rows: QuerySet[Event], place: Place | None, *, backwards: bool) -> QuerySet[Event]:
+    """Return the rows behind a place in their order, or in front of it in the reverse one."""
+    if place is not None:
+        rows = rows.filter(number__gt=place.pk) if backwards else rows.filter(number__lt=place.pk)
+    return rows.order_by("number" if backwards else "-number")
+
+
+def find(asked: Asked) -> Found:
+    """Return what answers a question. Queries: 1 for a period, else none."""
+    rows = Event.objects.annotate(keyset_value=F("number"), noun=NOUN, door=DOOR)
+    several = [alternatives for alternatives in (_named(asked), _who(asked), _action(asked)) if alternatives]
+    several.sort(key=lambda alternatives: len(alternatives) > 1)
+    for condition in (_on(asked), _path(asked), _outcome(asked), _when(asked)):
+        rows = rows.filter(condition)
+    while several and len(several[0]) == 1:
+        rows = rows.filter(several.pop(0)[0])
+    if not several:
+        return Found((rows,))
+    first, *others = several
+    for alternatives in others:
+        rows = rows.filter(reduce(or_, alternatives))
+    return Found(tuple(rows.filter(alternative) for alternative in first))
+
+
+def _named(asked: Asked) -> list[Q]:
+    """A number, an id of an event, or a reference of whoever acted or of a subject."""
+    if not asked.q:
+        return []
+    number, event_id = number_of(asked.q), uuid_of(asked.q)
+    if number is not None:
+        return [Q(number=number)]
+    if event_id is not None:
+        return [Q(event_id=event_id)]
+    is_subject = _is_subject(asked.q)
+    return [is_subject, *(each & ~is_subject for each in _acting(asked.q))]
+
+
+def _who(asked: Asked) -> list[Q]:
+    return _acting(asked.who) if asked.who else []
+
+
+def _acting(reference: str) -> list[Q]:
+    return [Q(actor_id=reference), Q(on_behalf_of=reference) & ~Q(actor_id=reference)]
+
+
+def _action(asked: Asked) -> list[Q]:
+    if not asked.action:
+        return []
+    return [Q(noun=noun) for noun in GROUPS.get(asked.action, ())] or [Q(action=asked.action)]
+
+
+def _on(asked: Asked) -> Q:
+    return _is_subject(asked.on) if asked.on else Q()
+
+
+def _is_subject(reference: str) -> Q:
+    return Q(Exists(EventSubject.objects.filter(subject=reference, number=OuterRef("number"))))
+
+
+def _path(asked: Asked) -> Q:
+    if not asked.path:
+        return Q()
+    _, space, door = asked.path.rpartition(" ")
+    return Q(door=door, path=asked.path) if space else Q(door=door) & ~Q(path="")
+
+
+def _outcome(asked: Asked) -> Q:
+    return Q(outcome=asked.outcome) if asked.outcome else Q()
+
+
+def _when(asked: Asked) -> Q:
+    """The days, and the numbers between which they lie, so that every index can begin and end there."""
+    if asked.when is None:
+        return Q()
+    begin, end = asked.when.begin, asked.when.end
+    first, last = _numbers(begin, end)
+    condition = Q()
+    if begin:
+        condition &= Q(recorded_at__gte=begin, number__gt=first or 0)
+    if end:
+        condition &= Q(recorded_at__lt=end) & (Q(number__lt=last) if last is not None else Q())
+    return condition
+
+
+def _numbers(begin: datetime | None, end: datetime | None) -> tuple[int | None, int | None]:
+    """Return the last number before and the first one after, with room for a clock that was set back."""
+    with connection.cursor() as cursor:
+        cursor.execute(SPAN, [begin and begin - SET_BACK, end and end + SET_BACK])
+        first, last = cursor.fetchone()
+    return first, last
