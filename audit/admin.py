@@ -24,7 +24,7 @@ from audit.models import Event
 from audit.readings import record_reading
 from audit.selectors import ReadEvent
 
-LOOKS = {Outcome.DONE: "ok", Outcome.REFUSED: "soon", Outcome.FAILED: "late"}
+LOOKS: dict[str, str] = {Outcome.DONE: "ok", Outcome.REFUSED: "soon", Outcome.FAILED: "late"}
 
 
 @admin.register(Event)
@@ -91,11 +91,9 @@ class EventAdmin(ReadOnlyAdmin, KeysetAdmin):
     @admin.display(description="outcome")
     def outcome(self, row: Event) -> SafeString | None:
         said = _told(row).said
-        return (
-            format_html('<span class="chip {}">{}</span>', LOOKS.get(said.outcome, "rest"), said.outcome)
-            if said
-            else None
-        )  # type: ignore[call-overload]
+        if said is None:
+            return None
+        return format_html('<span class="chip {}">{}</span>', LOOKS.get(said.outcome, "rest"), said.outcome)
 
 
 def _told(row: Event) -> ReadEvent:

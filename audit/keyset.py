@@ -71,7 +71,7 @@ class Page:
 class Take(Protocol):
     """Reads rows in an order beyond a place; from the beginning, or backwards from the end, for None."""
 
-    def __call__(self, place: Place | None, count: int, *, backwards: bool = False) -> list[Model]: ...
+    def __call__(self, place: Place | None, count: int, *, backwards: bool = False) -> Sequence[Model]: ...
 
 
 def to_cursor(order: Order, row: Model) -> str:

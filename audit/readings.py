@@ -25,8 +25,8 @@ def record_reading(
 ) -> bool:
     """Record that somebody read an event, or the list as they filtered it; return whether it was new.
 
-    The facts say what was asked, never a name or an address. Events: audit.read, at most MOST a person in QUIET. Queries:
-    1; 3 where it is new. Raises: AuditError, and then nothing may be shown.
+    The facts say what was asked, never a name or an address. Queries: 1; 3 where it is new. Events: audit.read, at most
+    MOST a person in QUIET. Raises: AuditError, and then nothing may be shown.
     """
     said = dict(facts or {})
     lately = _lately(actor.id, now)

@@ -4,9 +4,9 @@
 
 Starts engines of its own, with everything flushed to disk as in production, on a database of its own that is dropped
 afterwards; with --keep it stays, and the next run with as many events begins at once. Columns and rounds are those of
-`bench.inventory`: `bare` is one statement by psycopg, written by hand, that fetches the same events; `ours` what the page
-spends on finding and fetching them; `all SQL` every statement of the request with its session, person, names, counts
-and the note that somebody has read. --plans prints how PostgreSQL goes about each of our statements.
+`bench.inventory`: `bare` is one statement by psycopg, written by hand, that fetches the same events; `ours` what the
+page spends on finding and fetching them; `all SQL` every statement of the request with its session, person, names,
+counts and the note that somebody has read. --plans prints how PostgreSQL goes about each of our statements.
 """
 
 import argparse

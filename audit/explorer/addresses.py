@@ -1,8 +1,8 @@
 """Events that came from an address. It stands sealed under each person's own key, so no database can look for it.
 
-What can be done, and is: the newest events that the other filters leave are opened here, WINDOW at a time, and compared.
-The page says how far it looked, and goes on from there when asked. A digest of addresses that could be searched would
-outlive the erasure of a person, because so few addresses exist that it could be guessed: there is none.
+What can be done, and is: the newest events that the other filters leave are opened here, WINDOW at a time, and
+compared. The page says how far it looked, and goes on from there when asked. A digest of addresses that could be
+searched would outlive the erasure of a person, because so few addresses exist that it could be guessed: there is none.
 """
 
 from collections.abc import Sequence
@@ -41,7 +41,8 @@ def page(found: Found, network: Network, *, size: int, after: str = "") -> tuple
     last = window[seen - 1] if seen else None
     cursor = to_cursor(ORDER, last) if last else ""
     shown = Page(matching, cursor, cursor, has_previous=place is not None, has_next=not is_all)
-    return shown, Looked(seen, unreadable, last and last.number, last and last.recorded_at, is_all)
+    until = (last.number, last.recorded_at) if last else (None, None)
+    return shown, Looked(seen, unreadable, *until, is_all)
 
 
 def _matching(rows: Sequence[Event], network: Network, size: int) -> tuple[list[Event], int, int]:
@@ -64,7 +65,7 @@ def _holder(row: Event) -> str:
 
 
 def _address(row: Event, keys: dict[str, sealing.PersonKeys]) -> str | None:
-    """Return the address of an identity, None when it does not open. That it is vouched for is checked when it is shown."""
+    """Return the address of an identity, None when it does not open; that it is vouched for, the list checks."""
     key = keys.get(_holder(row))
     if key is None or row.identity is None:
         return None

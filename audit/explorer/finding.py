@@ -1,8 +1,8 @@
 """Events that answer a question, a page at a time, in the order of the log; as cheap at the millionth as at the first.
 
-Every filter has an index that ends in the number (migration 0006), so a page is read from it in order. Where a filter has
-several values (who acted or on whose behalf, the nouns of a group), each is read in order by itself and the pages are
-merged: no index serves both at once. What is searched are the copies beside the bytes; what is shown are the bytes.
+Every filter has an index that ends in the number (migration 0006), so a page is read from it in order. Where a filter
+has several values (who acted or on whose behalf, the nouns of a group), each is read in order by itself and they are
+merged: no index serves them at once. What is searched are the copies beside the bytes; what is shown are the bytes.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from functools import reduce
 from operator import or_
 
 from django.db import connection
-from django.db.models import BigIntegerField, Exists, F, Func, Model, OuterRef, Q, QuerySet, TextField, Value
+from django.db.models import BigIntegerField, Exists, F, Func, OuterRef, Q, QuerySet, TextField, Value
 
 from audit.counting import COUNTED, count_each
 from audit.explorer.asked import Asked, number_of, uuid_of
@@ -39,7 +39,7 @@ class Found:
         """Return one page, the newest event first. Queries: 1; 1 more where it turned out to be the first."""
         return page_of(self.take, ORDER, size=size, after=after, before=before)
 
-    def take(self, place: Place | None, count: int, *, backwards: bool = False) -> list[Model]:
+    def take(self, place: Place | None, count: int, *, backwards: bool = False) -> list[Event]:
         """Return at most so many events beyond a place, or from the end. Queries: 1."""
         slices = [beyond(branch, place, backwards=backwards)[:count] for branch in self.branches]
         if len(slices) == 1:

@@ -3,7 +3,6 @@
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from django.contrib.admin import ModelAdmin
 from django.contrib.admin.sites import AdminSite
@@ -63,7 +62,7 @@ def _pages(refs: Iterable[str], request: HttpRequest, site: AdminSite) -> dict[s
         pk = number_of(number)
         if pk is not None:
             asked[kind][pk] = ref
-    found = {}
+    found: dict[str, str] = {}
     for kind, page in _kinds(site):
         if kind in asked and page.has_view_permission(request):
             existing = page.model._default_manager.filter(pk__in=asked[kind]).values_list("pk", flat=True)

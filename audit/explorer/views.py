@@ -1,7 +1,6 @@
 """The page of one event, and the door that turns what was typed into an address."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from django.contrib import messages
 from django.contrib.admin import ModelAdmin
