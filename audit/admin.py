@@ -8,30 +8,27 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, path, reverse
-from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.views.decorators.http import require_POST
 
 from audit.actions import Outcome
-from audit.actor import actor_of
 from audit.admin_base import ReadOnlyAdmin
 from audit.explorer import finding, views
 from audit.explorer.listing import ActionFilter, EventChangeList, OutcomeFilter, WhenFilter
 from audit.keyset import KeysetAdmin, Order
 from audit.models import Event
-from audit.readings import record_reading
 from audit.selectors import ReadEvent
 
-LOOKS: dict[str, str] = {Outcome.DONE: "ok", Outcome.REFUSED: "soon", Outcome.FAILED: "late"}
+LOOKS: dict[str, str] = {Outcome.REFUSED: "soon", Outcome.FAILED: "late"}
 
 
 @admin.register(Event)
 class EventAdmin(ReadOnlyAdmin, KeysetAdmin):
     list_title = "Audit log"
     empty_words = "The first sign-in will be the first event."
-    list_display = ("what_happened", "who", "recorded", "outcome")
+    list_display = ("what_happened", "who", "recorded", "ended")
     list_display_links = ("what_happened",)
     list_filter = (ActionFilter, OutcomeFilter, WhenFilter)
     keyset_orders: ClassVar[dict[str, Order]] = {"log": finding.ORDER}
@@ -52,8 +49,7 @@ class EventAdmin(ReadOnlyAdmin, KeysetAdmin):
         response = super().changelist_view(request, extra_context)
         listed = (getattr(response, "context_data", None) or {}).get("cl")
         if listed is not None:
-            facts = listed.asked.facts(found=bool(listed.page.rows))
-            record_reading(actor=actor_of(request), now=timezone.now(), facts=facts)
+            views.note_reading(request, facts=listed.asked.facts(found=bool(listed.page.rows)))
         return response
 
     def get_urls(self) -> list[URLPattern]:
@@ -69,7 +65,9 @@ class EventAdmin(ReadOnlyAdmin, KeysetAdmin):
 
     @admin.display(description="what happened")
     def what_happened(self, row: Event) -> SafeString:
-        return format_html('{}<span class="sub">{}</span>', _told(row).sentence, f"event {row.number:,}")
+        told = _told(row)
+        word = f" · {told.said.action}" if told.said else ""
+        return format_html('{}<span class="sub">event {}{}</span>', told.sentence, f"{row.number:,}", word)
 
     @admin.display(description="who")
     def who(self, row: Event) -> SafeString | None:
@@ -89,10 +87,12 @@ class EventAdmin(ReadOnlyAdmin, KeysetAdmin):
         return format_html('<span class="nowrap">{}</span><span class="sub">{}</span>', day, clock)
 
     @admin.display(description="outcome")
-    def outcome(self, row: Event) -> SafeString | None:
+    def ended(self, row: Event) -> SafeString | None:
         said = _told(row).said
         if said is None:
             return None
+        if said.outcome == Outcome.DONE:
+            return format_html('<span class="second">{}</span>', said.outcome)
         return format_html('<span class="chip {}">{}</span>', LOOKS.get(said.outcome, "rest"), said.outcome)
 
 

@@ -1,6 +1,7 @@
 """That somebody has read the log stands in the log: once for each thing that was read, and not without end."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from django.db import transaction
@@ -29,6 +30,8 @@ def record_reading(
     MOST a person in QUIET. Raises: AuditError, and then nothing may be shown.
     """
     said = dict(facts or {})
+    if said:
+        subject = replace(subject, label=f"{subject.label}, filtered by {', '.join(said)}")
     lately = _lately(actor.id, now)
     if len(lately) >= MOST or (subject.ref, said) in lately:
         return False

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 RARE = 30  # acts that only the beginning of the log holds: the end of every list is where a page may get slow
 EVENTS = "SELECT e.* FROM audit_event e {join} WHERE {where} ORDER BY e.number {order} LIMIT 51"
 OF_KEY = "JOIN audit_event_subject s ON s.number = e.number"
-MARKS = ("keyset_value",)
+MARKS = ('"audit_event"."stamp"',)
 
 
 def _list(name: str, query: str, where: str = "true", order: str = "DESC", join: str = "") -> Page:

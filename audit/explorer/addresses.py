@@ -41,8 +41,8 @@ def page(found: Found, network: Network, *, size: int, after: str = "") -> tuple
     last = window[seen - 1] if seen else None
     cursor = to_cursor(ORDER, last) if last else ""
     shown = Page(matching, cursor, cursor, has_previous=place is not None, has_next=not is_all)
-    until = (last.number, last.recorded_at) if last else (None, None)
-    return shown, Looked(seen, unreadable, *until, is_all)
+    until, at = (last.number, last.recorded_at) if last else (None, None)
+    return shown, Looked(seen, unreadable, until, at, is_all)
 
 
 def _matching(rows: Sequence[Event], network: Network, size: int) -> tuple[list[Event], int, int]:

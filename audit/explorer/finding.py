@@ -6,12 +6,12 @@ merged: no index serves them at once. What is searched are the copies beside the
 """
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import reduce
 from operator import or_
 
-from django.db import connection
-from django.db.models import BigIntegerField, Exists, F, Func, OuterRef, Q, QuerySet, TextField, Value
+from django.db.models import BigIntegerField, Exists, F, Func, OuterRef, Q, QuerySet, Subquery, TextField, Value
+from django.db.models.functions import Coalesce
 
 from audit.counting import COUNTED, count_each
 from audit.explorer.asked import Asked, number_of, uuid_of
@@ -20,13 +20,10 @@ from audit.keyset import Order, Page, Place, page_of
 from audit.models import Event, EventSubject
 
 ORDER = Order("log", F("number"), BigIntegerField(), is_unique=True, descending=True)
+GREATEST = 2**63 - 1
 SET_BACK = timedelta(hours=2)  # a clock that was set back by less than this hides no event of a period
 NOUN = Func(F("action"), Value("."), Value(1), function="split_part", output_field=TextField())
 DOOR = Func(F("path"), template="substr(%(expressions)s, strpos(%(expressions)s, ' ') + 1)", output_field=TextField())
-SPAN = """
-SELECT (SELECT number FROM audit_event WHERE recorded_at < %s ORDER BY recorded_at DESC, number DESC LIMIT 1),
-       (SELECT number FROM audit_event WHERE recorded_at >= %s ORDER BY recorded_at, number LIMIT 1)
-"""
 
 
 @dataclass(frozen=True)
@@ -60,7 +57,7 @@ def beyond(rows: QuerySet[Event], place: Place | None, *, backwards: bool) -> Qu
 
 
 def find(asked: Asked) -> Found:
-    """Return what answers a question. Queries: 1 for a period, else none."""
+    """Return what answers a question; nothing is asked of the database yet."""
     rows = Event.objects.annotate(keyset_value=F("number"), noun=NOUN, door=DOOR)
     several = [alternatives for alternatives in (_named(asked), _who(asked), _action(asked)) if alternatives]
     several.sort(key=lambda alternatives: len(alternatives) > 1)
@@ -123,22 +120,15 @@ def _outcome(asked: Asked) -> Q:
 
 
 def _when(asked: Asked) -> Q:
-    """The days, and the numbers between which they lie, so that every index can begin and end there."""
-    if asked.when is None:
-        return Q()
-    begin, end = asked.when.begin, asked.when.end
-    first, last = _numbers(begin, end)
+    """The days, and the numbers between which they lie, so that every index can begin and end there.
+
+    The numbers have room for a clock that was set back, and the times are compared besides.
+    """
     condition = Q()
-    if begin:
-        condition &= Q(recorded_at__gte=begin, number__gt=first or 0)
-    if end:
-        condition &= Q(recorded_at__lt=end) & (Q(number__lt=last) if last is not None else Q())
+    if asked.when and (begin := asked.when.begin):
+        earlier = Event.objects.filter(recorded_at__lt=begin - SET_BACK).order_by("-recorded_at", "-number")
+        condition &= Q(recorded_at__gte=begin, number__gt=Coalesce(Subquery(earlier.values("number")[:1]), 0))
+    if asked.when and (end := asked.when.end):
+        later = Event.objects.filter(recorded_at__gte=end + SET_BACK).order_by("recorded_at", "number")
+        condition &= Q(recorded_at__lt=end, number__lt=Coalesce(Subquery(later.values("number")[:1]), GREATEST))
     return condition
-
-
-def _numbers(begin: datetime | None, end: datetime | None) -> tuple[int | None, int | None]:
-    """Return the last number before and the first one after, with room for a clock that was set back."""
-    with connection.cursor() as cursor:
-        cursor.execute(SPAN, [begin and begin - SET_BACK, end and end + SET_BACK])
-        first, last = cursor.fetchone()
-    return first, last

@@ -2,8 +2,8 @@
 
 from audit.actions import Action
 
-# What people see → the nouns; the first word of the address ("sign-in") is the name. What is on no line is in none.
-GROUPS: dict[str, tuple[str, ...]] = {
+# The name in the address → the nouns. What is on no line is in "other".
+_NAMED: dict[str, tuple[str, ...]] = {
     "keys": ("key", "finding", "token"),
     "sign-in": ("session", "sign_in", "single_sign_on", "passkey", "recovery_code", "factor", "enrolment"),
     "people": ("person", "role", "quorum", "bootstrap"),
@@ -14,6 +14,9 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "mail": ("notice",),
     "log": ("audit", "checkpoint", "signing_key", "sealing_key", "demo"),
 }
+_KNOWN = {noun for nouns in _NAMED.values() for noun in nouns}
+_OTHER = tuple(dict.fromkeys(noun for action in Action if (noun := action.partition(".")[0]) not in _KNOWN))
+GROUPS = _NAMED | ({"other": _OTHER} if _OTHER else {})
 
 
 def noun_of(action: str) -> str:

@@ -20,6 +20,7 @@ from audit.explorer.asked import NAMES, QUICK, Asked, AskedError, Days
 from audit.explorer.groups import GROUPS, actions_of, group_of, words_of
 from audit.keyset import KeysetChangeList, Page
 from audit.models import Event
+from audit.sentences import NAMED_SUBJECTS
 
 TYPED = ("who", "on", "path", "where")  # beside the menus of links
 
@@ -107,11 +108,13 @@ HINTS = {
 
 
 class EventChangeList(KeysetChangeList):
-    """Finds the events of its page by the address, reads them from their bytes; 3 queries, and 1 for each of these: a
-    period, the name of a person, a page that turned out to be the first.
+    """Finds the events of its page by the address and reads them from their bytes.
+
+    Queries: 4 (events, identities, names of people, count), 1 more where a page turned out to be the first.
     """
 
     asked: Asked
+    names: dict[str, str]
     looked: addresses.Looked | None = None
 
     def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Event]:  # noqa: ANN401
@@ -134,8 +137,11 @@ class EventChangeList(KeysetChangeList):
             shown = self.found.page(size=self.list_per_page, after=self.after, before=self.before)
         else:
             shown, self.looked = addresses.page(self.found, self.asked.where, size=self.list_per_page, after=self.after)
-        for row, told in zip(shown.rows, selectors.read(shown.rows), strict=True):  # type: ignore[arg-type]
-            vars(row)["told"] = told
+        told = selectors.read(shown.rows)  # type: ignore[arg-type]
+        people_named = [subject.ref for event in told if event.said for subject in event.said.subjects[:NAMED_SUBJECTS]]
+        self.names = people.names_of([*people_named, self.asked.who])
+        for row, event in zip(shown.rows, told, strict=True):
+            vars(row)["told"] = event.naming(self.names)
         return shown
 
     def _counted(self) -> tuple[int, str]:
@@ -167,8 +173,7 @@ class EventChangeList(KeysetChangeList):
             return ""  # the menu beside it says it
         chosen = getattr(self.asked, name)
         if name == "who" and chosen:
-            who = people.named(chosen)
-            return f"{who} ({chosen})" if who else chosen
+            return f"{self.names[chosen]} ({chosen})" if chosen in self.names else chosen
         return str(chosen or "")
 
     @property

@@ -1,5 +1,6 @@
 """People by name, for the filter "who": the log knows references, names stand with the people as long as they exist."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,12 +22,10 @@ class Person:
     account: str
 
 
-def named(reference: str) -> str:
-    """Return the name of a person who still has one, else "". Queries: 1, none for what is no person."""
-    kind, _, number = reference.partition(":")
-    pk = number_of(number) if kind == "user" else None
-    person = _people().filter(pk=pk).first() if pk is not None else None
-    return str(person) if person else ""
+def names_of(references: Iterable[str]) -> dict[str, str]:
+    """Return the names of those people among the references who still have one. Queries: 1, none for no person."""
+    numbers = {number_of(ref.removeprefix("user:")) for ref in references if ref.startswith("user:")} - {None}
+    return {person.ref: str(person) for person in _people().filter(pk__in=numbers)} if numbers else {}
 
 
 def called(words: str) -> list[Person]:

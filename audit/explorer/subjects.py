@@ -12,6 +12,7 @@ from django.urls import NoReverseMatch, reverse
 
 from audit import sentences
 from audit.body import Subject
+from audit.explorer import people
 from audit.explorer.asked import number_of
 from audit.models import EventSubject
 from audit.selectors import ReadEvent
@@ -29,6 +30,11 @@ class Shown:
     url: str = ""  # its page, where it still exists and this person may look
     previous: int | None = None  # the numbers of its events next to this one
     next: int | None = None
+
+
+def with_names(event: ReadEvent) -> ReadEvent:
+    """Return the event with the names of people among the subjects of its page. Queries: 1 where there are any."""
+    return event.naming(people.names_of(subject.ref for subject in event.said.subjects[:MOST])) if event.said else event
 
 
 def shown(event: ReadEvent, request: HttpRequest, site: AdminSite) -> list[Shown]:

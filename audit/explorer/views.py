@@ -1,5 +1,6 @@
 """The page of one event, and the door that turns what was typed into an address."""
 
+import json
 from collections.abc import Sequence
 
 from django.contrib import messages
@@ -14,11 +15,13 @@ from django.utils import timezone
 from audit import proofs, selectors
 from audit.actor import actor_of
 from audit.body import MAX_TEXT, Subject
+from audit.canonical import JSON
 from audit.explorer import asked, people, subjects
 from audit.explorer.asked import NAMES, AskedError
 from audit.explorer.people import Person
-from audit.readings import record_reading
+from audit.readings import MOST, QUIET, THE_LOG, record_reading
 
+TOLD = "audit.readings"  # in the session: what was read → when
 LIST = "admin:audit_event_changelist"
 
 
@@ -29,11 +32,10 @@ def event(model_admin: ModelAdmin, request: HttpRequest, number: int) -> HttpRes
     told = selectors.event(number)
     if told is None:
         raise Http404("There is no such event.")
+    told = subjects.with_names(told)
     shown = subjects.shown(told, request, model_admin.admin_site)
     proof = proofs.proof_of(number)
-    record_reading(
-        actor=actor_of(request), now=timezone.now(), subject=Subject(ref=f"event:{number}", label=f"event {number:,}")
-    )
+    note_reading(request, subject=Subject(ref=f"event:{number}", label=f"event {number:,}"))
     context = {
         **model_admin.admin_site.each_context(request),
         "opts": model_admin.opts,
@@ -44,6 +46,16 @@ def event(model_admin: ModelAdmin, request: HttpRequest, number: int) -> HttpRes
         "proof": proof,
     }
     return TemplateResponse(request, "admin/audit/event/event.html", context)
+
+
+def note_reading(request: HttpRequest, *, subject: Subject = THE_LOG, facts: dict[str, JSON] | None = None) -> None:
+    """Record that the sender read something. The session remembers it, so that a page turned asks nothing more."""
+    now, told = timezone.now(), f"{subject.ref} {json.dumps(facts or {}, sort_keys=True)}"
+    known = {what: at for what, at in request.session.get(TOLD, {}).items() if at > (now - QUIET).timestamp()}
+    if told in known:
+        return
+    record_reading(actor=actor_of(request), now=now, subject=subject, facts=facts)
+    request.session[TOLD] = dict(list({**known, told: now.timestamp()}.items())[-MOST:])
 
 
 def choose(model_admin: ModelAdmin, request: HttpRequest) -> HttpResponse:
