@@ -34,6 +34,10 @@ if TYPE_CHECKING:
 RARE = 30  # acts that only the beginning of the log holds: the end of every list is where a page may get slow
 EVENTS = "SELECT e.* FROM audit_event e {join} WHERE {where} ORDER BY e.number {order} LIMIT 51"
 OF_KEY = "JOIN audit_event_subject s ON s.number = e.number"
+INVALID = """
+SELECT relname, pg_get_indexdef(oid) FROM pg_class JOIN pg_index ON indexrelid = oid
+ WHERE indrelid = 'public.audit_event'::regclass AND NOT indisvalid
+"""
 MARKS = ('"audit_event"."stamp"',)
 
 
@@ -46,7 +50,7 @@ def pages(events: int) -> list[Page]:
     middle = FIRST + events // 2 * LEAP
     days = f"{middle:%Y-%m-%d}..{middle + timedelta(days=6):%Y-%m-%d}"
     week = f"recorded_at >= '{middle:%Y-%m-%d}Z' AND recorded_at < '{middle + timedelta(days=7):%Y-%m-%d}Z'"
-    after, path = f"e.number < {events // 2}", "POST /inventory/key/7/edit/"
+    after, door = f"e.number < {events // 2}", "substr(path, strpos(path, ' ') + 1)"
     noun, refused = "split_part(action, '.', 1)", "outcome = 'refused'"
     who, behalf = "actor_id = '{}'", "(actor_id = '{0}' OR on_behalf_of = '{0}')"
     return [
@@ -68,8 +72,8 @@ def pages(events: int) -> list[Page]:
         _list("when, last page", f"when={days}&before=end", week, "ASC"),
         _list("outcome refused", "outcome=refused", refused),
         _list("outcome done", "outcome=done", "outcome = 'done'"),
-        _list("path", "path=/inventory/key/7/edit/", f"path = '{path}'"),
-        _list("path, frequent", "path=/login/", "path = 'POST /login/'"),
+        _list("path", "path=/inventory/key/7/edit/", f"{door} = '/inventory/key/7/edit/' AND path <> ''"),
+        _list("path, frequent", "path=/login/", f"{door} = '/login/' AND path <> ''"),
         _list("who and what", "who=user:7&action=key.edited", who.format("user:7") + " AND action = 'key.edited'"),
         _list("who and what, none", "who=beat&action=session.opened",
               who.format("beat") + " AND action = 'session.opened'"),
@@ -111,6 +115,7 @@ def prepared(var: Path, events: int, *, keep: bool) -> Iterator[psycopg.Connecti
             become_superuser(superuser)
             if superuser.execute("SELECT number FROM audit_head").fetchone()[0] < events:
                 _fill(superuser, events)
+            index(superuser)
             yield superuser
         from django.db import connections
 
@@ -131,6 +136,15 @@ def _fill(superuser: psycopg.Connection, events: int) -> None:
         sign()
         tell(f"{some:,} events copied, indexed and signed")
     superuser.execute("VACUUM (ANALYZE)")
+
+
+def index(superuser: psycopg.Connection) -> None:
+    """Make anew what indexes are not on every partition: what `pg_indexes` says of them makes them on the parent only."""
+    for name, made in superuser.execute(INVALID).fetchall():
+        superuser.execute(sql.SQL("DROP INDEX public.{}").format(sql.Identifier(name)))
+        superuser.execute(made.replace(" ON ONLY ", " ON "))
+        tell(f"{name} made")
+    superuser.execute("VACUUM (ANALYZE) audit_event")
 
 
 def begin_rare() -> None:

@@ -15,7 +15,7 @@ from django.db.models.functions import Coalesce
 
 from audit.counting import COUNTED, count_each
 from audit.explorer.asked import Asked, number_of, uuid_of
-from audit.explorer.groups import GROUPS
+from audit.explorer.groups import GROUPS, actions_of
 from audit.keyset import Order, Page, Place, page_of
 from audit.models import Event, EventSubject
 
@@ -69,7 +69,7 @@ def find(asked: Asked) -> Found:
         return Found((rows,))
     first, *others = several
     for alternatives in others:
-        rows = rows.filter(reduce(or_, alternatives))
+        rows = rows.filter(_any_of(asked) if alternatives == _action(asked) else reduce(or_, alternatives))
     return Found(tuple(rows.filter(alternative) for alternative in first))
 
 
@@ -98,6 +98,11 @@ def _action(asked: Asked) -> list[Q]:
     if not asked.action:
         return []
     return [Q(noun=noun) for noun in GROUPS.get(asked.action, ())] or [Q(action=asked.action)]
+
+
+def _any_of(asked: Asked) -> Q:
+    """The actions of a group by name: where the group does not lead, an index can compare them."""
+    return Q(action__in=[action.value for action in actions_of(asked.action)])
 
 
 def _on(asked: Asked) -> Q:

@@ -19,9 +19,10 @@ from audit.canonical import JSON
 from audit.explorer import asked, people, subjects
 from audit.explorer.asked import NAMES, AskedError
 from audit.explorer.people import Person
-from audit.readings import MOST, QUIET, THE_LOG, record_reading
+from audit.readings import QUIET, THE_LOG, record_reading
 
 TOLD = "audit.readings"  # in the session: what was read → when
+REMEMBERED = 100
 LIST = "admin:audit_event_changelist"
 
 
@@ -55,7 +56,7 @@ def note_reading(request: HttpRequest, *, subject: Subject = THE_LOG, facts: dic
     if told in known:
         return
     record_reading(actor=actor_of(request), now=now, subject=subject, facts=facts)
-    request.session[TOLD] = dict(list({**known, told: now.timestamp()}.items())[-MOST:])
+    request.session[TOLD] = dict(list({**known, told: now.timestamp()}.items())[-REMEMBERED:])
 
 
 def choose(model_admin: ModelAdmin, request: HttpRequest) -> HttpResponse:
