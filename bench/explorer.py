@@ -16,14 +16,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psycopg
 from psycopg import sql
 
-from bench.audit_log import FIRST, LEAP, fill
+from bench.audit_log import fill
 from bench.inventory import ROOT, Measured, act_as, become_superuser, measure_pages, ms, signed_in, tell
 from bench.inventory_pages import Page
 from keyvault_admin.local.engines import Engines
@@ -45,9 +45,8 @@ def _list(name: str, query: str, where: str = "true", order: str = "DESC", join:
     return Page(name, f"/audit/event/?{query}", EVENTS.format(where=where, order=order, join=join), MARKS)
 
 
-def pages(events: int) -> list[Page]:
-    """Return what is asked, in the order of the table."""
-    middle = FIRST + events // 2 * LEAP
+def pages(events: int, middle: datetime) -> list[Page]:
+    """Return what is asked, in the order of the table; `middle` is when the event in the middle was recorded."""
     days = f"{middle:%Y-%m-%d}..{middle + timedelta(days=6):%Y-%m-%d}"
     week = f"recorded_at >= '{middle:%Y-%m-%d}Z' AND recorded_at < '{middle + timedelta(days=7):%Y-%m-%d}Z'"
     after, door = f"e.number < {events // 2}", "substr(path, strpos(path, ' ') + 1)"
@@ -139,7 +138,7 @@ def _fill(superuser: psycopg.Connection, events: int) -> None:
 
 
 def index(superuser: psycopg.Connection) -> None:
-    """Make anew what indexes are not on every partition: what `pg_indexes` says of them makes them on the parent only."""
+    """Make indexes anew that are not on every partition: what `pg_indexes` says makes them on the parent only."""
     for name, made in superuser.execute(INVALID).fetchall():
         superuser.execute(sql.SQL("DROP INDEX public.{}").format(sql.Identifier(name)))
         superuser.execute(made.replace(" ON ONLY ", " ON "))
@@ -180,7 +179,7 @@ def show_plans(client: "Client", asked: list[Page]) -> None:
     from django.db import connection
 
     def explained(execute, statement, params, many, context):  # noqa: ANN001, ANN202 - Django's own signature
-        if "audit_event" in statement and statement.startswith("SELECT"):
+        if "audit_event" in statement and statement.lstrip("(").startswith("SELECT"):
             with connection.wrap_database_errors:
                 context["cursor"].cursor.execute(f"EXPLAIN (ANALYZE, BUFFERS) {statement}", params)
             print("\n".join(line for (line,) in context["cursor"].cursor.fetchall()), end="\n\n")
@@ -204,7 +203,9 @@ def main() -> None:
     chosen = options.parse_args()
     with prepared(chosen.var, chosen.events, keep=chosen.keep) as raw:
         client = signed_in()
-        asked = [page for page in pages(chosen.events) if chosen.only in page.name]
+        query = "SELECT recorded_at AT TIME ZONE 'UTC' FROM audit_event WHERE number = %s"
+        (middle,) = raw.execute(query, [chosen.events // 2]).fetchone()
+        asked = [page for page in pages(chosen.events, middle) if chosen.only in page.name]
         if chosen.plans:
             show_plans(client, asked)
         else:
