@@ -97,6 +97,7 @@ class Action(StrEnum):
     AUDIT_EXPORT_BEGUN = "audit.export_begun"  # before the first byte of the log leaves
     AUDIT_EXPORTED = "audit.exported"  # after the last one, with its digest
     AUDIT_SHIPPED = "audit.shipped"  # to a SIEM, up to the number that the facts say; refused or failed when it stops
+    AUDIT_READ = "audit.read"  # an event, or the list as it was filtered; once in a quarter of an hour
     CHECKPOINT_MADE = "checkpoint.made"  # by the signer, over all events before this one
     CHECKPOINT_ANCHORED = "checkpoint.anchored"  # a place outside took it, or did not for a week
     SIGNING_KEY_EPOCH_BEGUN = "signing_key.epoch_begun"  # the first checkpoint under another signing key

@@ -1,129 +1,102 @@
 """The log in the admin site: to read, never to change."""
 
-from functools import cached_property
-from typing import Any
+from functools import partial
+from typing import Any, ClassVar
+from urllib.parse import urlencode
 
 from django.contrib import admin
-from django.contrib.admin.views.main import ChangeList
-from django.core.exceptions import PermissionDenied
-from django.core.paginator import Paginator
 from django.db.models import QuerySet
-from django.http import Http404, HttpRequest
-from django.template.response import TemplateResponse
-from django.urls import URLPattern, path
+from django.http import HttpRequest, HttpResponse
+from django.urls import URLPattern, path, reverse
+from django.utils.formats import date_format
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.views.decorators.http import require_POST
 
-from audit import export_views, selectors
-from audit.actions import Action, Outcome
+from audit import export_views
+from audit.actions import Outcome
 from audit.admin_base import ReadOnlyAdmin
+from audit.explorer import finding, views
+from audit.explorer.listing import ActionFilter, EventChangeList, OutcomeFilter, WhenFilter
+from audit.keyset import KeysetAdmin, Order
 from audit.models import Event, ExportCursor
 from audit.selectors import ReadEvent
 
-COUNTED_EVENTS = 10_000
+LOOKS: dict[str, str] = {Outcome.REFUSED: "soon", Outcome.FAILED: "late"}
 
 admin.register(ExportCursor)(export_views.ExportCursorAdmin)
 
 
-class ActionFilter(admin.SimpleListFilter):
-    """What happened, from the vocabulary: asking the table for its distinct values would read all of it."""
-
-    title = "what happened"
-    parameter_name = "action"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:  # noqa: ANN401
-        return [(action.value, action.value.replace(".", " ").replace("_", " ")) for action in Action]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Event]) -> QuerySet[Event]:
-        return queryset.filter(action=self.value()) if self.value() else queryset
-
-
-class OutcomeFilter(admin.SimpleListFilter):
-    """How it ended."""
-
-    title = "outcome"
-    parameter_name = "outcome"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:  # noqa: ANN401
-        return [(outcome.value, outcome.value) for outcome in Outcome]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Event]) -> QuerySet[Event]:
-        return queryset.filter(outcome=self.value()) if self.value() else queryset
-
-
-class CappedPaginator(Paginator):
-    """Counts no further than 10,000, so that the first page costs the same however long the log is."""
-
-    @cached_property
-    def count(self) -> int:
-        rows: QuerySet[Event] = self.object_list  # type: ignore[assignment]
-        return rows[: COUNTED_EVENTS + 1].count()
-
-
-class EventChangeList(ChangeList):
-    """Reads the events of its page from their bytes; one more query for the identities."""
-
-    def get_results(self, request: HttpRequest) -> None:
-        super().get_results(request)
-        rows = list(self.result_list)
-        for row, told in zip(rows, selectors.read(rows), strict=True):
-            vars(row)["told"] = told
-        self.result_list = rows
-
-
 @admin.register(Event)
-class EventAdmin(ReadOnlyAdmin):
+class EventAdmin(ReadOnlyAdmin, KeysetAdmin):
     list_title = "Audit log"
-    list_display = ("number", "server_time", "what_happened", "who", "outcome")
-    list_display_links = ("number", "what_happened")
-    list_filter = (ActionFilter, OutcomeFilter)
-    ordering = ("-number",)
-    paginator = CappedPaginator
-    search_fields = ("number",)  # shows the field; `get_search_results` does the work
+    empty_words = "The first sign-in will be the first event."
+    list_display = ("what_happened", "who", "recorded", "ended")
+    list_display_links = ("what_happened",)
+    list_filter = (ActionFilter, OutcomeFilter, WhenFilter)
+    keyset_orders: ClassVar[dict[str, Order]] = {"log": finding.ORDER}
+    search_fields = ("number",)  # shows the field; the list reads the address
     search_help_text = "Number, id, or key:12"
     sortable_by = ()
 
-    def get_changelist(self, request: HttpRequest, **_: Any) -> type[ChangeList]:  # noqa: ANN401
+    def get_changelist(self, request: HttpRequest, **_: Any) -> type[EventChangeList]:  # noqa: ANN401
         return EventChangeList
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Event], search_term: str
     ) -> tuple[QuerySet[Event], bool]:
-        return (queryset & selectors.about(search_term) if search_term.strip() else queryset), False
+        return queryset, False
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """Show the list. That it was read is an event, with what was asked and once in a quarter of an hour."""
+        response = super().changelist_view(request, extra_context)
+        listed = (getattr(response, "context_data", None) or {}).get("cl")
+        if listed is not None:
+            views.note_reading(request, facts=listed.asked.facts(found=bool(listed.page.rows)))
+        return response
 
     def get_urls(self) -> list[URLPattern]:
-        listed, shown = self.admin_site.admin_view(self.changelist_view), self.admin_site.admin_view(self.event_view)
+        door = self.admin_site.admin_view
         return [
-            path("", listed, name="audit_event_changelist"),
-            path("<int:number>/change/", shown, name="audit_event_change"),
+            path("", door(self.changelist_view), name="audit_event_changelist"),
+            path("choose/", door(require_POST(partial(views.choose, self))), name="audit_event_choose"),
+            path("<int:number>/change/", door(self.event_view), name="audit_event_change"),
         ]
 
-    def event_view(self, request: HttpRequest, number: int) -> TemplateResponse:
-        """Show one event as its bytes tell it, with its proof."""
-        if not self.has_view_permission(request):
-            raise PermissionDenied
-        event = selectors.event(number)
-        if event is None:
-            raise Http404("There is no such event.")
-        context = {**self.admin_site.each_context(request), "opts": self.opts, "title": event.sentence, "event": event}
-        return TemplateResponse(request, "admin/audit/event/event.html", context)
-
-    @admin.display(description="recorded")
-    def server_time(self, row: Event) -> Any:  # noqa: ANN401 - the admin formats it
-        told = _told(row).stamped
-        return told.recorded_at if told else None
+    def event_view(self, request: HttpRequest, number: int) -> HttpResponse:
+        return views.event(self, request, number)
 
     @admin.display(description="what happened")
-    def what_happened(self, row: Event) -> str:
-        return _told(row).sentence
+    def what_happened(self, row: Event) -> SafeString:
+        told = _told(row)
+        word = f" · {told.said.action}" if told.said else ""
+        return format_html('{}<span class="sub">event {}{}</span>', told.sentence, f"{row.number:,}", word)
 
     @admin.display(description="who")
-    def who(self, row: Event) -> str:
+    def who(self, row: Event) -> SafeString | None:
         told = _told(row)
-        return f"{told.who} ({told.said.actor_role})" if told.said and told.said.actor_role else told.who
+        if told.said is None:
+            return None
+        query = urlencode({"who": told.said.actor_id})
+        alike = f"{reverse('admin:audit_event_changelist')}?{query}"
+        return format_html('<a href="{}">{}</a><span class="sub">{}</span>', alike, told.who, told.said.actor_role)
+
+    @admin.display(description="recorded (UTC)")
+    def recorded(self, row: Event) -> SafeString | None:
+        stamped = _told(row).stamped
+        if stamped is None:
+            return None
+        day, clock = date_format(stamped.recorded_at, "j M Y"), date_format(stamped.recorded_at, "H:i:s")
+        return format_html('<span class="nowrap">{}</span><span class="sub">{}</span>', day, clock)
 
     @admin.display(description="outcome")
-    def outcome(self, row: Event) -> str:
-        told = _told(row)
-        return told.said.outcome if told.said else ""
+    def ended(self, row: Event) -> SafeString | None:
+        said = _told(row).said
+        if said is None:
+            return None
+        if said.outcome == Outcome.DONE:
+            return format_html('<span class="second">{}</span>', said.outcome)
+        return format_html('<span class="chip {}">{}</span>', LOOKS.get(said.outcome, "rest"), said.outcome)
 
 
 def _told(row: Event) -> ReadEvent:

@@ -6,7 +6,8 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, NamedTuple
+from functools import partial
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 from django.contrib import messages
 from django.contrib.admin.options import ShowFacets
@@ -68,6 +69,12 @@ class Page:
     has_next: bool = False
 
 
+class Take(Protocol):
+    """Reads rows in an order beyond a place; from the beginning, or backwards from the end, for None."""
+
+    def __call__(self, place: Place | None, count: int, *, backwards: bool = False) -> Sequence[Model]: ...
+
+
 def to_cursor(order: Order, row: Model) -> str:
     """Return the place of a row as text for an address. It tells what the row shows, and is checked when it returns."""
     value = getattr(row, _VALUE)
@@ -105,17 +112,22 @@ def page(queryset: QuerySet, order: Order, *, size: int, after: str = "", before
     value and rows without one, and 1 more where it turned out to be the first.
     """
     rows_of = queryset.annotate(**{_VALUE: order.expression})
+    return page_of(partial(_slice, rows_of, order), order, size=size, after=after, before=before)
+
+
+def page_of(take: Take, order: Order, *, size: int, after: str = "", before: str = "") -> Page:
+    """Return one page of whatever `take` takes: at most so many rows, annotated with their value, beyond a place."""
     if before:
         place = None if before == END else from_cursor(order, before)
         if place or before == END:
-            found = _slice(rows_of, order, place, size + 1, backwards=True)
+            found = take(place, size + 1, backwards=True)
             if len(found) > size or (before == END and found):
                 has_previous = len(found) > size
                 return _page(order, found[:size][::-1], has_previous=has_previous, has_next=place is not None)
     place = from_cursor(order, after)
-    found = _slice(rows_of, order, place, size + 1)
+    found = take(place, size + 1)
     if place and not found:
-        place, found = None, _slice(rows_of, order, None, size + 1)
+        place, found = None, take(None, size + 1)
     return _page(order, found[:size], has_previous=place is not None, has_next=len(found) > size)
 
 
@@ -203,12 +215,16 @@ class KeysetChangeList(ChangeList):
         return next(iter(orders.values()))
 
     def get_results(self, request: HttpRequest) -> None:
-        self.result_count, self.count_words, rows = self._counted()
-        self.page = page(rows, self.order, size=self.list_per_page, after=self.after, before=self.before)
+        self.read()
         self.result_list = self.page.rows
         self.full_result_count = None
         self.show_full_result_count = self.can_show_all = self.multi_page = False
         self.show_admin_actions = True
+
+    def read(self) -> None:
+        """Set the page, and how many rows there are in all, in words too."""
+        self.result_count, self.count_words, rows = self._counted()
+        self.page = page(rows, self.order, size=self.list_per_page, after=self.after, before=self.before)
 
     def _counted(self) -> tuple[int, str, QuerySet]:
         """Return how many rows there are, in words too, and the rows.

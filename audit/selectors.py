@@ -1,7 +1,7 @@
 """Reading the log. Pages are rendered from the hashed bytes, never from the columns beside them."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 from uuid import UUID
@@ -68,6 +68,19 @@ class ReadEvent:
     def sentence(self) -> str:
         """What happened, in words."""
         return sentences.sentence(self.said, self.who) if self.said else "The body of this event cannot be read"
+
+    def naming(self, names: Mapping[str, str]) -> "ReadEvent":
+        """Return the event with names of people for the subjects that the bytes name by reference only."""
+        unnamed = {subject.ref for subject in self.said.subjects if not subject.label} if self.said else set()
+        if self.said is None or unnamed.isdisjoint(names):
+            return self
+        subjects = tuple(
+            replace(subject, label=names.get(subject.ref, "")) if subject.ref in unnamed else subject
+            for subject in self.said.subjects
+        )
+        named = replace(self)
+        vars(named)["said"] = replace(self.said, subjects=subjects)  # instead of parsing it once more
+        return named
 
     @property
     def changes(self) -> list[tuple[Subject, list[sentences.Change]]]:

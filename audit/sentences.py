@@ -130,6 +130,7 @@ PHRASES: dict[str, Phrase] = {
     Action.AUDIT_SHIPPED: Phrase(
         "shipped the log to {subjects}", "ship the log to {subjects}", "could not ship the log to {subjects}"
     ),
+    Action.AUDIT_READ: Phrase("read {subjects}", "read {subjects}"),
     Action.CHECKPOINT_MADE: Phrase("signed a {subjects}", "sign a checkpoint"),
     Action.CHECKPOINT_ANCHORED: Phrase(
         "took a {subjects} to an anchor outside", "take a {subjects} to an anchor outside"

@@ -27,6 +27,7 @@ from inventory.models import Key
 from keyvault_admin.access.models import User
 from rotation import notifications, overdue
 from rotation.models import Digest
+from tests.browser import tour
 from tests.browser.conftest import Visitor
 from tests.browser.test_import import bring
 from tests.browser.test_journey import code_of, sign_in
@@ -210,6 +211,7 @@ def test_nothing_that_people_wrote_is_executed(visitor: Visitor, seeded: User) -
         reader.open(f"/inventory/policyclause/{pk}/change/")
     reader.open(f"/inventory/service/{_pks('service')[0]}/change/")
     reader.open_all("/audit/event/")
+    _read_events(reader)
     for payload in ('"><script>alert(1)</script>', "<svg onload=alert(1)>", "' autofocus onfocus='alert(1)"):
         reader.page.goto(f"{reader.site}/inventory/key/")
         reader.page.locator("input[name=q]").fill(payload)
@@ -218,6 +220,18 @@ def test_nothing_that_people_wrote_is_executed(visitor: Visitor, seeded: User) -
     assert reader.faults == []
     assert {place: reader.missing(texts) for place, texts in PLACES.items() if reader.missing(texts)} == {}
     _read_mails(reader)
+
+
+def _read_events(reader: Reader) -> None:
+    """Pages of events whose subjects and changes are payloads, and filters in which somebody types one."""
+    for action in ("key.registered", "owner.registered", "clause.registered"):
+        reader.page.goto(f"{reader.site}/audit/event/?action={action}&before=end")
+        reader.page.locator("#result_list tbody a").last.click()
+        reader.read()
+        assert PAYLOADS[0] in reader.page.inner_text("main")
+    for name in ("who", "on", "path", "where"):
+        tour.log_typed(reader.page, reader.site, name, PAYLOADS[0])
+        reader.read()
 
 
 def _pks(model: str, **wanted: str) -> list[int]:

@@ -12,7 +12,7 @@ GERMAN = (
     "zahlung/schlüssel;API-Schlüssel;Frau Müller;@ann;Zahlung;05.06.2025;Produktion\n"
     "post/alt;Zauberstab;;@ann;Post;2025-01-10;Entwicklung\n"
 )
-KEYS, CLAUSES = "/inventory/key/", "/inventory/policyclause/"
+KEYS, CLAUSES, EVENTS = "/inventory/key/", "/inventory/policyclause/", "/audit/event/"
 LISTS = {
     "posture": "/",
     "inventory": KEYS,
@@ -38,8 +38,10 @@ LISTS = {
     "falls": "/inventory/algorithm/falls/",
     "falls-2036": "/inventory/algorithm/falls/?day=2036-01-01",
     "mail": "/rotation/digest/",
-    "log": "/audit/event/",
+    "log": EVENTS,
+    "log-filtered": f"{EVENTS}?action=keys&outcome=done&when=30-days",
     "exports": "/audit/exportcursor/",
+    "log-nothing": f"{EVENTS}?outcome=failed&when=..2020-01-01",
     "findings": "/inventory/finding/",
     "people": "/access/user/",
     "person-add": "/access/user/add/",
@@ -65,7 +67,8 @@ RECORDS = {
     "clause": (CLAUSES, ("edit/", "retire/")),
     "digest": ("/rotation/digest/", ()),
     "person": ("/access/user/", ("edit/", "last-day/", "link/", "take-role/", "deactivate/")),
-    "event": ("/audit/event/", ()),
+    "event": (EVENTS, ()),
+    "event-signed": (f"{EVENTS}?action=key.registered", ()),
 }
 NOT_THERE = {"not-found": "/inventory/key/999999999/change/", "no-such-page": "/nowhere/"}
 FORM = "main form[method=post]"
@@ -144,12 +147,32 @@ def import_refused(page: Page, site: str) -> None:
     _bring(page, site, "keys.csv", b"%PDF-1.7")
 
 
+def log_typed(page: Page, site: str, name: str, typed: str) -> None:
+    page.goto(site + EVENTS)
+    page.locator(f".filter:has(#typed-{name}) summary").click()
+    page.fill(f"#typed-{name}", typed)
+    page.locator(f".filter:has(#typed-{name}) button").click()
+    page.wait_for_load_state()
+
+
+def log_from_where(page: Page, site: str) -> None:
+    """Events by address, with what the page says of how far it looked."""
+    log_typed(page, site, "where", "127.0.0.0/8")
+
+
+def log_who(page: Page, site: str) -> None:
+    """Several people of whom one is meant."""
+    log_typed(page, site, "who", "a")
+
+
 ACTS: dict[str, Callable[[Page, str], None]] = {
     "token-not-found": token_not_found,
     "form-refused": form_refused,
     "record-refused": record_refused,
     "clause-effect": clause_effect,
     "threat-effect": threat_effect,
+    "log-from-where": log_from_where,
+    "log-who": log_who,
     "import-columns": import_columns,
     "import-refused": import_refused,
     "import-preview": import_preview,  # the last, so that pictures can go on from it
