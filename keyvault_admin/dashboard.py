@@ -19,6 +19,7 @@ from inventory.models import Key, Owner, Service
 from inventory.states import CAN_BE_OVERDUE
 from keyvault_admin.access.selectors import open_reviews
 from rotation import selectors as rotation
+from rotation.models import Review, ReviewSignature
 
 WEEKS = 12
 MOST_OVERDUE = 6
@@ -61,7 +62,7 @@ class Step:
 
 
 def posture_context(request: HttpRequest) -> dict[str, Any]:
-    """Return what the first page shows this person, by what they may see. Queries: 14 at most."""
+    """Return what the first page shows this person, by what they may see. Queries: 16 at most."""
     reviews = open_reviews()
     if not request.user.has_perm("inventory.view_key"):
         return {"reviews": reviews}
@@ -70,6 +71,7 @@ def posture_context(request: HttpRequest) -> dict[str, Any]:
     overdue = inventory.most_overdue(now, MOST_OVERDUE)
     bars = _bars(inventory.due_by_week(now, WEEKS))
     log = _log_tile(request, now)
+    to_sign = rotation.open_reviews() if request.user.has_perm("rotation.view_review") else None
     return {
         "reviews": reviews,
         "now": now,
@@ -77,10 +79,15 @@ def posture_context(request: HttpRequest) -> dict[str, Any]:
         "overdue_count": shown(counted.overdue),
         "key_count": shown(counted.keys) if counted.keys <= COUNTED else about(counted.keys),
         "service_count": Service.objects.count(),
-        "tiles": [*_key_tiles(counted), _findings_tile(counted), *log],
+        "tiles": [*_key_tiles(counted), _findings_tile(counted), *_review_tile(to_sign, now), *log],
         "bars": bars,
         "due_count": sum(bar.count for bar in bars),
-        "steps": [*_alert_steps(now, log), *_steps(request, counted, now), *_log_steps(log)],
+        "steps": [
+            *_alert_steps(now, log),
+            *_review_steps(request, to_sign or [], now),
+            *_steps(request, counted, now),
+            *_log_steps(log),
+        ],
         "most_overdue": [(key, _due(key, now)) for key in overdue],
         "list_url": reverse("admin:inventory_key_changelist"),
     }
@@ -95,6 +102,8 @@ def nav_counts(request: HttpRequest) -> dict[str, str | int]:
     if may("inventory.view_key"):
         waiting["late"] = Key.objects.filter(rotate_by__lte=now, state__in=CAN_BE_OVERDUE)
         waiting["critical"] = inventory.critical_findings()
+    if may("rotation.view_review"):
+        waiting["reviews"] = rotation.overdue_reviews(now)
     if may("rotation.view_digest"):
         waiting["mail"] = rotation.undelivered(now)
     return {name: shown(count) if count > COUNTED else count for name, count in count_each(waiting).items()}
@@ -160,6 +169,42 @@ def _log_tile(request: HttpRequest, now: datetime) -> list[Tile]:
     if verified.said.outcome == "done":
         return [Tile("Audit log", "verified", "ok", f"{ago} · {events}", url)]
     return [Tile("Audit log", "altered", "late", f"found {ago} · {events}", url)]
+
+
+def _review_tile(reviews: list[Review] | None, now: datetime) -> list[Tile]:
+    """Say how many reviews are late; None for who may not see them."""
+    if reviews is None:
+        return []
+    url = reverse("admin:rotation_review_changelist")
+    late = sum(review.due_at <= now for review in reviews)
+    if late:
+        return [
+            Tile(
+                "Reviews overdue",
+                f"{late:,}",
+                "late",
+                f"the oldest since {reviews[0].due_at:%-d %B}",
+                f"{url}?state=overdue",
+            )
+        ]
+    note = f"{len(reviews):,} open, due {reviews[0].due_at:%-d %B}" if reviews else "none is open"
+    return [Tile("Reviews overdue", "0", "ok", note, url)]
+
+
+def _review_steps(request: HttpRequest, reviews: list[Review], now: datetime) -> list[Step]:
+    """Lead to the most pressing review that waits for a signature this person can give. Queries: none."""
+    if not request.user.has_perm("rotation.sign_review"):
+        return []
+    roles = set(getattr(request.user, "role_names", ()))
+    for review in reviews:
+        standing: list[ReviewSignature] = vars(review)["standing"]
+        missing = set(rotation.roles_of(review)) - {one.role for one in standing}
+        if missing & roles and all(one.person_id != request.user.pk for one in standing):
+            when = "overdue since" if review.due_at <= now else "due on"
+            note = f"{review.period}; {when} {review.due_at:%-d %B}"
+            address = reverse("admin:rotation_review_change", args=[review.pk])
+            return [Step(f"Judge and sign the review of {review.get_kind_display()}", note, address)]
+    return []
 
 
 def _bars(weeks: list[inventory.Week]) -> list[Bar]:
