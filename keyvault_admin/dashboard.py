@@ -19,7 +19,6 @@ from inventory.models import Key, Owner, Service
 from inventory.states import CAN_BE_OVERDUE
 from keyvault_admin.access.selectors import open_reviews
 from rotation import selectors as rotation
-from rotation.models import Review, ReviewSignature
 
 WEEKS = 12
 MOST_OVERDUE = 6
@@ -62,7 +61,7 @@ class Step:
 
 
 def posture_context(request: HttpRequest) -> dict[str, Any]:
-    """Return what the first page shows this person, by what they may see. Queries: 16 at most."""
+    """Return what the first page shows this person, by what they may see. Queries: 14 at most."""
     reviews = open_reviews()
     if not request.user.has_perm("inventory.view_key"):
         return {"reviews": reviews}
@@ -71,7 +70,6 @@ def posture_context(request: HttpRequest) -> dict[str, Any]:
     overdue = inventory.most_overdue(now, MOST_OVERDUE)
     bars = _bars(inventory.due_by_week(now, WEEKS))
     log = _log_tile(request, now)
-    to_sign = rotation.open_reviews() if request.user.has_perm("rotation.view_review") else None
     return {
         "reviews": reviews,
         "now": now,
@@ -79,12 +77,12 @@ def posture_context(request: HttpRequest) -> dict[str, Any]:
         "overdue_count": shown(counted.overdue),
         "key_count": shown(counted.keys) if counted.keys <= COUNTED else about(counted.keys),
         "service_count": Service.objects.count(),
-        "tiles": [*_key_tiles(counted), _findings_tile(counted), *_review_tile(to_sign, now), *log],
+        "tiles": [*_key_tiles(counted), _findings_tile(counted), *_review_tile(request), *log],
         "bars": bars,
         "due_count": sum(bar.count for bar in bars),
         "steps": [
             *_alert_steps(now, log),
-            *_review_steps(request, to_sign or [], now),
+            *_review_steps(request),
             *_steps(request, counted, now),
             *_log_steps(log),
         ],
@@ -95,6 +93,18 @@ def posture_context(request: HttpRequest) -> dict[str, Any]:
 
 def nav_counts(request: HttpRequest) -> dict[str, str | int]:
     """Return what waits behind an entry of the navigation, by what this person may see. Queries: 1 at most."""
+    return {name: shown(count) if count > COUNTED else count for name, count in _waiting(request).items()}
+
+
+def _waiting(request: HttpRequest) -> dict[str, int]:
+    """Count what waits, with one query a request: the navigation and the first page both ask."""
+    counted: dict[str, int] | None = vars(request).get("counted_waiting")
+    if counted is None:
+        counted = vars(request)["counted_waiting"] = count_each(_what_waits(request))
+    return counted
+
+
+def _what_waits(request: HttpRequest) -> dict[str, QuerySet[Any]]:
     may, now = request.user.has_perm, timezone.now()
     waiting: dict[str, QuerySet[Any]] = {}
     if may("inventory.confirm_heldchange"):
@@ -104,9 +114,12 @@ def nav_counts(request: HttpRequest) -> dict[str, str | int]:
         waiting["critical"] = inventory.critical_findings()
     if may("rotation.view_review"):
         waiting["reviews"] = rotation.overdue_reviews(now)
+        waiting["open_reviews"] = rotation.open_reviews()
+    if may("rotation.sign_review"):
+        waiting["to_sign"] = rotation.reviews_to_sign(request.user.pk or 0, getattr(request.user, "role_names", ()))
     if may("rotation.view_digest"):
         waiting["mail"] = rotation.undelivered(now)
-    return {name: shown(count) if count > COUNTED else count for name, count in count_each(waiting).items()}
+    return waiting
 
 
 def _due(key: Key, now: datetime) -> Chip:
@@ -171,40 +184,25 @@ def _log_tile(request: HttpRequest, now: datetime) -> list[Tile]:
     return [Tile("Audit log", "altered", "late", f"found {ago} · {events}", url)]
 
 
-def _review_tile(reviews: list[Review] | None, now: datetime) -> list[Tile]:
-    """Say how many reviews are late; None for who may not see them."""
-    if reviews is None:
+def _review_tile(request: HttpRequest) -> list[Tile]:
+    """Say how many reviews are late. Queries: none of its own, see `_waiting`."""
+    if not request.user.has_perm("rotation.view_review"):
         return []
-    url = reverse("admin:rotation_review_changelist")
-    late = sum(review.due_at <= now for review in reviews)
-    if late:
-        return [
-            Tile(
-                "Reviews overdue",
-                f"{late:,}",
-                "late",
-                f"the oldest since {reviews[0].due_at:%-d %B}",
-                f"{url}?state=overdue",
-            )
-        ]
-    note = f"{len(reviews):,} open, due {reviews[0].due_at:%-d %B}" if reviews else "none is open"
-    return [Tile("Reviews overdue", "0", "ok", note, url)]
+    url, waiting = reverse("admin:rotation_review_changelist"), _waiting(request)
+    note = f"{shown(waiting['open_reviews'])} open" if waiting["open_reviews"] else "none is open"
+    if waiting["reviews"]:
+        return [Tile("Reviews overdue", shown(waiting["reviews"]), "late", note, f"{url}?state=overdue")]
+    return [Tile("Reviews overdue", "0", "ok", note, f"{url}?state=open" if waiting["open_reviews"] else url)]
 
 
-def _review_steps(request: HttpRequest, reviews: list[Review], now: datetime) -> list[Step]:
-    """Lead to the most pressing review that waits for a signature this person can give. Queries: none."""
-    if not request.user.has_perm("rotation.sign_review"):
+def _review_steps(request: HttpRequest) -> list[Step]:
+    """Lead to the reviews that wait for a signature this person can give. Queries: none of its own."""
+    waiting = _waiting(request).get("to_sign")
+    if not waiting:
         return []
-    roles = set(getattr(request.user, "role_names", ()))
-    for review in reviews:
-        standing: list[ReviewSignature] = vars(review)["standing"]
-        missing = set(rotation.roles_of(review)) - {one.role for one in standing}
-        if missing & roles and all(one.person_id != request.user.pk for one in standing):
-            when = "overdue since" if review.due_at <= now else "due on"
-            note = f"{review.period}; {when} {review.due_at:%-d %B}"
-            address = reverse("admin:rotation_review_change", args=[review.pk])
-            return [Step(f"Judge and sign the review of {review.get_kind_display()}", note, address)]
-    return []
+    title = "Judge and sign a review" if waiting == 1 else f"Judge and sign {shown(waiting)} reviews"
+    note = "what changed the state of keys; two people of different roles answer for it"
+    return [Step(title, note, f"{reverse('admin:rotation_review_changelist')}?state=open")]
 
 
 def _bars(weeks: list[inventory.Week]) -> list[Bar]:

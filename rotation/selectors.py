@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from functools import reduce
+from operator import or_
 
 from django.contrib.auth import get_user_model
-from django.db.models import Count, Prefetch, Q, QuerySet
+from django.db.models import Count, Exists, OuterRef, Prefetch, Q, QuerySet
 
 from rotation.kinds import KINDS, SECURITY, ReviewKind
 from rotation.models import Digest, DigestState, Notice, Review, ReviewItem, ReviewSignature, ReviewState, Verdict
@@ -58,9 +60,22 @@ def roles_of(review: Review) -> tuple[str, ...]:
     return KINDS[ReviewKind(review.kind)].roles
 
 
-def open_reviews() -> list[Review]:
-    """Return what is open, the most pressing first, each with `standing`: the signatures that stand. Queries: 2."""
-    return list(Review.objects.filter(state=ReviewState.OPEN).prefetch_related(STANDING).order_by("due_at", "pk"))
+def open_reviews() -> QuerySet[Review]:
+    """Return the reviews that wait for a signature, late or not."""
+    return Review.objects.filter(state=ReviewState.OPEN)
+
+
+def reviews_to_sign(person: int, roles: Sequence[str]) -> QuerySet[Review]:
+    """Return the open reviews that lack a signature of one of these roles, and have none of this person."""
+    standing = ReviewSignature.objects.filter(review=OuterRef("pk"), voided_at__isnull=True)
+    lacks = [
+        Q(kind=kind) & ~Q(Exists(standing.filter(role=role)))
+        for kind, rules in KINDS.items()
+        for role in rules.roles
+        if role in roles
+    ]
+    found = open_reviews().exclude(Exists(standing.filter(person_id=person)))
+    return found.filter(reduce(or_, lacks)) if lacks else found.none()
 
 
 def with_progress(reviews: QuerySet[Review]) -> QuerySet[Review]:
