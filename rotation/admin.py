@@ -129,8 +129,7 @@ class ReviewAdmin(KeysetAdmin, ReadOnlyAdmin):
 
     @admin.display(description="Period", ordering="period_to")
     def period(self, review: Review) -> SafeString:
-        words = f"{review.period_from:%-d %B} to {review.period_to:%-d %B %Y}"
-        return format_html('{}<span class="sub">{}</span>', words, review.get_kind_display())
+        return format_html('{}<span class="sub">{}</span>', review.period, review.get_kind_display())
 
     @admin.display(description="Due", ordering="due_at")
     def due(self, review: Review) -> SafeString:

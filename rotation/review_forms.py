@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from django import forms
+from django.utils.safestring import SafeString
 
 from rotation.models import Verdict
 from rotation.models.reviews import LONGEST_WORDS
@@ -38,6 +39,11 @@ class ItemForm(forms.Form):
         super().__init__(*arguments, **named)
         field: Any = self.fields["follow_up"]
         field.choices = [("", "no key in particular"), *keys]
+
+    @property
+    def verdict_shown(self) -> SafeString:
+        """Return the field that says what was shown; a widget brings its own, radio buttons one by one do not."""
+        return self["verdict"].as_hidden(only_initial=True)
 
     @property
     def is_judged(self) -> bool:

@@ -1,5 +1,7 @@
 """Reviews that people sign: a sample of the log, a verdict on each event of it, and the signatures over both."""
 
+from datetime import timedelta
+
 from django.conf import settings
 from django.db import models
 from django.db.models import F, Q
@@ -60,12 +62,16 @@ class Review(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"review of {self.get_kind_display()} {self.period}"
+        return f"review of {self.get_kind_display()}, {self.period}"
 
     @property
     def period(self) -> str:
-        """Return the period in words, to be read behind what was done in it."""
-        return f"from {self.period_from:%-d %B %Y} to {self.period_to:%-d %B %Y}"
+        """Return the period in days, both of them in it: "9 November to 22 November 2026"."""
+        first, last = self.period_from, self.period_to - timedelta(microseconds=1)
+        if first.date() == last.date():
+            return f"{last:%-d %B %Y}"
+        year = "" if first.year == last.year else f" {first.year}"
+        return f"{first:%-d %B}{year} to {last:%-d %B %Y}"
 
     @property
     def ref(self) -> str:

@@ -85,12 +85,10 @@ def _lines(review: Review, roles: Sequence[str], late: int) -> list[str]:
 
 
 def _found(review: Any) -> str:  # noqa: ANN401 - a Review with what with_progress() adds
-    period = f"from {review.period_from:%-d %B %Y} to {review.period_to:%-d %B %Y}"
     if not review.population:
-        return f"The log tells of none {period}; that is what you would sign."
+        return f"The log tells of none in {review.period}; that is what you would sign."
     if review.sampled == review.population:
-        return f"The log tells of {review.sampled:,} {period}: all are to be looked at, {review.judged:,} are judged."
-    return (
-        f"The log tells of {review.population:,} {period}. A sample of {review.sampled:,} is to be looked at, "
-        f"{review.judged:,} are judged."
-    )
+        found = f"{review.sampled:,} in {review.period}: all are to be looked at"
+    else:
+        found = f"{review.population:,} in {review.period}. A sample of {review.sampled:,} is to be looked at"
+    return f"The log tells of {found}, {review.judged:,} are judged."

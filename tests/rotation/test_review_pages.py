@@ -3,6 +3,7 @@
 import re
 from dataclasses import replace
 from datetime import timedelta
+from html.parser import HTMLParser
 
 import pytest
 from django.core.management import call_command
@@ -34,16 +35,38 @@ def address(review, act="change"):
     return f"{LIST}{review.pk}/{act}/"
 
 
+class _Fields(HTMLParser):
+    """Collects what a browser would send of the fields of a sample."""
+
+    def __init__(self):
+        super().__init__()
+        self.sent, self._area, self._select = {}, None, None
+
+    def handle_starttag(self, tag, attrs):
+        said = dict(attrs)
+        name = said.get("name") or ""
+        if "item-" in name and tag == "input" and (said.get("type") != "radio" or "checked" in said):
+            self.sent[name] = said.get("value") or ""
+        elif tag in {"textarea", "select"}:
+            self.sent[name] = ""
+            self._area, self._select = (name, None) if tag == "textarea" else (None, name)
+        elif tag == "option" and self._select and "selected" in said:
+            self.sent[self._select] = said.get("value") or ""
+
+    def handle_endtag(self, tag):
+        if tag in {"textarea", "select"}:
+            self._area = self._select = None
+
+    def handle_data(self, text):
+        if self._area:
+            self.sent[self._area] += text.removeprefix("\n")
+
+
 def filled(page, **chosen):
     """Return what a browser would send of a page: every field as it stands, with what somebody chose."""
-    sent = {}
-    for row in page.context["rows"]:
-        if row.form is not None:
-            for bound in row.form:
-                sent[bound.html_name] = "" if bound.value() is None else bound.value()
-                if bound.field.show_hidden_initial:
-                    sent[bound.html_initial_name] = "" if bound.initial is None else bound.initial
-    return sent | chosen
+    fields = _Fields()
+    fields.feed(page.content.decode())
+    return fields.sent | chosen
 
 
 def field(item, name):
