@@ -11,7 +11,7 @@ class RotationError(Exception):
 
 class NotReviewerError(RotationError):
     def __init__(self, roles: Sequence[str]) -> None:
-        super().__init__(f"Only people of {' and '.join(roles)} judge and sign this, each for their own role.")
+        super().__init__(f"Only people of {' and '.join(roles)} judge this, and each signs for a role of their own.")
 
 
 class ClosedReviewError(RotationError):

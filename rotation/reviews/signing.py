@@ -15,6 +15,7 @@ from rotation.errors import (
     AlreadySignedError,
     LogDiffersError,
     NobodyApartError,
+    NotReviewerError,
     OneRoleEachError,
     ReviewChangedError,
     UnjudgedError,
@@ -36,7 +37,9 @@ def sign_review(*, pk: int, role: str, digest: bytes, actor: Actor, now: datetim
     """
     review = locked(pk)
     roles = rules_of(review).roles
-    person = reviewer(actor, [one for one in roles if one == role])
+    if role not in roles:
+        raise NotReviewerError(roles)
+    person = reviewer(actor, [role])
     if not actor.verified_by:
         raise ValueError("a signature needs a second factor")
     items, standing = items_of(review), standing_signatures(review)

@@ -38,6 +38,8 @@ LISTS = {
     "falls": "/inventory/algorithm/falls/",
     "falls-2036": "/inventory/algorithm/falls/?day=2036-01-01",
     "mail": "/rotation/digest/",
+    "reviews": "/rotation/review/",
+    "reviews-overdue": "/rotation/review/?state=overdue",
     "log": "/audit/event/",
     "findings": "/inventory/finding/",
     "people": "/access/user/",
@@ -63,6 +65,7 @@ RECORDS = {
     "held-change": ("/inventory/heldchange/?state=all", ()),
     "clause": (CLAUSES, ("edit/", "retire/")),
     "digest": ("/rotation/digest/", ()),
+    "review": ("/rotation/review/", ()),
     "person": ("/access/user/", ("edit/", "last-day/", "link/", "take-role/", "deactivate/")),
     "event": ("/audit/event/", ()),
 }

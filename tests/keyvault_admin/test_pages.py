@@ -88,6 +88,7 @@ def test_index_counts_and_links_to_lists_of_that_length(client: Client, alice: U
         "Suspended": "0",
         "Without an owner": "1",
         "Open findings": str(Finding.objects.count()),
+        "Reviews overdue": "0",
         "Audit log": "not verified",
     }
     for label in ("Overdue", "Due in 30 days", "Suspended", "Without an owner"):

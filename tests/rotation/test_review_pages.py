@@ -1,5 +1,6 @@
 """The pages of reviews: what each person sees and may do on them, what a forged POST does, what they cost."""
 
+import html
 import re
 from dataclasses import replace
 from datetime import timedelta
@@ -11,18 +12,24 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from audit.ranges import numbered
+from inventory import services as inventory
+from inventory.states import State
 from rotation import tasks
 from rotation.kinds import KINDS, ReviewKind
-from rotation.models import Review, ReviewItem, ReviewSignature
+from rotation.models import Review, ReviewItem, ReviewSignature, Verdict
 from rotation.review_views import sign as sign_view
+from rotation.review_wording import keys_of
 from rotation.selectors import items_of
 from tests.conftest import make_person
-from tests.inventory.world import actions_since, events_of, last_number, seal
+from tests.engines import ROOT
+from tests.inventory.world import actions_since, events_of, last_number, make_key, seal
 from tests.people import sign_in, verified_before
-from tests.rotation.review_world import actor_for, judge, opened, shown, sign, transition
+from tests.rotation.review_world import SYSTEM, actor_for, judge, opened, shown, sign, transition
 
 pytestmark = pytest.mark.django_db
 LIST = "/rotation/review/"
+PAYLOADS = ROOT / "tests" / "data" / "xss_payloads.txt"
 
 
 def said_on(answer):
@@ -237,6 +244,33 @@ def test_a_log_that_was_altered_is_shown_and_not_signed(client, review, alice, b
     assert "you can sign" not in text
     answer = client.post(address(review, "sign"), {"role": "Security", "digest": shown(review).hex()})
     assert "Nothing is signed over that" in said_on(answer)
+
+
+def test_words_of_people_are_text_wherever_they_stand(client, as_role, alice, bob):
+    """The browser's own test of this is tests/browser/test_xss.py; these places are read as markup."""
+    payloads = [line for line in PAYLOADS.read_text(encoding="utf-8").splitlines() if "<" in line][:12]
+    for payload in payloads:
+        key = make_key(name=f"key {payload}", state=State.PRE_ACTIVATION)
+        inventory.activate_key(pk=key.pk, actor=SYSTEM, reason=f"why {payload}", now=timezone.now())
+    review = opened(as_role)
+    for item, payload in zip(items_of(review), payloads, strict=True):
+        judge(review, bob, Verdict.FINDING, only={item.event_number}, words=f"found {payload}", follow_up=_key_of(item))
+    sign_in(client, alice)
+    pages = [client.get(address(review)).content.decode()]
+    sign(review, bob, "DevOps")
+    sign(review, alice, "Security")
+    pages.append(client.get(address(review)).content.decode())
+    for page in pages:
+        told = " ".join(html.unescape(page).split())
+        for payload in payloads:
+            assert payload not in page, payload
+            for place in ("key", "why", "found"):
+                assert " ".join(f"{place} {payload}".split()) in told, (place, payload)
+
+
+def _key_of(item):
+    (key,) = keys_of(numbered([item.event_number])[item.event_number].said.subjects)
+    return key.pk
 
 
 def test_lateness_is_shown_on_the_list_the_first_page_and_the_menu(client, review, alice):
