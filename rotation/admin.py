@@ -15,6 +15,7 @@ from django.utils.safestring import SafeString
 from audit.admin_base import ReadOnlyAdmin
 from audit.keyset import KeysetAdmin, Order
 from inventory.admin.common import chip, page_of
+from inventory.chips import Chip
 from inventory.filters import ConditionFilter
 from rotation import review_views
 from rotation.models import Digest, DigestState, Review, ReviewItem, ReviewState, Verdict
@@ -145,8 +146,9 @@ class ReviewAdmin(KeysetAdmin, ReadOnlyAdmin):
 
     @admin.display(description="Findings")
     def findings_now(self, review: Any) -> SafeString:  # noqa: ANN401 - as above
-        look = "late" if review.found else "third"
-        return format_html('<span class="{}">{}</span>', look, review.found or "none")
+        if not review.found:
+            return format_html('<span class="third">{}</span>', "none")
+        return chip(Chip("late", f"{review.found:,}"))
 
     @admin.display(description="Signed by")
     def signatures_now(self, review: Any) -> SafeString:  # noqa: ANN401 - as above
