@@ -92,6 +92,15 @@ class Action(StrEnum):
     SIGN_IN_LOCKED = "sign_in.locked"  # the last allowed try under one name from one address was wrong
     SIGN_IN_UNLOCKED = "sign_in.unlocked"  # by a command, before its time
 
+    # Reviews that people sign
+    REVIEW_OPENED = "review.opened"  # with its seed and sample
+    REVIEW_ITEM_JUDGED = "review.item_judged"
+    REVIEW_FOLLOW_UP_ASKED = "review.follow_up_asked"  # the subject is the key, the reason says what was found
+    REVIEW_SIGNED = "review.signed"
+    REVIEW_SIGNATURE_VOIDED = "review.signature_voided"  # what it was over has changed
+    REVIEW_COMPLETED = "review.completed"
+    REVIEW_FLAGGED_OVERDUE = "review.flagged_overdue"
+
     # The log and the installation
     AUDIT_VERIFIED = "audit.verified"
     AUDIT_EXPORT_BEGUN = "audit.export_begun"  # before the first byte of the log leaves

@@ -122,6 +122,17 @@ PHRASES: dict[str, Phrase] = {
         "was locked out of signing in as {subjects}", "be locked out of signing in as {subjects}"
     ),
     Action.SIGN_IN_UNLOCKED: Phrase("opened a locked sign-in of {subjects}", "open a locked sign-in of {subjects}"),
+    Action.REVIEW_OPENED: Phrase("opened the {subjects}", "open the {subjects}"),
+    Action.REVIEW_ITEM_JUDGED: Phrase("judged events in the {subjects}", "judge events in the {subjects}"),
+    Action.REVIEW_FOLLOW_UP_ASKED: Phrase(
+        "asked in a review for a follow-up on {subjects}", "ask for a follow-up on {subjects}"
+    ),
+    Action.REVIEW_SIGNED: Phrase("signed the {subjects}", "sign the {subjects}"),
+    Action.REVIEW_SIGNATURE_VOIDED: Phrase(
+        "voided what was signed of the {subjects}", "void what was signed of the {subjects}"
+    ),
+    Action.REVIEW_COMPLETED: Phrase("completed the {subjects}", "complete the {subjects}"),
+    Action.REVIEW_FLAGGED_OVERDUE: Phrase("flagged the {subjects} as overdue", "flag the {subjects} as overdue"),
     Action.AUDIT_VERIFIED: Phrase(
         "verified the log and found it whole", "verify the log", "verified the log and found it altered"
     ),

@@ -77,10 +77,15 @@ def posture_context(request: HttpRequest) -> dict[str, Any]:
         "overdue_count": shown(counted.overdue),
         "key_count": shown(counted.keys) if counted.keys <= COUNTED else about(counted.keys),
         "service_count": Service.objects.count(),
-        "tiles": [*_key_tiles(counted), _findings_tile(counted), *log],
+        "tiles": [*_key_tiles(counted), _findings_tile(counted), *_review_tile(request), *log],
         "bars": bars,
         "due_count": sum(bar.count for bar in bars),
-        "steps": [*_alert_steps(now, log), *_steps(request, counted, now), *_log_steps(log)],
+        "steps": [
+            *_alert_steps(now, log),
+            *_review_steps(request),
+            *_steps(request, counted, now),
+            *_log_steps(log),
+        ],
         "most_overdue": [(key, _due(key, now)) for key in overdue],
         "list_url": reverse("admin:inventory_key_changelist"),
     }
@@ -88,6 +93,18 @@ def posture_context(request: HttpRequest) -> dict[str, Any]:
 
 def nav_counts(request: HttpRequest) -> dict[str, str | int]:
     """Return what waits behind an entry of the navigation, by what this person may see. Queries: 1 at most."""
+    return {name: shown(count) if count > COUNTED else count for name, count in _waiting(request).items()}
+
+
+def _waiting(request: HttpRequest) -> dict[str, int]:
+    """Count what waits, with one query a request: the navigation and the first page both ask."""
+    counted: dict[str, int] | None = vars(request).get("counted_waiting")
+    if counted is None:
+        counted = vars(request)["counted_waiting"] = count_each(_what_waits(request))
+    return counted
+
+
+def _what_waits(request: HttpRequest) -> dict[str, QuerySet[Any]]:
     may, now = request.user.has_perm, timezone.now()
     waiting: dict[str, QuerySet[Any]] = {}
     if may("inventory.confirm_heldchange"):
@@ -95,9 +112,14 @@ def nav_counts(request: HttpRequest) -> dict[str, str | int]:
     if may("inventory.view_key"):
         waiting["late"] = Key.objects.filter(rotate_by__lte=now, state__in=CAN_BE_OVERDUE)
         waiting["critical"] = inventory.critical_findings()
+    if may("rotation.view_review"):
+        waiting["reviews"] = rotation.overdue_reviews(now)
+        waiting["open_reviews"] = rotation.open_reviews()
+    if may("rotation.sign_review"):
+        waiting["to_sign"] = rotation.reviews_to_sign(request.user.pk or 0, getattr(request.user, "role_names", ()))
     if may("rotation.view_digest"):
         waiting["mail"] = rotation.undelivered(now)
-    return {name: shown(count) if count > COUNTED else count for name, count in count_each(waiting).items()}
+    return waiting
 
 
 def _due(key: Key, now: datetime) -> Chip:
@@ -160,6 +182,27 @@ def _log_tile(request: HttpRequest, now: datetime) -> list[Tile]:
     if verified.said.outcome == "done":
         return [Tile("Audit log", "verified", "ok", f"{ago} · {events}", url)]
     return [Tile("Audit log", "altered", "late", f"found {ago} · {events}", url)]
+
+
+def _review_tile(request: HttpRequest) -> list[Tile]:
+    """Say how many reviews are late. Queries: none of its own, see `_waiting`."""
+    if not request.user.has_perm("rotation.view_review"):
+        return []
+    url, waiting = reverse("admin:rotation_review_changelist"), _waiting(request)
+    note = f"{shown(waiting['open_reviews'])} open" if waiting["open_reviews"] else "none is open"
+    if waiting["reviews"]:
+        return [Tile("Reviews overdue", shown(waiting["reviews"]), "late", note, f"{url}?state=overdue")]
+    return [Tile("Reviews overdue", "0", "ok", note, f"{url}?state=open" if waiting["open_reviews"] else url)]
+
+
+def _review_steps(request: HttpRequest) -> list[Step]:
+    """Lead to the reviews that wait for a signature this person can give. Queries: none of its own."""
+    waiting = _waiting(request).get("to_sign")
+    if not waiting:
+        return []
+    title = "Judge and sign a review" if waiting == 1 else f"Judge and sign {shown(waiting)} reviews"
+    note = "what changed the state of keys; two people of different roles answer for it"
+    return [Step(title, note, f"{reverse('admin:rotation_review_changelist')}?state=open")]
 
 
 def _bars(weeks: list[inventory.Week]) -> list[Bar]:

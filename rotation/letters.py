@@ -11,14 +11,22 @@ from django.template.loader import render_to_string
 from rotation.models import Digest
 
 
-def write_letter(*, recipients: Iterable[str], subject: str, lines: Sequence[str], url: str, now: datetime) -> int:
+def write_letter(
+    *,
+    recipients: Iterable[str],
+    subject: str,
+    lines: Sequence[str],
+    url: str,
+    now: datetime,
+    template: str = "emails/letter/letter",
+) -> int:
     """Put one mail for each recipient into the outbox; return how many. It goes out with the beat's next delivery.
 
-    `lines` are paragraphs, `url` the page to look at next. Part of the caller's transaction: no change, no letter.
+    `lines` are paragraphs, `url` the page to look at next, `template` the text and the page that show both. Part of the
+    caller's transaction: no change, no letter.
     """
     context = {"title": subject, "lines": lines, "url": url}
-    text = render_to_string("emails/letter/letter.txt", context)
-    html = render_to_string("emails/letter/letter.html", context)
+    text, html = render_to_string(f"{template}.txt", context), render_to_string(f"{template}.html", context)
     letters = [
         Digest(recipient=address, subject=subject, text=text, html=html, composed_at=now, next_attempt_at=now)
         for address in sorted(set(recipients))

@@ -23,7 +23,7 @@ from audit.batches import batches
 from audit.canonical import JSON
 from audit.services import Outcome, Subject, record
 from rotation.models import Digest, DigestState, Notice
-from rotation.selectors import recipients_waiting, to_be_sent
+from rotation.selectors import overdue_reviews, recipients_waiting, role_mails, roles_of, to_be_sent
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +62,7 @@ def _compose(recipient: str, notices: Sequence[Notice], now: datetime) -> Digest
         "late": lines[:late],
         "soon": lines[late:],
         "more": len(notices) - len(lines),
+        "reviews": _late_reviews(recipient, now),
         "as_owner": any(notice.owner_id is not None for notice in notices),
         "as_security": any(notice.owner_id is None for notice in notices),
         "list_url": settings.SITE_URL + reverse("admin:inventory_key_changelist"),
@@ -74,6 +75,26 @@ def _compose(recipient: str, notices: Sequence[Notice], now: datetime) -> Digest
         composed_at=now,
         next_attempt_at=now,
     )
+
+
+@dataclass(frozen=True)
+class _LateReview:
+    title: str
+    due: datetime
+    url: str
+
+
+def _late_reviews(recipient: str, now: datetime) -> list[_LateReview]:
+    """Return the overdue reviews that this person could sign; two queries where there are any, else one."""
+    return [
+        _LateReview(
+            title=f"{review}"[:1].upper() + f"{review}"[1:],
+            due=review.due_at,
+            url=settings.SITE_URL + reverse("admin:rotation_review_change", args=[review.pk]),
+        )
+        for review in overdue_reviews(now)
+        if recipient in role_mails(roles_of(review))
+    ]
 
 
 @dataclass(frozen=True)

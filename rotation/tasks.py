@@ -6,7 +6,7 @@ from celery import shared_task
 from django.utils import timezone
 
 from audit.actor import Actor
-from rotation import notifications, overdue
+from rotation import notifications, overdue, reviews
 
 logger = logging.getLogger(__name__)
 
@@ -27,3 +27,13 @@ def deliver_mail() -> None:
     gathered = notifications.gather(now=now)
     sent = notifications.deliver(actor=Actor.system("worker"), now=now)
     logger.info("%d digests composed, %d sent", gathered, sent)
+
+
+@shared_task
+def tend_reviews() -> None:
+    actor, now = Actor.system("worker"), timezone.now()
+    opened = reviews.open_reviews(actor=actor, now=now)
+    reminded = reviews.remind(actor=actor, now=now)
+    logger.info("%d reviews opened, %d reminders written", len(opened), reminded)
+    if any(one.told == 0 for one in opened):
+        logger.error("A review was opened and nobody could be told: no person of its roles has an address")

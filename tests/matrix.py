@@ -70,6 +70,7 @@ CONTENT: dict[str, dict[str, str]] = {
     "admin:access_user_add": {"username": "newcomer", "full_name": "New Comer", "mail": "newcomer@example.org"},
     "admin:access_user_edit": {"full_name": "Another Name", "mail": "another@example.org"},
     "admin:access_user_last_day": {"ends_on": "2027-01-31"},
+    "admin:rotation_review_sign": {"role": "Security", "digest": "00"},  # not what it is over: told so, where one may
     "admin:access_user_take_role": {"role": "Management"},
 }
 FORGED_ACTION = "delete_selected"

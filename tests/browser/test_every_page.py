@@ -10,7 +10,8 @@ from playwright.sync_api import expect
 from audit.actor import Actor
 from inventory import services
 from inventory.models import Key
-from rotation import notifications, overdue
+from rotation import notifications, overdue, reviews
+from rotation.models import Review
 from tests.browser import tour
 from tests.browser.conftest import Visitor
 from tests.browser.test_journey import code_of, sign_in
@@ -55,6 +56,7 @@ def world(carol, as_role):
     with as_role("worker"):
         overdue.flag_overdue(actor=TEST, now=now)
         notifications.gather(now=now)
+        reviews.open_reviews(actor=TEST, now=timezone.now(), until_now=True)
 
 
 def come_in(visitor: Visitor, person) -> None:
@@ -82,8 +84,15 @@ def test_every_page_fits_and_nothing_complains(visitor, world, alice):
 @pytest.mark.parametrize("width", [390, 1440] if "tests.full" in sys.modules else [390])
 def test_the_keyboard_reaches_every_control_and_shows_where_it_is(visitor, world, alice, width):
     come_in(visitor, alice)
-    page = visitor.page
-    for address in ("/", tour.KEYS, f"{tour.KEYS}add/", "/inventory/service/add/", f"{tour.CLAUSES}threat-level/"):
+    page, review = visitor.page, f"/rotation/review/{Review.objects.get().pk}/change/"
+    for address in (
+        "/",
+        tour.KEYS,
+        f"{tour.KEYS}add/",
+        "/inventory/service/add/",
+        f"{tour.CLAUSES}threat-level/",
+        review,
+    ):
         page.goto(visitor.site + address)
         page.set_viewport_size({"width": width, "height": 844})
         page.locator("main").focus()

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from datetime import UTC, datetime
 
 import pytest
 import time_machine
@@ -21,6 +22,7 @@ from tests.inventory.test_held import report
 from tests.inventory.world import NOW, make_key, make_owner, seal
 from tests.matrix import Somebody, Table, Things
 from tests.people import give_device, sign_in
+from tests.rotation.review_world import opened
 
 AsRole = Callable[[str], AbstractContextManager[None]]
 
@@ -59,13 +61,16 @@ def table(db: None, as_role: AsRole) -> Table:
     world.services.refresh_findings(keys=[make_key(name="first").pk], actor=world.ACTOR, now=NOW)
     seal()
     write_letter(recipients=["a@example.org"], subject="x", lines=["x"], url="https://localhost/", now=NOW)
+    letter = Digest.objects.get().pk
+    review_to_sign = opened(as_role, now=datetime(2100, 1, 1, tzinfo=UTC)).pk  # past what the server stamps events with
     shared = {
         "inventory.policyclause": PolicyClause.objects.filter(is_in_force=True).order_by("pk")[0].pk,
         "inventory.finding": Finding.objects.order_by("pk")[0].pk,
         "inventory.algorithm": Algorithm.objects.order_by("pk")[0].pk,
         "inventory.service": world.services.register_service(name="billing", actor=world.ACTOR, now=NOW).pk,
         "inventory.vendor": world.services.register_vendor(name="v", notes="", actor=world.ACTOR, now=NOW).pk,
-        "rotation.digest": Digest.objects.get().pk,
+        "rotation.digest": letter,
+        "rotation.review": review_to_sign,
     }
     somebody = {"anonymous": Somebody("", None, None)}
     for column in matrix.COLUMNS[1:]:

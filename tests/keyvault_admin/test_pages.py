@@ -88,6 +88,7 @@ def test_index_counts_and_links_to_lists_of_that_length(client: Client, alice: U
         "Suspended": "0",
         "Without an owner": "1",
         "Open findings": str(Finding.objects.count()),
+        "Reviews overdue": "0",
         "Audit log": "not verified",
     }
     for label in ("Overdue", "Due in 30 days", "Suspended", "Without an owner"):
@@ -433,7 +434,9 @@ def test_preview_is_for_who_uploaded_it(client: Client, alice: User, bob: User, 
 def test_navigation_counts_what_is_late(client: Client, alice: User) -> None:
     make_key()
     sign_in(client, alice)
-    assert client.get("/inventory/owner/").context["nav_counts"] == {"late": 1, "critical": 0, "mail": 0}
+    reviews = {"reviews": 0, "open_reviews": 0, "to_sign": 0}
+    counts = client.get("/inventory/owner/").context["nav_counts"]
+    assert counts == {"late": 1, "critical": 0, "mail": 0, **reviews}
 
 
 def test_times_are_written_day_first_and_in_24_hours(client: Client, alice: User) -> None:

@@ -22,7 +22,7 @@ from keyvault_admin.access.models import TotpDevice, User
 from keyvault_admin.access.roles import Role
 from keyvault_admin.local import demo
 from keyvault_admin.own_keys import own_keys
-from rotation import overdue
+from rotation import overdue, reviews
 
 SECONDS_TO_TYPE = 10  # how long one enrolment may take on a busy machine
 SUSPENDED = 3
@@ -54,6 +54,7 @@ class Command(BaseCommand):
             self._suspend_some(now)
             overdue.flag_overdue(actor=ACTOR, now=now)
             self._report_rotation(now)
+        reviews.open_reviews(actor=ACTOR, now=timezone.now(), until_now=True)  # of what is in the log by now
         self._print(passwords, timezone.now())
 
     def _enrol(self, person: demo.DemoPerson, now: datetime) -> str:
@@ -122,5 +123,5 @@ class Command(BaseCommand):
         self.stdout.write("A code is accepted once; the next one: .venv/bin/python manage.py demo_code alice")
         self.stdout.write(
             "Try first, as alice: import tests/data/notion-inventory.csv, then look at what is overdue and why. "
-            "As bob: confirm the rotation that carol has reported."
+            "As bob: confirm the rotation that carol has reported. As both: judge and sign the review."
         )

@@ -37,7 +37,9 @@ EXPECTED = {
     "inventory.view_policyclause":(True,  True,  True,  True,  True),
     "inventory.view_service":     (True,  True,  True,  True,  True),
     "inventory.view_vendor":      (True,  True,  True,  True,  True),
+    "rotation.sign_review":       (True,  True,  False, False, False),
     "rotation.view_digest":       (True,  True,  False, True,  True),
+    "rotation.view_review":       (True,  True,  False, False, True),
 }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Work that is still to be done, as rows: notices to people, gathered into digests."""
+"""Mail that is still to be sent: notices to people, gathered into digests."""
 
 import uuid
 

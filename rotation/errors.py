@@ -1,0 +1,94 @@
+"""What the work refuses. Every sentence may be shown to the person who asked."""
+
+from collections.abc import Sequence
+
+_NAMED = 5
+
+
+class RotationError(Exception):
+    """A rule said no."""
+
+
+class NotReviewerError(RotationError):
+    def __init__(self, roles: Sequence[str]) -> None:
+        super().__init__(f"Only people of {' and '.join(roles)} judge this, and each signs for a role of their own.")
+
+
+class ClosedReviewError(RotationError):
+    def __init__(self) -> None:
+        super().__init__("This review is signed by everybody it needs. Nothing in it changes any more.")
+
+
+class OwnTransitionError(RotationError):
+    def __init__(self, number: int) -> None:
+        self.number = number
+        super().__init__(f"You did event {number}, or it was done on your wish: somebody else judges it.")
+
+
+class JudgedMeanwhileError(RotationError):
+    def __init__(self, numbers: Sequence[int]) -> None:
+        self.numbers = numbers
+        super().__init__(
+            f"Somebody has judged {_events(numbers)} since you opened the page, and nothing of yours was saved. Look "
+            "at what they found, then save your own verdicts once more."
+        )
+
+
+class NoSuchItemError(RotationError):
+    def __init__(self) -> None:
+        super().__init__("What was judged is not in the sample of this review. Open the page once more.")
+
+
+class WordsMissingError(RotationError):
+    def __init__(self, number: int) -> None:
+        super().__init__(f"Say in words what is wrong with event {number}: a finding without them helps nobody.")
+
+
+class UnjudgedError(RotationError):
+    def __init__(self, count: int) -> None:
+        events = "1 event has" if count == 1 else f"{count} events have"
+        super().__init__(f"{events} no verdict yet. A review is signed once all of the sample is judged.")
+
+
+class ReviewChangedError(RotationError):
+    def __init__(self) -> None:
+        super().__init__(
+            "The review was changed while you looked at it, and nothing was signed. Look at what stands there now, "
+            "then sign that."
+        )
+
+
+class AlreadySignedError(RotationError):
+    def __init__(self, role: str) -> None:
+        super().__init__(f"Somebody has signed for {role} already.")
+
+
+class OneRoleEachError(RotationError):
+    def __init__(self) -> None:
+        super().__init__("You have signed this review already. The other signature is somebody else's.")
+
+
+class NobodyApartError(RotationError):
+    """Whoever would have signed together had all a hand in the same transition."""
+
+    def __init__(self, numbers: Sequence[int]) -> None:
+        self.numbers = numbers
+        super().__init__(
+            f"You and who has signed before you both had a hand in {_events(numbers)}, so nobody would answer for it "
+            "who had none. Somebody else of your role must sign."
+        )
+
+
+class LogDiffersError(RotationError):
+    def __init__(self, numbers: Sequence[int]) -> None:
+        self.numbers = numbers
+        super().__init__(
+            f"The log does not hold {_events(numbers)} as it did when the sample was drawn. Nothing is signed over "
+            "that: run verify_audit on the server, and tell Security."
+        )
+
+
+def _events(numbers: Sequence[int]) -> str:
+    named = ", ".join(map(str, numbers[:_NAMED]))
+    more = f" and {len(numbers) - _NAMED} more" if len(numbers) > _NAMED else ""
+    return f"event{'s' if len(numbers) > 1 else ''} {named}{more}"
