@@ -89,7 +89,9 @@ def highest_key() -> int:
 
 def others() -> Iterator[Stored]:
     """Yield every record that is no key. Queries: 7."""
-    return chain(_owners(), _services(), _named("tenant", Tenant), _named("integration", Integration), _vendors(), _policy())
+    return chain(
+        _owners(), _services(), _named("tenant", Tenant), _named("integration", Integration), _vendors(), _policy()
+    )
 
 
 def _whole(found: list[Key]) -> Iterator[Stored]:
@@ -114,7 +116,9 @@ def _add_relations(stored: dict[int, Stored]) -> None:
     for key, service, may in KeyConsumer.objects.filter(key__in=stored).values_list("key", "service", "is_approved"):
         consumers[key][service] = may
     parents: defaultdict[int, set[tuple[int, str]]] = defaultdict(set)
-    for child, parent, relation in KeyParent.objects.filter(child__in=stored).values_list("child", "parent", "relation"):
+    for child, parent, relation in KeyParent.objects.filter(child__in=stored).values_list(
+        "child", "parent", "relation"
+    ):
         parents[child].add((parent, relation))
     for pk, one in stored.items():
         related = Relations(consumers=consumers[pk], parents=frozenset(parents[pk]))

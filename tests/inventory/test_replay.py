@@ -20,9 +20,7 @@ def differences(**how):
 def test_a_log_and_its_tables_are_equal():
     owner = make_owner("ann", "ann@example.org")
     key = make_key(owner=owner, is_shared=False)
-    services.edit_key(
-        pk=key.pk, changes={"notes": "x"}, expected_revision=1, actor=ACTOR, reason="test", now=NOW
-    )
+    services.edit_key(pk=key.pk, changes={"notes": "x"}, expected_revision=1, actor=ACTOR, reason="test", now=NOW)
     services.suspend_key(pk=key.pk, actor=ACTOR, reason="test", now=NOW)
     assert differences() == []
 
