@@ -1,6 +1,6 @@
 """AUD, replay: whatever happens through the services, the log tells the inventory that the tables hold, at each step.
 
-15 histories of up to 12 steps; under `make test-full` 1,000 of up to 40.
+5 histories of up to 12 steps; under `make test-full` 1,000 of up to 40.
 """
 
 import sys
@@ -30,7 +30,7 @@ from tests.inventory.test_held import by
 from tests.inventory.world import ACTOR, NOW, facts, seal
 
 FULL = "tests.full" in sys.modules
-HISTORIES, STEPS = (1_000, 40) if FULL else (15, 12)
+HISTORIES, STEPS = (1_000, 40) if FULL else (5, 12)
 REASON = {"actor": ACTOR, "reason": "test"}
 CERTAIN = st.sampled_from
 CHANGES = st.fixed_dictionaries(
