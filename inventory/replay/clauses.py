@@ -60,7 +60,7 @@ class Rulebook:
     def turn(self, clauses: Mapping[str, Told], threat: Told) -> None:
         """Begin an epoch with the clauses as they are told now."""
         percent = ThreatLevel(**{name: threat.fields[name] for name in LEVEL_FACTS}).percent
-        stored = sorted((_clause(told) for told in clauses.values()), key=lambda clause: clause.code)
+        stored = sorted((clause_of(told) for told in clauses.values()), key=lambda clause: clause.code)
         ageing = (one for one in stored if one.is_in_force and one.longest_age_days is not None)
         self._epochs.append([one.rule(percent) for one in ageing])
 
@@ -93,7 +93,8 @@ class Rulebook:
         return self._winning[looked_at]
 
 
-def _clause(told: Told) -> PolicyClause:
+def clause_of(told: Told) -> PolicyClause:
+    """Return a clause as it is told; it is not saved."""
     said = {name: told.fields[name] for name in (*CLAUSE_FACTS, "code", "is_in_force") if name in told.fields}
     return PolicyClause(pk=int(told.ref.removeprefix("clause:")), **said)
 

@@ -154,19 +154,29 @@ def test_a_column_changed_by_sql_is_named_and_nothing_else(rich, as_owner):
     wrong = {}
     for table, rows, prefix, columns in where:
         for column, (name, value) in columns.items():
-            found = _tampered(as_owner, f"UPDATE {table} SET {column} = {value} WHERE {rows}")  # noqa: S608
+            found = _tampered(as_owner, f"UPDATE {table} SET {column} = {value} WHERE {rows}")
             if found != {(rich.ref, f"{prefix}{name}")}:
                 wrong[table, column] = found
     assert wrong == {}
 
 
 def _key_columns(key):
-    texts = "name purpose algorithm storage_location generation_method secret_name notes".split()
-    moments = "activates_at protect_until flagged_overdue_at rotate_by".split()
-    plain = (
-        "environment classification access is_shared size_bits storage_medium is_exportable runbook_url labels "
-        "created_on last_rotated_on revision"
-    ).split()
+    texts = ["name", "purpose", "algorithm", "storage_location", "generation_method", "secret_name", "notes"]
+    moments = ["activates_at", "protect_until", "flagged_overdue_at", "rotate_by"]
+    plain = [
+        "environment",
+        "classification",
+        "access",
+        "is_shared",
+        "size_bits",
+        "storage_medium",
+        "is_exportable",
+        "runbook_url",
+        "labels",
+        "created_on",
+        "last_rotated_on",
+        "revision",
+    ]
     columns = {name: (name, "'another'") for name in texts}
     columns |= {name: (name, "'2027-05-05T00:00:00Z'") for name in moments}
     columns |= {name: (name, ANOTHER[name]) for name in plain}
@@ -209,7 +219,7 @@ FINDING_COLUMNS = {
 
 
 def _version_columns():
-    moments = "activated_at suspended_at deactivated_at compromised_at destroyed_at revoked_at".split()
+    moments = ["activated_at", "suspended_at", "deactivated_at", "compromised_at", "destroyed_at", "revoked_at"]
     columns = {name: (name, "'2027-05-05T00:00:00Z'") for name in moments}
     days = {name: (name, "'2027-05-05'") for name in ("generated_on", "expires_on")}
     said = {name: (name, ANOTHER[name]) for name in ("state", "revocation_reason", "weaknesses")}
@@ -267,17 +277,17 @@ def test_what_belongs_to_keys_is_compared_as_well(rich, as_owner):
 
 
 def _clause_set(what, clause):
-    return f"UPDATE inventory_policyclause SET {what} WHERE id = {clause.pk}"  # noqa: S608
+    return f"UPDATE inventory_policyclause SET {what} WHERE id = {clause.pk}"
 
 
 def test_a_key_put_in_or_taken_out_by_sql_is_named(as_owner):
     key = make_key()
     seal()
     gone = [
-        f"DELETE FROM {table} WHERE key_id = {key.pk}"  # noqa: S608
+        f"DELETE FROM {table} WHERE key_id = {key.pk}"
         for table in ("inventory_keysearch", "inventory_keyversion", "inventory_finding")
     ]
-    found = _tampered(as_owner, *gone, f"DELETE FROM inventory_key WHERE id = {key.pk}")  # noqa: S608
+    found = _tampered(as_owner, *gone, f"DELETE FROM inventory_key WHERE id = {key.pk}")
     assert found == {(key.ref, "")}
     put = 'INSERT INTO inventory_key SELECT (jsonb_populate_record(k, \'{"id": 7777, "name": "z"}\')).* FROM inventory_key k'
     assert _tampered(as_owner, put) == {("key:7777", "")}

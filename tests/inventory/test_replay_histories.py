@@ -60,7 +60,7 @@ class History(RuleBasedStateMachine):
         self.clock, self.made = NOW, 0
         self.asker, self.decider = make_person("carol", "Engineering"), make_person("bob", "DevOps")
         self.seen = {}
-        self.register(State.ACTIVE, {}, 3, False)
+        self.register(state=State.ACTIVE, changes={}, nth=3, of=False)
         self.look()
 
     def look(self):
