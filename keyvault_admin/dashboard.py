@@ -1,5 +1,6 @@
 """The first page: the posture in numbers, each of which links to the list that it counts."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -11,6 +12,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from audit import selectors as audit
+from audit.actions import Action
 from audit.alerts import not_anchored, not_signed
 from audit.counting import COUNTED, about, count_each, shown
 from inventory import selectors as inventory
@@ -152,7 +154,11 @@ def _log_tile(request: HttpRequest, now: datetime) -> list[Tile]:
         return []
     url = reverse("admin:audit_event_changelist")
     events = f"{audit.head().number:,} events"
-    verified = audit.latest_verification()
+    last = audit.latest_each((Action.AUDIT_VERIFIED, Action.INVENTORY_REPLAYED))
+    verified, compared = last.get(Action.AUDIT_VERIFIED), last.get(Action.INVENTORY_REPLAYED)
+    is_altered = bool(verified and verified.said and verified.said.outcome != "done")
+    if compared and compared.said and compared.said.outcome != "done" and not is_altered:
+        return [_differing_tile(compared.said.facts)]
     if verified is None or verified.said is None:
         return [Tile("Audit log", "not verified", "soon", f"{events}; run verify_audit", url)]
     hours = int((now - verified.said.at).total_seconds() // 3600)
@@ -160,6 +166,13 @@ def _log_tile(request: HttpRequest, now: datetime) -> list[Tile]:
     if verified.said.outcome == "done":
         return [Tile("Audit log", "verified", "ok", f"{ago} · {events}", url)]
     return [Tile("Audit log", "altered", "late", f"found {ago} · {events}", url)]
+
+
+def _differing_tile(counts: Mapping[str, Any]) -> Tile:
+    """Say that the tables hold something else than the log says. That the log itself was altered would come first."""
+    many = int(counts.get("differences", 0))
+    note = f"{shown(many)} field{pluralize(many)} changed outside the application" if many else str(counts["problem"])
+    return Tile("Audit log", "tables differ", "late", note, reverse("admin:inventory_key_replay"))
 
 
 def _bars(weeks: list[inventory.Week]) -> list[Bar]:
@@ -225,6 +238,8 @@ def _log_steps(log: list[Tile]) -> list[Step]:
     """Ask for a verification while nobody knows how the log stands, and for more when it was altered."""
     if not log or log[0].look == "ok":
         return []
+    if log[0].figure == "tables differ":
+        return [Step("Find out who wrote into the database", log[0].note, log[0].url)]
     if log[0].look == "late":
         return [Step("Find out who altered the audit log", "verify_audit names the first bad event", log[0].url)]
     return [Step("Verify the audit log", "on the server: manage.py verify_audit", log[0].url)]

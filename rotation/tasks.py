@@ -6,7 +6,8 @@ from celery import shared_task
 from django.utils import timezone
 
 from audit.actor import Actor
-from rotation import notifications, overdue
+from inventory.tasks import COMPARISON_SECONDS
+from rotation import differences, notifications, overdue
 
 logger = logging.getLogger(__name__)
 
@@ -27,3 +28,10 @@ def deliver_mail() -> None:
     gathered = notifications.gather(now=now)
     sent = notifications.deliver(actor=Actor.system("worker"), now=now)
     logger.info("%d digests composed, %d sent", gathered, sent)
+
+
+@shared_task(time_limit=COMPARISON_SECONDS, soft_time_limit=COMPARISON_SECONDS - 60)
+def compare_with_log() -> None:
+    """Compare the inventory with the log, and tell Security where they differ."""
+    run = differences.compare_and_tell(actor=Actor.system("worker"), now=timezone.now())
+    logger.info("inventory compared with the log: %d keys, %d differences", run.keys, run.differing)

@@ -13,10 +13,10 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("audit", "inventory", "rotation", "keyvault_admin")
 DOORS = {
     "admin", "admin_base", "admin_site", "api", "backends", "checks", "clause_views", "dashboard", "export_views",
-    "filters", "forms", "held_views", "import_forms", "import_views", "middleware", "records_views", "signals", "tasks",
-    "throttle", "views",
+    "filters", "forms", "held_views", "import_forms", "import_views", "middleware", "records_views", "replay_views",
+    "signals", "tasks", "throttle", "views",
 }  # fmt: skip
-SERVICES = {"services", "overdue", "notifications"}
+SERVICES = {"services", "overdue", "notifications", "recording"}
 
 
 class Source(NamedTuple):

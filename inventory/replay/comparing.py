@@ -37,7 +37,7 @@ class Difference:
 
 
 def compare(told: Told | None, stored: Stored | None, *, is_cut: bool) -> Iterator[Difference]:
-    """Yield where the two differ. Of a record whose beginning is not in the log, only what was said since is compared."""
+    """Yield where the two differ; of a record whose beginning is not in the log, only in what was said since."""
     if stored is None:
         if told is not None:
             yield _difference(told, None, "", A_RECORD, NOTHING)

@@ -1,4 +1,4 @@
-"""The inventory as the log says it should be, beside the tables: every replayed field, changed once by SQL, is named."""
+"""The inventory as the log says it should be, beside the tables: each replayed field, changed by SQL, is named."""
 
 from datetime import date, timedelta
 
@@ -239,6 +239,10 @@ def _tampered(as_owner, *statements):
     return found
 
 
+TURNED = "UPDATE inventory_keyparent SET relation = 'derived_from'"
+VERSION = "INSERT INTO inventory_keyversion (key_id, number, revocation_reason)"
+
+
 def test_what_belongs_to_keys_is_compared_as_well(rich, as_owner):
     """Columns of the other records, relations, and whole rows that were put in or taken out."""
     service, held = rich.service, rich.held_changes.last()
@@ -263,10 +267,10 @@ def test_what_belongs_to_keys_is_compared_as_well(rich, as_owner):
         ({(rich.ref, "approved_consumers")}, "UPDATE inventory_keyconsumer SET is_approved = false"),
         ({(rich.ref, "approved_consumers"), (rich.ref, "consumers")}, "DELETE FROM inventory_keyconsumer"),
         ({(rich.ref, "wrapped_by")}, "DELETE FROM inventory_keyparent"),
-        ({(rich.ref, "wrapped_by"), (rich.ref, "derived_from")}, "UPDATE inventory_keyparent SET relation = 'derived_from'"),
+        ({(rich.ref, "wrapped_by"), (rich.ref, "derived_from")}, TURNED),
         ({(rich.ref, held.ref)}, f"DELETE FROM inventory_heldchange WHERE id = {held.pk}"),
         ({(rich.ref, "version 1")}, f"DELETE FROM inventory_keyversion WHERE key_id = {rich.pk} AND number = 1"),
-        ({(rich.ref, "version 3")}, f"INSERT INTO inventory_keyversion (key_id, number, revocation_reason) VALUES ({rich.pk}, 3, '')"),
+        ({(rich.ref, "version 3")}, f"{VERSION} VALUES ({rich.pk}, 3, '')"),
         ({("vendor:77", "")}, "INSERT INTO inventory_vendor (id, name, notes, revision) VALUES (77, 'z', '', 1)"),
         ({(vendor.ref, "")}, "DELETE FROM inventory_vendor"),
     ]  # fmt: skip
@@ -289,7 +293,8 @@ def test_a_key_put_in_or_taken_out_by_sql_is_named(as_owner):
     ]
     found = _tampered(as_owner, *gone, f"DELETE FROM inventory_key WHERE id = {key.pk}")
     assert found == {(key.ref, "")}
-    put = 'INSERT INTO inventory_key SELECT (jsonb_populate_record(k, \'{"id": 7777, "name": "z"}\')).* FROM inventory_key k'
+    copied = """(jsonb_populate_record(k, '{"id": 7777, "name": "z"}')).*"""
+    put = f"INSERT INTO inventory_key SELECT {copied} FROM inventory_key k"
     assert _tampered(as_owner, put) == {("key:7777", "")}
 
 
