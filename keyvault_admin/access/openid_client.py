@@ -23,7 +23,7 @@ from requests.auth import HTTPBasicAuth
 from urllib3.exceptions import HTTPError
 
 from keyvault_admin.access.errors import SingleSignOnError
-from keyvault_admin.deadlines import within
+from audit.deadlines import within
 
 LONGEST_ANSWER = 256 * 1024  # bytes
 PIECE = 16 * 1024
