@@ -87,12 +87,12 @@ def _answer(parts: SplitResult, request: bytes) -> bytes:
     try:
         headers = {"Content-Type": f"{kind}query", "Accept": f"{kind}reply"}
         there.request("POST", parts.path or "/", body=request, headers=headers)
-        response = there.getresponse()
-        body = response.read(MOST_BYTES + 1)
+        with there.getresponse() as response:
+            status, body = response.status, response.read(MOST_BYTES + 1)
     finally:
         there.close()
-    if response.status != http.HTTPStatus.OK:
-        raise AnchorError(f"The time-stamping authority {host} answered with HTTP status {response.status}.")
+    if status != http.HTTPStatus.OK:
+        raise AnchorError(f"The time-stamping authority {host} answered with HTTP status {status}.")
     if len(body) > MOST_BYTES:
         raise AnchorError(f"The time-stamping authority {host} answered with more than {MOST_BYTES:,} bytes.")
     return body
