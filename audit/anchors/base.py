@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from datetime import datetime
+from importlib.util import find_spec
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from audit.errors import AuditError
@@ -68,3 +69,9 @@ def options_of(parts: SplitResult, known: frozenset[str]) -> dict[str, str]:
     if len(options) != len(said) or not options.keys() <= known:
         raise AnchorError(f"An anchor {parts.scheme}: of KEYVAULT_ANCHORS takes {', '.join(sorted(known))}, each once.")
     return options
+
+
+def need_extra(extra: str, module: str) -> None:
+    """Refuse an anchor whose library is not installed. Raises: AnchorError."""
+    if find_spec(module) is None:
+        raise AnchorError(f"An anchor of KEYVAULT_ANCHORS needs the extra {extra}: uv sync --extra {extra}.")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from audit.anchors.base import SECONDS, Anchor, AnchorError, SentCheckpoint, options_of, parts_of
+from audit.anchors.base import SECONDS, Anchor, AnchorError, SentCheckpoint, need_extra, options_of, parts_of
 from audit.anchors.files import READ_BYTES, SUFFIX, file_name
 from audit.deadlines import within
 from audit.notes import NoteError, parse_checkpoint
@@ -31,6 +31,7 @@ class ObjectAnchor(Anchor):
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
+        need_extra("s3", "boto3")
         parts = parts_of(name, has_options=True)
         options = options_of(parts, OPTIONS)
         self.bucket, _, prefix = unquote(parts.path).strip("/").partition("/")

@@ -16,7 +16,7 @@ from urllib.parse import SplitResult
 
 from cryptography import x509
 
-from audit.anchors.base import SECONDS, Anchor, AnchorError, SentCheckpoint, options_of, parts_of
+from audit.anchors.base import SECONDS, Anchor, AnchorError, SentCheckpoint, need_extra, options_of, parts_of
 from audit.deadlines import within
 
 OPTIONS = frozenset({"ca", "certificate"})
@@ -32,6 +32,7 @@ class StampAnchor(Anchor):
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
+        need_extra("tsa", "rfc3161_client")
         self.parts = parts_of(name, has_options=True)
         options = options_of(self.parts, OPTIONS)
         self.ca = Path(options.get("ca", ""))
