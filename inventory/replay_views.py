@@ -14,7 +14,9 @@ from django.urls import reverse
 from django.utils import timezone
 
 from audit.actor import actor_of
+from audit.body import Subject
 from audit.selectors import ReadEvent
+from audit.sentences import Change
 from inventory.chips import Chip, due_chip, state_chip
 from inventory.errors import ReplayError
 from inventory.findings import title_of
@@ -53,7 +55,7 @@ def what_the_log_says(admin: ModelAdmin, request: HttpRequest) -> HttpResponse:
 class _Differing:
     """One record whose fields differ."""
 
-    def __init__(self, ref: str, label: str, changes: object) -> None:
+    def __init__(self, ref: str, label: str, changes: list[Change]) -> None:
         self.name, self.changes = label or ref, changes
         kind, _, number = ref.partition(":")
         self.url = reverse("admin:inventory_key_change", args=[number]) if kind == "key" else ""
@@ -69,7 +71,7 @@ def _ask(request: HttpRequest) -> HttpResponse:
     return redirect("admin:inventory_key_replay")
 
 
-def _changes(ran: ReadEvent | None) -> Iterator[tuple[object, object]]:
+def _changes(ran: ReadEvent | None) -> Iterator[tuple[Subject, list[Change]]]:
     return iter(ran.changes if ran else ())
 
 

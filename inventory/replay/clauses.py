@@ -67,8 +67,9 @@ class Rulebook:
     def derive(self, told: Told, epoch: int) -> None:
         """Set the date and the clause that followed in an epoch; a new date takes a flag of lateness away."""
         fields = told.fields
+        looked_at: dict[str, Any] = {name: fields.get(name) or "" for name in _LOOKED_AT}
         facts = Facts(
-            **{name: fields.get(name) or "" for name in _LOOKED_AT},
+            **looked_at,
             created_on=_day(fields.get("created_on")),
             last_rotated_on=_day(fields.get("last_rotated_on")),
         )

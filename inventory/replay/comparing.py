@@ -1,5 +1,6 @@
 """What the log tells of a record beside what the tables say of it: each field in which they differ."""
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,7 @@ SHOWN_CHARACTERS = 200
 NOTHING = "nothing"
 A_RECORD = "a record"
 _BY_CLAUSES = frozenset({"rotate_by", "winning_clause", "flagged_overdue_at"})
+_MOMENT = re.compile(r"^(\d{4}-\d\d-\d\d)T([\d:.]+)\+00:00$")
 _HIDDEN = "(looks like key material and is not shown)"
 
 
@@ -32,7 +34,7 @@ class Difference:
     def __str__(self) -> str:
         named = f"{self.label} ({self.ref})" if self.label else self.ref
         what = f"{named}: {self.field or 'the record'} was {CHANGED}"
-        last = f"event {self.number} of {self.at} by {self.who}" if self.number else "none"
+        last = f"event {self.number} of {shown(self.at)} by {self.who}" if self.number else "none"
         return f"{what}: the log says {self.logged}, the table says {self.stored}; last event about it: {last}"
 
 
@@ -92,7 +94,7 @@ def shown(value: Any) -> str:  # noqa: ANN401 - as the log has it
         return NOTHING
     if isinstance(value, bool):
         return "yes" if value else "no"
-    text = ", ".join(str(one) for one in value) if isinstance(value, list) else str(value)
+    text = ", ".join(str(one) for one in value) if isinstance(value, list) else _MOMENT.sub(r"\1 \2 UTC", str(value))
     if holds_key_material(text):
         return _HIDDEN
     return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}… ({len(text):,} characters)"

@@ -46,7 +46,8 @@ def compare_inventory(*, actor: Actor, now: datetime, keys: Collection[int] = ()
     first differences: inventory.replayed, or key.replayed for a few keys; it failed where they differ.
     Raises: ReplayError, after an event that says so.
     """
-    run, told = Run(), []
+    run = Run()
+    told: list[Difference] = []
     try:
         with snapshot():
             found = run.differences_of_some(frozenset(keys)) if keys else run.differences()
