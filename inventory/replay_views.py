@@ -30,6 +30,7 @@ from inventory.services.relations import RELATIONS
 from inventory.tasks import nudge_comparison
 from inventory.wording import label_of, names_of, words_of
 
+_PLAIN_NO = {"never_rotated"}  # goes without saying
 _SHOWN = (*FACTS, *PERIOD, *RELATIONS, "rotate_by", "winning_clause")
 
 
@@ -118,9 +119,13 @@ def _open_findings(told: Told) -> list[tuple[str, datetime]]:
     ]
 
 
-def _told_of(told: Told, fields: Fields, end: datetime) -> dict[str, object]:
-    names = names_of(_references(fields))
-    lines = [(label_of(name), words_of(name, fields.get(name), names)) for name in _SHOWN]
+def _told_of(told: Told, fields: Fields, clauses: dict[str, str], end: datetime) -> dict[str, object]:
+    names = names_of(_references(fields)) | clauses
+    lines = [
+        (label_of(name), words_of(name, fields.get(name), names))
+        for name in _SHOWN
+        if fields.get(name) or name not in _PLAIN_NO
+    ]
     due = datetime.fromisoformat(fields["rotate_by"]) if fields.get("rotate_by") else None
     versions = [(name, part) for name, part in sorted(told.parts.items()) if name.startswith("version")]
     return {

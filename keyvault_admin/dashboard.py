@@ -24,6 +24,7 @@ from rotation import selectors as rotation
 
 WEEKS = 12
 MOST_OVERDUE = 6
+TABLES_DIFFER = "differs"  # from the tables of the inventory
 
 
 @dataclass(frozen=True)
@@ -172,7 +173,7 @@ def _differing_tile(counts: Mapping[str, Any]) -> Tile:
     """Say that the tables hold something else than the log says. That the log itself was altered would come first."""
     many = int(counts.get("differences", 0))
     note = f"{shown(many)} field{pluralize(many)} changed outside the application" if many else str(counts["problem"])
-    return Tile("Audit log", "tables differ", "late", note, reverse("admin:inventory_key_replay"))
+    return Tile("Audit log", TABLES_DIFFER, "late", note, reverse("admin:inventory_key_replay"))
 
 
 def _bars(weeks: list[inventory.Week]) -> list[Bar]:
@@ -227,19 +228,19 @@ def _steps(request: HttpRequest, counted: inventory.Posture, now: datetime) -> l
 
 
 def _alert_steps(now: datetime, log: list[Tile]) -> list[Step]:
-    """Say that the log is not being signed, or that what is signed stays here. Queries: 4 at most."""
+    """Say that the tables differ from the log, that it is not signed, or that what is signed stays here. Queries: 4."""
     if not log:
         return []
     found = [alert for alert in (not_signed(now), not_anchored(now)) if alert]
-    return [Step(alert.said, alert.mend, log[0].url) for alert in found]
+    differing = [Step("Find out who wrote into the database", log[0].note, log[0].url)]
+    steps = differing if log[0].figure == TABLES_DIFFER else []
+    return [*steps, *(Step(alert.said, alert.mend, reverse("admin:audit_event_changelist")) for alert in found)]
 
 
 def _log_steps(log: list[Tile]) -> list[Step]:
     """Ask for a verification while nobody knows how the log stands, and for more when it was altered."""
-    if not log or log[0].look == "ok":
+    if not log or log[0].look == "ok" or log[0].figure == TABLES_DIFFER:
         return []
-    if log[0].figure == "tables differ":
-        return [Step("Find out who wrote into the database", log[0].note, log[0].url)]
     if log[0].look == "late":
         return [Step("Find out who altered the audit log", "verify_audit names the first bad event", log[0].url)]
     return [Step("Verify the audit log", "on the server: manage.py verify_audit", log[0].url)]

@@ -115,11 +115,17 @@ COLUMNS: Mapping[str, Callable[[Told, Fields, Naming], Any]] = {
 }
 
 
-def key_as_of(pk: int, until: datetime) -> tuple[Told, Fields] | None:
-    """Return one key at a moment, its events found by the index, and its fields; None before its first event."""
+def key_as_of(pk: int, until: datetime) -> tuple[Told, Fields, dict[str, str]] | None:
+    """Return one key at a moment, its fields, and what the clauses said then; None before its first event.
+
+    Its events are found by the index. Queries: 3. Raises: ReplayError.
+    """
     run = Run(until=until)
-    told = run.of_some([pk]).keys.get(pk)
-    return (told, expected(told, is_cut=run.is_cut)) if told else None
+    fold = run.of_some([pk])
+    if (told := fold.keys.get(pk)) is None:
+        return None
+    clauses = {ref: str(clause_of(one)) for ref, one in fold.others["clause"].items() if one.is_whole}
+    return told, expected(told, is_cut=run.is_cut), clauses
 
 
 def _text(fact: Any) -> str:  # noqa: ANN401 - as the log has it

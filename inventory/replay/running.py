@@ -20,7 +20,7 @@ from inventory.replay.comparing import Difference, compare
 from inventory.replay.folding import ACTIONS, POLICY_ACTIONS, Fold
 from inventory.replay.told import Told
 
-KEYS_AT_ONCE = 100_000  # about 250 MB
+KEYS_AT_ONCE = 100_000  # about 350 MB
 
 
 @dataclass(kw_only=True)

@@ -22,8 +22,8 @@ from mozilla_django_oidc.auth import OIDCAuthenticationBackend
 from requests.auth import HTTPBasicAuth
 from urllib3.exceptions import HTTPError
 
-from keyvault_admin.access.errors import SingleSignOnError
 from audit.deadlines import within
+from keyvault_admin.access.errors import SingleSignOnError
 
 LONGEST_ANSWER = 256 * 1024  # bytes
 PIECE = 16 * 1024

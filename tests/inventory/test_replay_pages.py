@@ -48,7 +48,8 @@ def test_a_difference_stands_on_the_page_the_first_page_and_in_the_mail(client, 
     assert '<td data-label="The log says">production</td> <td data-label="The table says">test</td>' in shown
     assert "&lt;b&gt;z" in shown
     posture = text_of(client, alice, "/")
-    assert "tables differ" in posture
+    assert "differs" in posture
+    assert "2 fields changed outside the application" in posture
     assert "Find out who wrote into the database" in posture
     (letter,) = Digest.objects.all()
     assert letter.recipient == alice.email
