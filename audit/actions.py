@@ -55,6 +55,10 @@ class Action(StrEnum):
     INVENTORY_IMPORTED = "inventory.imported"
     INVENTORY_EXPORT_BEGUN = "inventory.export_begun"  # before the first byte leaves
     INVENTORY_EXPORTED = "inventory.exported"  # after the last one, with its digest
+    INVENTORY_REPLAY_ASKED = "inventory.replay_asked"  # that a worker compares tables and log; what comes of it follows
+    INVENTORY_REPLAYED = "inventory.replayed"  # tables compared with the log; failed where they differ
+    INVENTORY_RECONSTRUCTED = "inventory.reconstructed"  # written to a file, as the log tells it of a moment
+    KEY_REPLAYED = "key.replayed"  # a few keys compared with the log; failed where they differ
 
     # Mail
     NOTICE_DELIVERED = "notice.delivered"

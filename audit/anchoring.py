@@ -20,7 +20,8 @@ LONGEST_PAUSE = timedelta(hours=1)
 ASKED_AGAIN = timedelta(minutes=1)  # where the anchor only passes it on
 GIVEN_UP_AFTER = timedelta(days=7)  # later checkpoints cover the same events
 AT_ONCE = 100  # deliveries of one anchor in one run
-MOST_CHARACTERS = 500
+MOST_CHARACTERS = 500  # of an error
+MOST_RECEIPT = 16 * 1024  # characters: a time stamp is kept whole, so that others can check it
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def _mark(row: Anchoring, **changes: object) -> bool:
 
 @transaction.atomic
 def _mark_delivered(row: Anchoring, receipt: str, *, actor: Actor, now: datetime) -> int:
-    changed = _mark(row, state=Anchoring.State.DELIVERED, delivered_at=now, receipt=receipt[:MOST_CHARACTERS], error="")
+    changed = _mark(row, state=Anchoring.State.DELIVERED, delivered_at=now, receipt=receipt[:MOST_RECEIPT], error="")
     if changed:
         _record(row, actor=actor, now=now, outcome=Outcome.DONE)
     return int(changed)

@@ -74,6 +74,22 @@ PHRASES: dict[str, Phrase] = {
     Action.INVENTORY_EXPORTED: Phrase(
         "exported the inventory", "export the inventory", "did not finish an export of the inventory"
     ),
+    Action.INVENTORY_REPLAY_ASKED: Phrase(
+        "asked for a comparison of the inventory with the log", "ask for a comparison of the inventory with the log"
+    ),
+    Action.INVENTORY_REPLAYED: Phrase(
+        "compared the inventory with the log and found them equal",
+        "compare the inventory with the log",
+        "compared the inventory with the log and found differences",
+    ),
+    Action.INVENTORY_RECONSTRUCTED: Phrase(
+        "wrote down the inventory as the log tells it", "write down the inventory as the log tells it"
+    ),
+    Action.KEY_REPLAYED: Phrase(
+        "compared a few keys with the log and found them equal",
+        "compare a few keys with the log",
+        "compared {subjects} with the log and found differences",
+    ),
     Action.NOTICE_DELIVERED: Phrase("sent mail about {subjects}", "send mail about {subjects}"),
     Action.NOTICE_FAILED: Phrase(
         "could not send mail about {subjects}",

@@ -228,3 +228,11 @@ class NotActiveError(InventoryError):
             f"{name} is {_word(state)}, and only the rotation of an active key can be reported. "
             "Register what replaces it as a key of its own."
         )
+
+
+class ReplayError(InventoryError):
+    """The log cannot be replayed, because one of its events cannot be read."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        super().__init__(f"Event {number} cannot be read, so the log cannot be replayed. Run verify_audit first.")

@@ -10,8 +10,10 @@ from inventory import services
 from inventory.errors import ImportLostError
 from inventory.import_previews import DRAW
 from inventory.models.draft import ImportState
+from inventory.replay import recording
 
 CHUNKS_AT_ONCE = 50  # some seconds each at worst, far below the time limit of a task
+COMPARISON_SECONDS = 50 * 60  # less than the hour after which the broker hands a task out again
 logger = logging.getLogger(__name__)
 
 
@@ -34,6 +36,14 @@ def review_findings(after: int | None = None) -> None:
     else:
         review_findings.delay(after=last)
     logger.info("%d findings opened and %d closed up to key %d", opened, closed, last)
+
+
+@shared_task(time_limit=COMPARISON_SECONDS, soft_time_limit=COMPARISON_SECONDS - 60)
+def compare_if_asked() -> None:
+    """Compare tables and log if a person asked for it and nobody has done it yet."""
+    run = recording.compare_if_asked(actor=Actor.system("worker"), now=timezone.now())
+    if run is not None:
+        logger.info("inventory compared with the log: %d keys, %d differences", run.keys, run.differing)
 
 
 @shared_task
@@ -59,3 +69,8 @@ def work_off_imports() -> None:
 def nudge_import(pk: int) -> None:
     """Hurry a file to a worker. Without a broker it waits for the beat."""
     work_off_import.apply_async(args=(pk,), retry=False)
+
+
+def nudge_comparison() -> None:
+    """Hurry a comparison to a worker. Without a broker it waits for the beat."""
+    compare_if_asked.apply_async(retry=False)

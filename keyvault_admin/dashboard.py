@@ -1,5 +1,6 @@
 """The first page: the posture in numbers, each of which links to the list that it counts."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -11,6 +12,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from audit import selectors as audit
+from audit.actions import Action
 from audit.alerts import not_anchored, not_shipped, not_signed
 from audit.counting import COUNTED, about, count_each, shown
 from inventory import selectors as inventory
@@ -22,6 +24,7 @@ from rotation import selectors as rotation
 
 WEEKS = 12
 MOST_OVERDUE = 6
+TABLES_DIFFER = "differs"  # from the tables of the inventory
 
 
 @dataclass(frozen=True)
@@ -174,7 +177,11 @@ def _log_tile(request: HttpRequest, now: datetime) -> list[Tile]:
         return []
     url = reverse("admin:audit_event_changelist")
     events = f"{audit.head().number:,} events"
-    verified = audit.latest_verification()
+    last = audit.latest_each((Action.AUDIT_VERIFIED, Action.INVENTORY_REPLAYED))
+    verified, compared = last.get(Action.AUDIT_VERIFIED), last.get(Action.INVENTORY_REPLAYED)
+    is_altered = bool(verified and verified.said and verified.said.outcome != "done")
+    if compared and compared.said and compared.said.outcome != "done" and not is_altered:
+        return [_differing_tile(compared.said.facts)]
     if verified is None or verified.said is None:
         return [Tile("Audit log", "not verified", "soon", f"{events}; run verify_audit", url)]
     hours = int((now - verified.said.at).total_seconds() // 3600)
@@ -203,6 +210,13 @@ def _review_steps(request: HttpRequest) -> list[Step]:
     title = "Judge and sign a review" if waiting == 1 else f"Judge and sign {shown(waiting)} reviews"
     note = "what changed the state of keys; two people of different roles answer for it"
     return [Step(title, note, f"{reverse('admin:rotation_review_changelist')}?state=open")]
+
+
+def _differing_tile(counts: Mapping[str, Any]) -> Tile:
+    """Say that the tables hold something else than the log says. That the log itself was altered would come first."""
+    many = int(counts.get("differences", 0))
+    note = f"{shown(many)} field{pluralize(many)} changed outside the application" if many else str(counts["problem"])
+    return Tile("Audit log", TABLES_DIFFER, "late", note, reverse("admin:inventory_key_replay"))
 
 
 def _bars(weeks: list[inventory.Week]) -> list[Bar]:
@@ -257,16 +271,18 @@ def _steps(request: HttpRequest, counted: inventory.Posture, now: datetime) -> l
 
 
 def _alert_steps(now: datetime, log: list[Tile]) -> list[Step]:
-    """Say that the log is not being signed, or that what is signed stays here. Queries: 4 at most."""
+    """Say that the tables differ from the log, that it is not signed, or that what is signed stays here. Queries: 4."""
     if not log:
         return []
     found = [alert for alert in (not_signed(now), not_anchored(now), not_shipped(now)) if alert]
-    return [Step(alert.said, alert.mend, log[0].url) for alert in found]
+    differing = [Step("Find out who wrote into the database", log[0].note, log[0].url)]
+    steps = differing if log[0].figure == TABLES_DIFFER else []
+    return [*steps, *(Step(alert.said, alert.mend, reverse("admin:audit_event_changelist")) for alert in found)]
 
 
 def _log_steps(log: list[Tile]) -> list[Step]:
     """Ask for a verification while nobody knows how the log stands, and for more when it was altered."""
-    if not log or log[0].look == "ok":
+    if not log or log[0].look == "ok" or log[0].figure == TABLES_DIFFER:
         return []
     if log[0].look == "late":
         return [Step("Find out who altered the audit log", "verify_audit names the first bad event", log[0].url)]

@@ -20,6 +20,10 @@ SCHEDULE: dict[str, dict[str, Any]] = {
     "clear-sessions": {"task": "keyvault_admin.access.tasks.clear_sessions", "schedule": timedelta(minutes=5)},
     # Every night: what time alone finds wrong with a key, such as an algorithm whose day has come.
     "review-findings": {"task": "inventory.tasks.review_findings", "schedule": crontab(hour="2", minute="30")},
+    # Every night: the tables are compared with what the log says, and Security is told where they differ.
+    "compare-with-log": {"task": "rotation.tasks.compare_with_log", "schedule": crontab(hour="3", minute="45")},
+    # Every minute: the same, because a person asked for it and nobody was nudged.
+    "compare-if-asked": {"task": "inventory.tasks.compare_if_asked", "schedule": timedelta(minutes=1)},
     # Every minute: accounts whose last day is over are deactivated; sign-in refuses them from midnight on anyway.
     "end-accounts": {"task": "keyvault_admin.access.tasks.end_accounts", "schedule": timedelta(minutes=1)},
     # Every minute: whose sign-in was locked gets a mail, once a day at most.

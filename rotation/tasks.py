@@ -6,7 +6,8 @@ from celery import shared_task
 from django.utils import timezone
 
 from audit.actor import Actor
-from rotation import notifications, overdue, reviews
+from inventory.tasks import COMPARISON_SECONDS
+from rotation import differences, notifications, overdue, reviews
 
 logger = logging.getLogger(__name__)
 
@@ -37,3 +38,10 @@ def tend_reviews() -> None:
     logger.info("%d reviews opened, %d reminders written", len(opened), reminded)
     if any(one.told == 0 for one in opened):
         logger.error("A review was opened and nobody could be told: no person of its roles has an address")
+
+
+@shared_task(time_limit=COMPARISON_SECONDS, soft_time_limit=COMPARISON_SECONDS - 60)
+def compare_with_log() -> None:
+    """Compare the inventory with the log, and tell Security where they differ."""
+    run = differences.compare_and_tell(actor=Actor.system("worker"), now=timezone.now())
+    logger.info("inventory compared with the log: %d keys, %d differences", run.keys, run.differing)

@@ -8,12 +8,18 @@ from django.conf import settings
 
 from audit.anchors.base import Anchor, AnchorError, AnchorWaitsError, SentCheckpoint
 from audit.anchors.files import FileAnchor
+from audit.anchors.objects import ObjectAnchor
+from audit.anchors.stamps import StampAnchor
 from audit.anchors.syslog import SyslogAnchor
 
 __all__ = ["KINDS", "Anchor", "AnchorError", "AnchorWaitsError", "SentCheckpoint", "configured_anchors"]
 
 KINDS: dict[str, type[Anchor]] = {
     "file": FileAnchor,
+    "rfc3161+http": StampAnchor,
+    "rfc3161+https": StampAnchor,
+    "s3+http": ObjectAnchor,
+    "s3+https": ObjectAnchor,
     "syslog": SyslogAnchor,
     "syslog+tls": SyslogAnchor,
     "syslog+unix": SyslogAnchor,

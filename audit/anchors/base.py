@@ -3,7 +3,8 @@
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from datetime import datetime
-from urllib.parse import SplitResult, urlsplit
+from importlib.util import find_spec
+from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from audit.errors import AuditError
 
@@ -44,15 +45,33 @@ class Anchor(ABC):
         """
 
 
-def parts_of(name: str) -> SplitResult:
-    """Return the parts of an address. Raises: AnchorError when it is none, or holds a name or password."""
+def parts_of(name: str, *, has_options: bool = False) -> SplitResult:
+    """Return the parts of an address; only with `has_options` may it have a "?".
+
+    Raises: AnchorError when it is none, or holds a name or password.
+    """
     try:
         parts = urlsplit(name)
         _ = parts.port
     except ValueError as error:
         raise AnchorError("An anchor of KEYVAULT_ANCHORS cannot be read as an address.") from error
-    if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
+    if parts.username is not None or parts.password is not None or parts.fragment or (parts.query and not has_options):
         raise AnchorError(
             f"An anchor {parts.scheme}: of KEYVAULT_ANCHORS holds a password, a ? or a #; leave them out."
         )
     return parts
+
+
+def options_of(parts: SplitResult, known: frozenset[str]) -> dict[str, str]:
+    """Return what an address says after its "?", each option once. Raises: AnchorError for what is not known."""
+    said = parse_qsl(parts.query, keep_blank_values=True)
+    options = dict(said)
+    if len(options) != len(said) or not options.keys() <= known:
+        raise AnchorError(f"An anchor {parts.scheme}: of KEYVAULT_ANCHORS takes {', '.join(sorted(known))}, each once.")
+    return options
+
+
+def need_extra(extra: str, module: str) -> None:
+    """Refuse an anchor whose library is not installed. Raises: AnchorError."""
+    if find_spec(module) is None:
+        raise AnchorError(f"An anchor of KEYVAULT_ANCHORS needs the extra {extra}: uv sync --extra {extra}.")

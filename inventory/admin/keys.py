@@ -14,7 +14,7 @@ from django.utils.safestring import SafeString
 
 from audit.admin_base import ReadOnlyAdmin
 from audit.keyset import KeysetAdmin, Order
-from inventory import export_views, held_views, import_views, records_views, views
+from inventory import export_views, held_views, import_views, records_views, replay_views, views
 from inventory.admin.common import chip, page_of
 from inventory.chips import Chip, due_chip, state_chip
 from inventory.filters import (
@@ -70,6 +70,8 @@ class KeyAdmin(KeysetAdmin):
             path("import/", page(import_views.upload), name="inventory_key_import"),
             path("import/<int:pk>/", page(import_views.preview), name="inventory_key_import_preview"),
             path("import/<int:pk>/progress/", page(import_views.progress), name="inventory_key_import_progress"),
+            path("replay/", page(replay_views.what_the_log_says), name="inventory_key_replay"),
+            path("<int:pk>/as-of/", page(replay_views.as_of), name="inventory_key_as_of"),
             path("<int:pk>/edit/", page(views.edit), name="inventory_key_edit"),
             path("<int:pk>/suspend/", page(views.suspend), name="inventory_key_suspend"),
             path("<int:pk>/activate/", page(views.activate), name="inventory_key_activate"),

@@ -259,8 +259,13 @@ def first_version(key: Key, *, state: State, now: datetime) -> KeyVersion:
 
 
 def registered(key: Key) -> Subject:
-    """Describe a newly registered key for the log: all that is said of it, and what follows."""
-    return Subject(ref=key.ref, label=key.name, after={name: value for name, value in snapshot(key).items() if value})
+    """Describe a newly registered key for the log: all that is said of it, and what follows.
+
+    What is left out is as on a new record, so that "no" is not taken for "nobody has said".
+    """
+    unsaid = snapshot(Key())
+    after = {name: value for name, value in snapshot(key).items() if value != unsaid[name]}
+    return Subject(ref=key.ref, label=key.name, after=after)
 
 
 def snapshot(key: Key) -> dict[str, JSON]:

@@ -5,6 +5,8 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from django.db.models import F
+
 from audit.actions import Action
 from audit.actor import Actor
 from audit.batches import batches
@@ -56,7 +58,9 @@ def _write_owners(plan: "Plan", actor: Actor, now: datetime) -> None:
     Owner.objects.bulk_create(plan.owners)
     for subjects in batches(owner_subject(owner) for owner in plan.owners):
         record(Action.OWNER_REGISTERED, actor=actor, now=now, subjects=subjects)
-    Owner.objects.bulk_update(plan.owners_with_mail, ["mail"])
+    for owner in plan.owners_with_mail:
+        owner.revision = F("revision") + 1
+    Owner.objects.bulk_update(plan.owners_with_mail, ["mail", "revision"])
     tell_again(plan.owners_with_mail)
     for subjects in batches(_given_mail(owner) for owner in plan.owners_with_mail):
         record(Action.OWNER_EDITED, actor=actor, now=now, subjects=subjects)

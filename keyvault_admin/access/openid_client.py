@@ -22,8 +22,8 @@ from mozilla_django_oidc.auth import OIDCAuthenticationBackend
 from requests.auth import HTTPBasicAuth
 from urllib3.exceptions import HTTPError
 
+from audit.deadlines import within
 from keyvault_admin.access.errors import SingleSignOnError
-from keyvault_admin.deadlines import within
 
 LONGEST_ANSWER = 256 * 1024  # bytes
 PIECE = 16 * 1024

@@ -9,7 +9,7 @@ import redis
 from django.conf import settings
 from django.db import Error as DatabaseError
 
-from keyvault_admin.deadlines import within
+from audit.deadlines import within
 from keyvault_admin.health import NotReadyError
 
 PATIENCE_SECONDS = 5.0

@@ -20,6 +20,7 @@ LISTS = {
     "nothing-found": f"{KEYS}?q=nothing-of-this-name",
     "register": f"{KEYS}add/",
     "token": f"{KEYS}token/",
+    "replay": f"{KEYS}replay/",
     "import": f"{KEYS}import/",
     "services": "/inventory/service/",
     "service-add": "/inventory/service/add/",
@@ -57,7 +58,7 @@ LISTS = {
 }
 # The first record of a list, where there is one: its page and the pages of it.
 RECORDS = {
-    "dossier": (f"{KEYS}?due=overdue", ("edit/", "suspend/", "report-rotation/", "digest/")),
+    "dossier": (f"{KEYS}?due=overdue", ("edit/", "suspend/", "report-rotation/", "digest/", "as-of/")),
     "dossier-kek": (f"{KEYS}?kind__exact=kek", ()),
     "dossier-certificate": (f"{KEYS}?kind__exact=tls_certificate", ()),
     "dossier-suspended": (f"{KEYS}?state__exact=suspended", ()),

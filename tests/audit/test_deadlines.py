@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from keyvault_admin.deadlines import within
+from audit.deadlines import within
 
 
 def test_within_returns_what_the_work_returns() -> None:
