@@ -15,7 +15,7 @@ from audit.actions import Action, Outcome
 from audit.actor import Identity
 from audit.body import Body, Subject
 from audit.errors import AuditError
-from audit.models import Anchoring, Event, EventSubject, Head, IdentityKey, SignedCheckpoint, SigningEpoch
+from audit.models import Anchoring, Event, EventSubject, Head, IdentityKey, Period, SignedCheckpoint, SigningEpoch
 from audit.notes import Verifier
 
 PAGE_EVENTS = 50
@@ -141,6 +141,22 @@ def head_room() -> int:
 def head() -> Head:
     """Return where the chain ends; one query."""
     return Head.objects.get()
+
+
+def beginning() -> chain.Position:
+    """Return behind which event the log begins: none, or the last one that was dropped with its period. One query."""
+    last = Period.objects.filter(dropped_at__isnull=False).order_by("-number").first()
+    return chain.Position(last.last, bytes(last.digest_after)) if last else chain.BEGINNING
+
+
+def periods() -> QuerySet[Period]:
+    """Return the periods that were closed, the newest first; not yet asked for."""
+    return Period.objects.select_related("checkpoint")
+
+
+def period_of(number: int) -> Period | None:
+    """Return the closed period that an event belongs to, whether it was dropped or not. One query."""
+    return periods().filter(first__lte=number, last__gte=number).first()
 
 
 def latest_checkpoint() -> SignedCheckpoint | None:

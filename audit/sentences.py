@@ -130,6 +130,12 @@ PHRASES: dict[str, Phrase] = {
         "took a {subjects} to an anchor outside", "take a {subjects} to an anchor outside"
     ),
     Action.SIGNING_KEY_EPOCH_BEGUN: Phrase("began {subjects} of signing", "begin {subjects} of signing"),
+    Action.AUDIT_PERIOD_CLOSED: Phrase(
+        "closed a period of the log, {subjects}, and exported it", "close a period of the log"
+    ),
+    Action.AUDIT_PERIOD_DROPPED: Phrase(
+        "dropped an exported period of the log, {subjects}", "drop a period of the log, {subjects}"
+    ),
     Action.SEALING_KEY_ROTATED: Phrase(
         "sealed the {subjects} under the present sealing key", "seal the {subjects} under the present sealing key"
     ),

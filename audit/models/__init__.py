@@ -2,5 +2,16 @@
 
 from audit.models.checkpoints import Anchoring, SignedCheckpoint, SigningEpoch, Tile
 from audit.models.log import Event, EventSubject, Head, IdentityKey
+from audit.models.periods import Period
 
-__all__ = ["Anchoring", "Event", "EventSubject", "Head", "IdentityKey", "SignedCheckpoint", "SigningEpoch", "Tile"]
+__all__ = [
+    "Anchoring",
+    "Event",
+    "EventSubject",
+    "Head",
+    "IdentityKey",
+    "Period",
+    "SignedCheckpoint",
+    "SigningEpoch",
+    "Tile",
+]
