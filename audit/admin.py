@@ -12,7 +12,7 @@ from django.http import Http404, HttpRequest
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 
-from audit import selectors
+from audit import period_admin, selectors
 from audit.actions import Action, Outcome
 from audit.admin_base import ReadOnlyAdmin
 from audit.models import Event
@@ -100,7 +100,10 @@ class EventAdmin(ReadOnlyAdmin):
             raise PermissionDenied
         event = selectors.event(number)
         if event is None:
-            raise Http404("There is no such event.")
+            dropped = period_admin.dropped_event(request, self.admin_site, number)
+            if dropped is None:
+                raise Http404("There is no such event.")
+            return dropped
         context = {**self.admin_site.each_context(request), "opts": self.opts, "title": event.sentence, "event": event}
         return TemplateResponse(request, "admin/audit/event/event.html", context)
 

@@ -39,6 +39,7 @@ LISTS = {
     "falls-2036": "/inventory/algorithm/falls/?day=2036-01-01",
     "mail": "/rotation/digest/",
     "log": "/audit/event/",
+    "periods": "/audit/period/",
     "findings": "/inventory/finding/",
     "people": "/access/user/",
     "person-add": "/access/user/add/",
