@@ -69,6 +69,7 @@ class Action(StrEnum):
     PERSON_DEACTIVATED = "person.deactivated"
     PERSON_REACTIVATED = "person.reactivated"
     PERSON_ERASED = "person.erased"  # their identity key is destroyed; the chain still verifies
+    PERSON_EXPORTED = "person.exported"  # everything held about them was handed out
     ENROLMENT_ISSUED = "enrolment.issued"
     FACTOR_ADDED = "factor.added"
     FACTOR_REMOVED = "factor.removed"

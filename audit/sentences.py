@@ -87,6 +87,7 @@ PHRASES: dict[str, Phrase] = {
     Action.PERSON_REACTIVATED: Phrase("re-activated {subjects}", "re-activate {subjects}"),
     Action.PERSON_DEACTIVATED: Phrase("deactivated {subjects}", "deactivate {subjects}"),
     Action.PERSON_ERASED: Phrase("erased the identity of {subjects}", "erase the identity of {subjects}"),
+    Action.PERSON_EXPORTED: Phrase("exported what is held about {subjects}", "export what is held about {subjects}"),
     Action.PERSON_PASSWORD_CHANGED: Phrase("changed the password of {subjects}", "change the password of {subjects}"),
     Action.ENROLMENT_ISSUED: Phrase("issued an enrolment link to {subjects}", "issue an enrolment link to {subjects}"),
     Action.FACTOR_ADDED: Phrase("added a second factor for {subjects}", "add a second factor for {subjects}"),

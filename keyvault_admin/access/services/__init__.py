@@ -9,6 +9,10 @@ from keyvault_admin.access.services.enrolment import (
     complete_enrolment,
     issue_enrolment_link,
 )
+from keyvault_admin.access.services.erasure import (
+    Erased,
+    erase_person,
+)
 from keyvault_admin.access.services.factors import (
     begin_app,
     confirm_app,
@@ -94,6 +98,7 @@ __all__ = [
     "DOOR_SINGLE_SIGN_ON",
     "TRIES_OF_ADDRESS",
     "Enrolment",
+    "Erased",
     "acknowledge_review",
     "begin_app",
     "begin_enrolment",
@@ -110,6 +115,7 @@ __all__ = [
     "end_finished",
     "end_session",
     "end_sessions",
+    "erase_person",
     "forget_old",
     "forget_tries",
     "grant_role",
