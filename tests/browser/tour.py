@@ -48,6 +48,7 @@ LISTS = {
     "factor-passkey": "/account/factors/passkey/",
     "factor-recovery": "/account/factors/recovery/",
     "sessions": "/account/sessions/",
+    "own-data": "/account/personal-data/",
     "step-up": "/account/step-up/",
     "password": "/password_change/",
 }
@@ -64,7 +65,7 @@ RECORDS = {
     "held-change": ("/inventory/heldchange/?state=all", ()),
     "clause": (CLAUSES, ("edit/", "retire/")),
     "digest": ("/rotation/digest/", ()),
-    "person": ("/access/user/", ("edit/", "last-day/", "link/", "take-role/", "deactivate/")),
+    "person": ("/access/user/", ("edit/", "last-day/", "link/", "take-role/", "personal-data/", "deactivate/")),
     "event": ("/audit/event/", ()),
 }
 NOT_THERE = {"not-found": "/inventory/key/999999999/change/", "no-such-page": "/nowhere/"}

@@ -22,6 +22,9 @@ from keyvault_admin.access.services.factors import (
 from keyvault_admin.access.services.handing import (
     hand_enrolment_link,
 )
+from keyvault_admin.access.services.handing_out import (
+    export_person,
+)
 from keyvault_admin.access.services.lockout import (
     forget_old,
     record_lockout,
@@ -116,6 +119,7 @@ __all__ = [
     "end_session",
     "end_sessions",
     "erase_person",
+    "export_person",
     "forget_old",
     "forget_tries",
     "grant_role",
