@@ -21,7 +21,7 @@ class PeriodAdmin(ReadOnlyAdmin):
     """Read by whoever may read the log."""
 
     list_title = "Log periods"
-    list_display = ("number", "held", "newest_at", "state", "closed", "dropped", "file", "signed")
+    list_display = ("number", "held", "newest_event", "state", "closed", "dropped", "file")
     list_display_links = None
     sortable_by = ()
     empty_words = (
@@ -45,6 +45,10 @@ class PeriodAdmin(ReadOnlyAdmin):
     def held(self, period: Period) -> str:
         return f"{period.first:,} to {period.last:,}"
 
+    @admin.display(description="newest event")
+    def newest_event(self, period: Period) -> str:
+        return f"{period.newest_at:%-d %b %Y}"
+
     @admin.display(description="state")
     def state(self, period: Period) -> SafeString:
         looks, words = ("rest", "dropped") if period.is_dropped else ("ok", "closed, still here")
@@ -63,10 +67,6 @@ class PeriodAdmin(ReadOnlyAdmin):
     @admin.display(description="export, and its SHA-256")
     def file(self, period: Period) -> SafeString:
         return format_html("{}<br>{}", period.export_name, _mono(bytes(period.export_digest).hex()))
-
-    @admin.display(description="checkpoint over")
-    def signed(self, period: Period) -> str:
-        return f"{period.checkpoint_id:,}"
 
 
 def dropped_event(request: HttpRequest, site: AdminSite, number: int) -> TemplateResponse | None:
