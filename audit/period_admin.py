@@ -25,8 +25,8 @@ class PeriodAdmin(ReadOnlyAdmin):
     list_display_links = None
     sortable_by = ()
     empty_words = (
-        "No period of the log is closed yet. When events need not be kept any longer, manage.py close_audit_period "
-        "exports them; docs/retention.md says how."
+        "When the oldest events need not be kept any longer, manage.py close_audit_period exports them; "
+        "docs/retention.md says how."
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Period]:

@@ -193,6 +193,16 @@ def beginning() -> chain.Position:
     return chain.Position(last.last, bytes(last.digest_after)) if last else chain.BEGINNING
 
 
+def partition_end(number: int) -> int | None:
+    """Return the last number of the partition that an event belongs to; None where there is none. One query."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT last FROM audit_partitions() WHERE parent = 'audit_event' AND %s BETWEEN first AND last", [number]
+        )
+        found = cursor.fetchone()
+    return int(found[0]) if found else None
+
+
 def periods() -> QuerySet[Period]:
     """Return the periods that were closed, the newest first; not yet asked for."""
     return Period.objects.select_related("checkpoint")

@@ -24,6 +24,7 @@ from audit.tiles import stored_nodes
 from audit.tree import consistency_proof, is_consistent, peaks_of
 
 REFUSED = "KA002"  # the SQLSTATE of a sentence of the database's own about periods
+BUSY = {"55P03", "40P01"}  # a lock was not had in time, or two waited for each other
 ONE_AT_A_TIME = "audit.periods"
 LEFT_OUT = "names, mail addresses, addresses and browsers of who acted: their sealed bytes stay in the database"
 
@@ -61,18 +62,14 @@ def next_candidate() -> Candidate | None:
     """Return the oldest full partition that is not closed yet; None when the log has none. Four queries."""
     last = Period.objects.order_by("-number").first()
     begin = chain.Position(last.last, bytes(last.digest_after)) if last else chain.BEGINNING
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT last FROM audit_partitions() WHERE parent = 'audit_event' AND first = %s", [begin.number + 1]
-        )
-        found = cursor.fetchone()
-    if found is None or found[0] > selectors.head().number:
+    end = selectors.partition_end(begin.number + 1)
+    if end is None or end > selectors.head().number:
         return None
-    held = Event.objects.filter(number__gt=begin.number, number__lte=found[0])
+    held = Event.objects.filter(number__gt=begin.number, number__lte=end)
     newest = held.aggregate(newest=Max("recorded_at"))["newest"]
     if newest is None:
-        raise PeriodError(f"Events {begin.number + 1:,} to {found[0]:,} are missing. Run verify_audit.")
-    return Candidate(last.number + 1 if last else 1, begin.number + 1, found[0], begin, newest)
+        raise PeriodError(f"Events {begin.number + 1:,} to {end:,} are missing. Run verify_audit.")
+    return Candidate(last.number + 1 if last else 1, begin.number + 1, end, begin, newest)
 
 
 def refuse_young(candidate: Candidate, *, retention: timedelta, until: date | None, now: datetime) -> None:
@@ -229,10 +226,19 @@ def said_by_database() -> Iterator[None]:
     try:
         yield
     except DatabaseError as error:
-        if getattr(error.__cause__, "sqlstate", None) != REFUSED:
-            raise PeriodError(f"The database did not do it, and nothing was changed: {error}") from error
-        said = getattr(error.__cause__, "diag", None)
-        raise PeriodError(getattr(said, "message_primary", None) or str(error)) from error
+        raise PeriodError(_in_words(error)) from error
+
+
+def _in_words(error: DatabaseError) -> str:
+    state, said = getattr(error.__cause__, "sqlstate", None), getattr(error.__cause__, "diag", None)
+    if state == REFUSED and said is not None and said.message_primary:
+        return str(said.message_primary)
+    if state in BUSY:
+        return (
+            "The log was in use all the while, by verify_audit, an export or a dump of the database. Nothing was "
+            "changed: try again when it is done."
+        )
+    return f"The database did not do it, and nothing was changed: {error}"
 
 
 @contextmanager
