@@ -73,6 +73,7 @@ class Action(StrEnum):
     PERSON_DEACTIVATED = "person.deactivated"
     PERSON_REACTIVATED = "person.reactivated"
     PERSON_ERASED = "person.erased"  # their identity key is destroyed; the chain still verifies
+    PERSON_EXPORTED = "person.exported"  # everything held about them was handed out
     ENROLMENT_ISSUED = "enrolment.issued"
     FACTOR_ADDED = "factor.added"
     FACTOR_REMOVED = "factor.removed"
@@ -114,6 +115,8 @@ class Action(StrEnum):
     CHECKPOINT_MADE = "checkpoint.made"  # by the signer, over all events before this one
     CHECKPOINT_ANCHORED = "checkpoint.anchored"  # a place outside took it, or did not for a week
     SIGNING_KEY_EPOCH_BEGUN = "signing_key.epoch_begun"  # the first checkpoint under another signing key
+    AUDIT_PERIOD_CLOSED = "audit.period_closed"  # its events are exported and may be dropped
+    AUDIT_PERIOD_DROPPED = "audit.period_dropped"  # by the owner of the database; the export alone holds them
     SEALING_KEY_ROTATED = "sealing_key.rotated"  # the subject says what was sealed anew, the facts how many rows
     DEMO_SEEDED = "demo.seeded"
 

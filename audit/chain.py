@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
 from struct import Struct
+from typing import NamedTuple
 
 from audit.canonical import parse_timestamp
 from audit.errors import AuditError
@@ -40,6 +41,16 @@ class Stamp:
     process_id: int
     transaction_id: int
     recorded_at: datetime
+
+
+class Position(NamedTuple):
+    """A place in the chain: behind the event of that number, which has that digest."""
+
+    number: int
+    digest: bytes
+
+
+BEGINNING = Position(0, GENESIS)
 
 
 def chain_digest(previous: bytes, number: int, stamp: bytes, body: bytes) -> bytes:

@@ -68,9 +68,18 @@ def make_checkpoint(*, actor: Actor, now: datetime) -> Checkpoint | None:
     """Make a checkpoint over all events that are committed now; None when there is nothing new, or another signer is
     at it. Events: checkpoint.made; signing_key.epoch_begun with the first of all.
 
+    On the way it makes one where each partition ends, and returns the last: a period that is closed one day has a
+    checkpoint of exactly its size (audit.periods).
+
     Raises: CheckpointError.
     """
-    return _make(actor=actor, now=now, reason="", begins_epoch=False)
+    made = _make(actor=actor, now=now, reason="", begins_epoch=False)
+    while made is not None and selectors.partition_end(made.size) == made.size:
+        further = _make(actor=actor, now=now, reason="", begins_epoch=False)
+        if further is None:
+            break
+        made = further
+    return made
 
 
 def begin_epoch(*, actor: Actor, reason: str, now: datetime) -> Checkpoint:
@@ -196,7 +205,8 @@ def _grown(last: Checkpoint | None, epoch: _Epoch, now: datetime) -> Checkpoint:
 
 def _links_after(size: int) -> Iterator[_Link]:
     """Yield the events up to the present head in order, by a server's cursor: a few hundred at once in memory."""
-    end = min(selectors.head().number, size + MOST_EVENTS)
+    border = selectors.partition_end(size + 1) or size + MOST_EVENTS
+    end = min(selectors.head().number, size + MOST_EVENTS, border)
     rows = Event.objects.filter(number__gt=size, number__lte=end).order_by("number")
     read = 0
     for number, stamp, body, digest in rows.values_list("number", "stamp", "body", "digest").iterator(FETCHED_ROWS):

@@ -10,3 +10,7 @@ class SealError(AuditError):
 
     The four are deliberately not told apart to the caller.
     """
+
+
+class PeriodError(AuditError):
+    """A period of the log may not be closed or dropped, or its file is not what it should be; nothing was changed."""

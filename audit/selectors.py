@@ -1,6 +1,6 @@
 """Reading the log. Pages are rendered from the hashed bytes, never from the columns beside them."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
@@ -15,10 +15,11 @@ from audit.actions import Action, Outcome
 from audit.actor import Identity
 from audit.body import Body, Subject
 from audit.errors import AuditError
-from audit.models import Anchoring, Event, EventSubject, Head, IdentityKey, SignedCheckpoint, SigningEpoch
+from audit.models import Anchoring, Event, EventSubject, Head, IdentityKey, Period, SignedCheckpoint, SigningEpoch
 from audit.notes import Verifier
 
 PAGE_EVENTS = 50
+READ_AT_ONCE = 1_000
 NUMBER_DIGITS = 19  # fewer always fit 64 bits
 # What follows from a checkpoint itself: no reason for the next one. Notices tell of events that are.
 BOOKKEEPING = (
@@ -40,6 +41,7 @@ class ReadEvent:
     stamp: bytes
     raw: bytes
     identity: Identity | None = field(default=None, repr=False)
+    is_erased: bool = False  # the key of whoever acted was destroyed
 
     @cached_property
     def said(self) -> Body | None:
@@ -62,7 +64,9 @@ class ReadEvent:
         """The name of whoever acted where it can still be read, else their reference."""
         if self.identity and self.identity.name:
             return self.identity.name
-        return self.said.actor_id if self.said else "somebody"
+        if self.said is None:
+            return "somebody"
+        return f"erased person ({self.said.actor_id})" if self.is_erased else self.said.actor_id
 
     @property
     def sentence(self) -> str:
@@ -151,6 +155,46 @@ def count_done_by(actor_id: str, action: Action, *, since: datetime) -> int:
     return done.count()
 
 
+def numbers_naming(words: Iterable[str], *, most: int) -> list[int]:
+    """Return the first events in whose hashed bytes one of the words stands as text; reads the whole log, one query.
+
+    For what the log says of somebody in free text, such as a reason: nothing takes that out.
+    """
+    given = [word for word in dict.fromkeys(words) if word]
+    if not given:
+        return []
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT number FROM audit_event WHERE EXISTS "
+            "(SELECT FROM unnest(%s::bytea[]) word WHERE position(word IN body) > 0) ORDER BY number LIMIT %s",
+            [[word.encode() for word in given], most],
+        )
+        return [number for (number,) in cursor.fetchall()]
+
+
+def acts_of(person: str) -> Iterator[ReadEvent]:
+    """Yield every event that somebody did ("user:3"), the oldest first, with the identity where it can be read."""
+    yield from _paged(Event.objects.filter(actor_id=person))
+
+
+def events_about(person: str) -> Iterator[ReadEvent]:
+    """Yield every event that somebody ("user:3") is a subject of, the oldest first."""
+    numbers = EventSubject.objects.filter(subject=person).values("number")
+    yield from _paged(Event.objects.filter(number__in=numbers))
+
+
+def identity_key_of(person: str) -> tuple[datetime, datetime | None] | None:
+    """Return when the identity key of somebody was made, and when it was destroyed; None without one. One query."""
+    return IdentityKey.objects.filter(person=person).values_list("created_at", "erased_at").first()
+
+
+def _paged(rows: QuerySet[Event]) -> Iterator[ReadEvent]:
+    after = 0
+    while page := read(rows.filter(number__gt=after).order_by("number")[:READ_AT_ONCE]):
+        yield from page
+        after = page[-1].number
+
+
 def head_room() -> int:
     """Return how many events still fit before a partition is missing; one query."""
     with connection.cursor() as cursor:
@@ -162,6 +206,32 @@ def head_room() -> int:
 def head() -> Head:
     """Return where the chain ends; one query."""
     return Head.objects.get()
+
+
+def beginning() -> chain.Position:
+    """Return behind which event the log begins: none, or the last one that was dropped with its period. One query."""
+    last = Period.objects.filter(dropped_at__isnull=False).order_by("-number").first()
+    return chain.Position(last.last, bytes(last.digest_after)) if last else chain.BEGINNING
+
+
+def partition_end(number: int) -> int | None:
+    """Return the last number of the partition that an event belongs to; None where there is none. One query."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT last FROM audit_partitions() WHERE parent = 'audit_event' AND %s BETWEEN first AND last", [number]
+        )
+        found = cursor.fetchone()
+    return int(found[0]) if found else None
+
+
+def periods() -> QuerySet[Period]:
+    """Return the periods that were closed, the newest first; not yet asked for."""
+    return Period.objects.select_related("checkpoint")
+
+
+def period_of(number: int) -> Period | None:
+    """Return the closed period that an event belongs to, whether it was dropped or not. One query."""
+    return periods().filter(first__lte=number, last__gte=number).first()
 
 
 def latest_checkpoint() -> SignedCheckpoint | None:
@@ -223,23 +293,31 @@ def read(rows: "QuerySet[Event] | Sequence[Event]") -> list[ReadEvent]:
     """Return rows as events; one query for the rows, one more for the keys of whatever identities they have."""
     listed = [(_read(row), bytes(row.identity) if row.identity else None) for row in rows]
     holders = {holder for event, sealed in listed if sealed and (holder := _holder(event))}
-    keys = identity_keys(holders)
-    return [_with_identity(event, sealed, keys) if sealed else event for event, sealed in listed]
+    keys, erased = _keys_and_erased(holders)
+    return [_with_identity(event, sealed, keys, erased) if sealed else event for event, sealed in listed]
 
 
 def identity_keys(holders: Iterable[str]) -> dict[str, sealing.PersonKeys]:
     """Return the keys of these people that were not erased and can be opened; one query, none for nobody."""
+    return _keys_and_erased(holders)[0]
+
+
+def _keys_and_erased(holders: Iterable[str]) -> tuple[dict[str, sealing.PersonKeys], set[str]]:
+    """Return the keys that can be opened, and whose were erased; one query, none for nobody."""
     holders = set(holders)
+    found: dict[str, sealing.PersonKeys] = {}
+    erased: set[str] = set()
     if not holders:
-        return {}
-    rows = IdentityKey.objects.filter(person__in=holders, sealed_key__isnull=False).values_list("person", "sealed_key")
-    found = {}
-    for person, sealed_key in rows:
+        return found, erased
+    for person, sealed_key in IdentityKey.objects.filter(person__in=holders).values_list("person", "sealed_key"):
+        if sealed_key is None:
+            erased.add(person)
+            continue
         try:
-            found[person] = sealing.person_keys(person, bytes(sealed_key or b""))
+            found[person] = sealing.person_keys(person, bytes(sealed_key))
         except AuditError:
             continue  # sealed under another key: the name is not shown, and `verify_audit` says so
-    return found
+    return found, erased
 
 
 def _read(row: Event) -> ReadEvent:
@@ -251,9 +329,11 @@ def _holder(event: ReadEvent) -> str | None:
     return body.identity_holder(said.actor_kind, said.actor_id, said.at) if said else None
 
 
-def _with_identity(event: ReadEvent, sealed: bytes, keys: dict[str, sealing.PersonKeys]) -> ReadEvent:
+def _with_identity(event: ReadEvent, sealed: bytes, keys: dict[str, sealing.PersonKeys], erased: set[str]) -> ReadEvent:
     """Return the event with its identity, provided that it opens and is the one the body vouches for."""
     holder = _holder(event)
+    if holder in erased:
+        return replace(event, is_erased=True)
     if event.said is None or holder not in keys:
         return event
     try:
@@ -263,4 +343,4 @@ def _with_identity(event: ReadEvent, sealed: bytes, keys: dict[str, sealing.Pers
         identity = body.parse_identity(facts)
     except AuditError:
         return event
-    return ReadEvent(event.number, event.digest, event.stamp, event.raw, identity)
+    return replace(event, identity=identity)

@@ -103,6 +103,7 @@ PHRASES: dict[str, Phrase] = {
     Action.PERSON_REACTIVATED: Phrase("re-activated {subjects}", "re-activate {subjects}"),
     Action.PERSON_DEACTIVATED: Phrase("deactivated {subjects}", "deactivate {subjects}"),
     Action.PERSON_ERASED: Phrase("erased the identity of {subjects}", "erase the identity of {subjects}"),
+    Action.PERSON_EXPORTED: Phrase("exported what is held about {subjects}", "export what is held about {subjects}"),
     Action.PERSON_PASSWORD_CHANGED: Phrase("changed the password of {subjects}", "change the password of {subjects}"),
     Action.ENROLMENT_ISSUED: Phrase("issued an enrolment link to {subjects}", "issue an enrolment link to {subjects}"),
     Action.FACTOR_ADDED: Phrase("added a second factor for {subjects}", "add a second factor for {subjects}"),
@@ -163,6 +164,12 @@ PHRASES: dict[str, Phrase] = {
         "took a {subjects} to an anchor outside", "take a {subjects} to an anchor outside"
     ),
     Action.SIGNING_KEY_EPOCH_BEGUN: Phrase("began {subjects} of signing", "begin {subjects} of signing"),
+    Action.AUDIT_PERIOD_CLOSED: Phrase(
+        "closed a period of the log, {subjects}, and exported it", "close a period of the log"
+    ),
+    Action.AUDIT_PERIOD_DROPPED: Phrase(
+        "dropped an exported period of the log, {subjects}", "drop a period of the log, {subjects}"
+    ),
     Action.SEALING_KEY_ROTATED: Phrase(
         "sealed the {subjects} under the present sealing key", "seal the {subjects} under the present sealing key"
     ),

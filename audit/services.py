@@ -84,13 +84,15 @@ def record_refusal(
 
 
 @transaction.atomic
-def erase_identity(person: str, *, actor: Actor, reason: str, now: datetime) -> bool:
+def erase_identity(
+    person: str, *, actor: Actor, reason: str, now: datetime, facts: Mapping[str, JSON] | None = None
+) -> bool:
     """Destroy the key of a person ("user:3", "anonymous:2026-11"); return whether there was one. Records the event.
 
     Their name, mail, address and agent in the log are unreadable from then on, and the chain still verifies. What was
     mailed, exported or is in a backup is out of reach. Only the command role may do this.
     """
-    record(Action.PERSON_ERASED, actor=actor, now=now, subjects=[Subject(ref=person)], reason=reason)
+    record(Action.PERSON_ERASED, actor=actor, now=now, subjects=[Subject(ref=person)], reason=reason, facts=facts)
     try:
         with connection.cursor() as cursor:
             cursor.execute("SELECT audit_identity_erase(%s)", [person])

@@ -363,6 +363,8 @@ if min(CHECKPOINT_EVENTS, CHECKPOINT_EVERY.total_seconds()) < 1:
 LOG_ORIGIN: str = env.str("KEYVAULT_LOG_ORIGIN", default=f"{urlsplit(SITE_URL).hostname or 'localhost'}/audit")
 ANCHORS: list[str] = env.str("KEYVAULT_ANCHORS", default="").split()  # addresses outside, with white space between them
 SIEM: list[str] = env.str("KEYVAULT_SIEM", default="").split()  # where the worker ships the log (docs/exports.md)
+# How many days events are kept at least (docs/retention.md); face.E029 and the commands refuse less than a policy asks.
+AUDIT_RETENTION_DAYS: int = env.int("KEYVAULT_AUDIT_RETENTION_DAYS", default=2557)  # seven years
 
 # The house
 NOTICE_DAYS = (30, 7, 0)  # days before the date of rotation at which the owner is told; 0 is the day it becomes late

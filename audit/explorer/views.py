@@ -19,6 +19,7 @@ from audit.canonical import JSON
 from audit.explorer import asked, people, subjects
 from audit.explorer.asked import NAMES, AskedError
 from audit.explorer.people import Person
+from audit.period_admin import dropped_event
 from audit.readings import QUIET, THE_LOG, record_reading
 
 TOLD = "audit.readings"  # in the session: what was read → when
@@ -32,7 +33,7 @@ def event(model_admin: ModelAdmin, request: HttpRequest, number: int) -> HttpRes
         raise PermissionDenied
     told = selectors.event(number)
     if told is None:
-        raise Http404("There is no such event.")
+        return _gone(model_admin, request, number)
     told = subjects.with_names(told)
     shown = subjects.shown(told, request, model_admin.admin_site)
     proof = proofs.proof_of(number)
@@ -47,6 +48,14 @@ def event(model_admin: ModelAdmin, request: HttpRequest, number: int) -> HttpRes
         "proof": proof,
     }
     return TemplateResponse(request, "admin/audit/event/event.html", context)
+
+
+def _gone(model_admin: ModelAdmin, request: HttpRequest, number: int) -> HttpResponse:
+    """Say with which period an event has left. Raises: Http404 where there never was one."""
+    dropped = dropped_event(request, model_admin.admin_site, number)
+    if dropped is None:
+        raise Http404("There is no such event.")
+    return dropped
 
 
 def note_reading(request: HttpRequest, *, subject: Subject = THE_LOG, facts: dict[str, JSON] | None = None) -> None:

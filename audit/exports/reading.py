@@ -54,15 +54,10 @@ def choose(
 
     `since` and `before` are times of the server's clock at the writing: from the one on, up to the other.
     """
-    first, last = beginning()[0], selectors.head().number
+    first, last = selectors.beginning().number, selectors.head().number
     begin = max(first, after or 0, _written_before(since, first, last) if since else 0)
     end = min(last, until if until is not None else last, _written_before(before, first, last) if before else last)
     return Chosen(begin, max(begin, end))
-
-
-def beginning() -> tuple[int, bytes]:
-    """Return number and digest of what stands before the first event that is kept; one query."""
-    return 0, chain.GENESIS
 
 
 def digest_at(number: int) -> bytes:
@@ -70,7 +65,7 @@ def digest_at(number: int) -> bytes:
 
     Raises: ExportError when there is no such event.
     """
-    first, digest = beginning()
+    first, digest = selectors.beginning()
     if number == first:
         return digest
     found = Event.objects.filter(number=number).values_list("digest", flat=True).first()

@@ -22,7 +22,6 @@ from audit.exports.reading import (
     PAGE_EVENTS,
     Chosen,
     ExportError,
-    beginning,
     beginning_at,
     digest_at,
     in_pages,
@@ -68,7 +67,7 @@ def ship(*, actor: Actor, now: datetime) -> list[Shipped]:
 
 def cursor_named(name: str, *, kind: str, now: datetime) -> ExportCursor:
     """Return the cursor of that name, made at first need where the log begins. Raises: ExportError for another kind."""
-    first, digest = beginning()
+    first, digest = selectors.beginning()
     made = {"kind": kind, "number": first, "digest": digest, "begun_at": now}
     cursor, _ = ExportCursor.objects.get_or_create(name=name, defaults=made)
     if cursor.kind != kind:

@@ -3,6 +3,7 @@
 from audit.models.checkpoints import Anchoring, SignedCheckpoint, SigningEpoch, Tile
 from audit.models.exports import ExportCursor
 from audit.models.log import Event, EventSubject, Head, IdentityKey
+from audit.models.periods import Period
 
 __all__ = [
     "Anchoring",
@@ -11,6 +12,7 @@ __all__ = [
     "ExportCursor",
     "Head",
     "IdentityKey",
+    "Period",
     "SignedCheckpoint",
     "SigningEpoch",
     "Tile",

@@ -3,6 +3,7 @@ from inventory.services.clauses import edit_clause, register_clause, retire_clau
 from inventory.services.digests import find_token, register_material_digest
 from inventory.services.exports import export_keys
 from inventory.services.findings import refresh_findings, review_findings
+from inventory.services.forgetting import forget_owners
 from inventory.services.headers import begin_import
 from inventory.services.held import confirm_held, hold_edit, reject_held, report_rotation, withdraw_held
 from inventory.services.imports import apply_import, plan_import
@@ -48,6 +49,7 @@ __all__ = [
     "edit_vendor",
     "export_keys",
     "find_token",
+    "forget_owners",
     "hold_edit",
     "plan_import",
     "read_again",

@@ -15,7 +15,7 @@ from django.utils.safestring import SafeString
 from audit.admin_base import ReadOnlyAdmin
 from keyvault_admin.access import selectors
 from keyvault_admin.access.models import User
-from keyvault_admin.access.views import people
+from keyvault_admin.access.views import people, personal_data
 from keyvault_admin.access.wording import standing
 
 admin.site.unregister(Group)  # roles are data of a migration; nobody edits them by form
@@ -80,6 +80,7 @@ class PersonAdmin(ReadOnlyAdmin):
             path("<int:pk>/link/", page(people.issue_link), name="access_user_link"),
             path("<int:pk>/last-day/", page(people.end_date), name="access_user_last_day"),
             path("<int:pk>/take-role/", page(people.revoke_role), name="access_user_take_role"),
+            path("<int:pk>/personal-data/", page(personal_data.export_person), name="access_user_personal_data"),
             path("<int:pk>/deactivate/", page(people.deactivate), name="access_user_deactivate"),
             *super().get_urls(),
         ]

@@ -13,6 +13,17 @@ class PersonExistsError(AccessError):
     """Somebody already has this name or this address."""
 
 
+class ErasedError(AccessError):
+    """The personal data of this person was erased; the record stands for nobody who can be named."""
+
+    def __init__(self) -> None:
+        super().__init__("This person was erased: nothing can be recorded in their name any more. Register them anew.")
+
+
+class NotErasedError(AccessError):
+    """The person cannot be erased as things are; nothing was changed."""
+
+
 class NeverDeletedError(AccessError):
     """People are deactivated, never deleted: the log names them."""
 

@@ -8,6 +8,8 @@ from keyvault_admin.access.errors import NameRefusedError
 # The database repeats both patterns as constraints. ASCII alone, so that no two names look alike.
 USERNAME_PATTERN = r"^[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?$"
 TURNING = dict.fromkeys([*range(0x202A, 0x202F), *range(0x2066, 0x206A)])  # Unicode Standard Annex #9
+ERASED_HOST = "erased.invalid"  # RFC 2606: no mail ever arrives there
+ERASED_NAME = "Erased person"
 MAIL_PATTERN = r"^[a-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[a-z0-9]([a-z0-9.-]{0,188}[a-z0-9])?$"
 
 
@@ -46,6 +48,13 @@ def mail_of(text: str) -> str:
     Raises: NameRefusedError.
     """
     mail = normalise(text)
+    if mail.endswith(f"@{ERASED_HOST}"):
+        raise NameRefusedError("Addresses of this host stand for people who were erased.")
     if not re.fullmatch(MAIL_PATTERN[1:-1], mail):
         raise NameRefusedError("This is no mail address: give it as name@host, without spaces or accents.")
     return mail
+
+
+def erased_names(pk: int) -> tuple[str, str]:
+    """Return the user name and the mail address that an erased person's record has: unique, and nobody's."""
+    return f"erased-{pk}", f"erased-{pk}@{ERASED_HOST}"

@@ -12,6 +12,7 @@ urlpatterns = [
     path("sessions/", guarded(views.own_sessions), name="account-sessions"),
     path("sessions/<int:pk>/end/", guarded(views.end_own_session), name="account-session-end"),
     path("sessions/end-others/", guarded(views.end_other_sessions), name="account-sessions-end-others"),
+    path("personal-data/", guarded(views.own_data), name="account-personal-data"),
     path("factors/", views.FactorsView.as_view(), name="factors"),
     path("factors/app/new/", views.NewAppView.as_view(), name="factor-app-new"),
     path("factors/app/", views.AddAppView.as_view(), name="factor-app"),

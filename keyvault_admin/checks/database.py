@@ -50,7 +50,7 @@ WHERE (r.rolname = ANY(%s) OR r.rolname = session_user)
        OR has_any_column_privilege(r.oid, t.oid, 'INSERT, UPDATE'))
 ORDER BY 1, 2
 """
-LOG_TABLES = ["audit_event", "audit_event_subject", "audit_head", "audit_identity_key", "audit_pending"]
+LOG_TABLES = ["audit_event", "audit_event_subject", "audit_head", "audit_identity_key", "audit_pending", "audit_period"]
 
 
 @contextmanager

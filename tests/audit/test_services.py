@@ -275,7 +275,7 @@ def test_erasing_an_identity_leaves_the_chain(
         assert not services.erase_identity("user:7", actor=Actor.system("command:erase"), reason="left", now=now)
         seal_events()
     assert [event.identity for event in selectors.timeline("key:all")] == [None, None, None]
-    assert {event.who for event in selectors.timeline("key:all")} == {"user:7"}
+    assert {event.who for event in selectors.timeline("key:all")} == {"erased person (user:7)"}
     verdict = verification.verify()
     assert verdict.is_whole
     assert (verdict.events, verdict.identities, verdict.erased) == (5, 0, 3)

@@ -44,6 +44,7 @@ LISTS = {
     "log": EVENTS,
     "log-filtered": f"{EVENTS}?action=keys&outcome=done&when=30-days",
     "exports": "/audit/exportcursor/",
+    "periods": "/audit/period/",
     "log-nothing": f"{EVENTS}?outcome=failed&when=..2020-01-01",
     "findings": "/inventory/finding/",
     "people": "/access/user/",
@@ -53,6 +54,7 @@ LISTS = {
     "factor-passkey": "/account/factors/passkey/",
     "factor-recovery": "/account/factors/recovery/",
     "sessions": "/account/sessions/",
+    "own-data": "/account/personal-data/",
     "step-up": "/account/step-up/",
     "password": "/password_change/",
 }
@@ -70,7 +72,7 @@ RECORDS = {
     "clause": (CLAUSES, ("edit/", "retire/")),
     "digest": ("/rotation/digest/", ()),
     "review": ("/rotation/review/", ()),
-    "person": ("/access/user/", ("edit/", "last-day/", "link/", "take-role/", "deactivate/")),
+    "person": ("/access/user/", ("edit/", "last-day/", "link/", "take-role/", "personal-data/", "deactivate/")),
     "event": (EVENTS, ()),
     "event-signed": (f"{EVENTS}?action=key.registered", ()),
 }

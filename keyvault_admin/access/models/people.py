@@ -137,6 +137,11 @@ class User(AbstractBaseUser, PermissionsMixin):  # type: ignore[django-manager-m
         """Return the name the log uses for this person."""
         return f"user:{self.pk}"
 
+    @property
+    def is_erased(self) -> bool:
+        """Whether the record stands for somebody whose personal data was erased."""
+        return self.pk is not None and self.email == names.erased_names(self.pk)[1]
+
     def has_perm(self, perm: str, obj: Any = None) -> bool:  # noqa: ANN401 - Django's own signature
         """Whether one of the person's roles holds the permission. Being superuser adds nothing."""
         return self.is_active and perm in self.get_all_permissions(obj)

@@ -9,6 +9,10 @@ from keyvault_admin.access.services.enrolment import (
     complete_enrolment,
     issue_enrolment_link,
 )
+from keyvault_admin.access.services.erasure import (
+    Erased,
+    erase_person,
+)
 from keyvault_admin.access.services.factors import (
     begin_app,
     confirm_app,
@@ -17,6 +21,9 @@ from keyvault_admin.access.services.factors import (
 )
 from keyvault_admin.access.services.handing import (
     hand_enrolment_link,
+)
+from keyvault_admin.access.services.handing_out import (
+    export_person,
 )
 from keyvault_admin.access.services.lockout import (
     forget_old,
@@ -94,6 +101,7 @@ __all__ = [
     "DOOR_SINGLE_SIGN_ON",
     "TRIES_OF_ADDRESS",
     "Enrolment",
+    "Erased",
     "acknowledge_review",
     "begin_app",
     "begin_enrolment",
@@ -110,6 +118,8 @@ __all__ = [
     "end_finished",
     "end_session",
     "end_sessions",
+    "erase_person",
+    "export_person",
     "forget_old",
     "forget_tries",
     "grant_role",

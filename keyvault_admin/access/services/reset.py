@@ -85,6 +85,12 @@ def _tell_of_lost_quorum(person: User, lost: list[Role], reason: str, now: datet
     )
 
 
+def remove_everything(person: User, now: datetime) -> None:
+    """Take every second factor, recovery code and link to single sign-on of a person out of use. The caller records."""
+    _remove_all(person, now)
+    _unlink(person, now)
+
+
 def _remove_all(person: User, now: datetime) -> list[JSON]:
     removed: list[JSON] = []
     for kind in (TotpDevice, Passkey):

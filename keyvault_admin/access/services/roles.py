@@ -9,7 +9,7 @@ from audit.actions import Action
 from audit.actor import Actor
 from audit.services import record
 from keyvault_admin.access import selectors
-from keyvault_admin.access.errors import ActiveError, RoleError
+from keyvault_admin.access.errors import ActiveError, ErasedError, RoleError
 from keyvault_admin.access.models import User
 from keyvault_admin.access.roles import Role
 from keyvault_admin.access.services.letters import tell_of_decision
@@ -93,13 +93,15 @@ def reactivate_person(*, person: User, ends_on: date | None, actor: Actor, reaso
     The account's last day becomes `ends_on`, none without it. Links that were open are void.
     Locks the memberships and the person. Events: person.reactivated; person.end_set; bootstrap.closed.
 
-    Raises: ActiveError, EndDateError, ReasonMissingError.
+    Raises: ActiveError, EndDateError, ErasedError, ReasonMissingError.
     """
     require(reason)
     lock_memberships()
     person = User.objects.select_for_update().get(pk=person.pk)
     if person.is_active and not person.has_ended(now.date()):
         raise ActiveError
+    if person.is_erased:
+        raise ErasedError
     person.is_active, person.ends_on = True, None
     person.save(update_fields=["is_active", "ends_on"])
     void_links(person, now)

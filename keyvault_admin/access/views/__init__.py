@@ -17,6 +17,9 @@ from keyvault_admin.access.views.passkeys import (
     PasskeyChallengeView,
     PasskeyOptionsView,
 )
+from keyvault_admin.access.views.personal_data import (
+    own_data,
+)
 from keyvault_admin.access.views.sessions import (
     end_other_sessions,
     end_own_session,
@@ -59,6 +62,7 @@ __all__ = [
     "at_sign_in",
     "end_other_sessions",
     "end_own_session",
+    "own_data",
     "own_sessions",
     "set_up_factor",
     "step_up",
