@@ -16,7 +16,7 @@ from django.views.decorators.http import require_POST
 from audit.actions import Outcome
 from audit.admin_base import ReadOnlyAdmin
 from audit.explorer import finding, views
-from audit.explorer.listing import ActionFilter, EventChangeList, OutcomeFilter, WhenFilter
+from audit.explorer.filters import ActionFilter, EventChangeList, OutcomeFilter, WhenFilter
 from audit.keyset import KeysetAdmin, Order
 from audit.models import Event
 from audit.selectors import ReadEvent
