@@ -17,7 +17,7 @@ from audit import export_views, period_admin
 from audit.actions import Outcome
 from audit.admin_base import ReadOnlyAdmin
 from audit.explorer import finding, views
-from audit.explorer.listing import ActionFilter, EventChangeList, OutcomeFilter, WhenFilter
+from audit.explorer.filters import ActionFilter, EventChangeList, OutcomeFilter, WhenFilter
 from audit.keyset import KeysetAdmin, Order
 from audit.models import Event, ExportCursor, Period
 from audit.selectors import ReadEvent

@@ -4,10 +4,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
-from uuid import UUID
 
 from django.db import connection
-from django.db.models import Q, QuerySet, Subquery
+from django.db.models import QuerySet, Subquery
 from django.db.models.functions import Coalesce
 
 from audit import body, chain, sealing, sentences
@@ -20,7 +19,6 @@ from audit.notes import Verifier
 
 PAGE_EVENTS = 50
 READ_AT_ONCE = 1_000
-NUMBER_DIGITS = 19  # fewer always fit 64 bits
 # What follows from a checkpoint itself: no reason for the next one. Notices tell of events that are.
 BOOKKEEPING = (
     Action.CHECKPOINT_MADE,
@@ -111,21 +109,6 @@ def events(*, before: int | None = None, limit: int = PAGE_EVENTS) -> list[ReadE
 def event(number: int) -> ReadEvent | None:
     """Return the event of that number; two queries."""
     return next(iter(read(Event.objects.filter(number=number))), None)
-
-
-def about(reference: str) -> QuerySet[Event]:
-    """Return the events that a number, an event's id or a reference ("key:12", "user:3") leads to; not yet asked for.
-
-    A reference leads to the events of which it is a subject, and to those where it names who acted.
-    """
-    reference = reference.strip()
-    if reference.isascii() and reference.isdecimal() and len(reference) < NUMBER_DIGITS:
-        return Event.objects.filter(number=int(reference))
-    try:
-        return Event.objects.filter(event_id=UUID(reference))
-    except ValueError:
-        numbers = EventSubject.objects.filter(subject=reference).values("number")
-        return Event.objects.filter(Q(number__in=numbers) | Q(actor_id=reference))
 
 
 def timeline(subject: str, limit: int = PAGE_EVENTS) -> list[ReadEvent]:

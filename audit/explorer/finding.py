@@ -10,7 +10,19 @@ from datetime import timedelta
 from functools import reduce
 from operator import or_
 
-from django.db.models import BigIntegerField, Exists, F, Func, OuterRef, Q, QuerySet, Subquery, TextField, Value
+from django.db.models import (
+    BigIntegerField,
+    DateTimeField,
+    Exists,
+    F,
+    Func,
+    OuterRef,
+    Q,
+    QuerySet,
+    Subquery,
+    TextField,
+    Value,
+)
 from django.db.models.functions import Coalesce
 
 from audit.counting import COUNTED, count_each
@@ -23,6 +35,8 @@ ORDER = Order("log", F("number"), BigIntegerField(), is_unique=True, descending=
 GREATEST = 2**63 - 1
 SET_BACK = timedelta(hours=2)  # a clock that was set back by less than this hides no event of a period
 NOUN = Func(F("action"), Value("."), Value(1), function="split_part", output_field=TextField())
+# The time as no index has it: the numbers around a period lead, or a long period would be read whole and sorted.
+MOMENT = Func(F("recorded_at"), template="(%(expressions)s + interval '0')", output_field=DateTimeField())
 DOOR = Func(F("path"), template="substr(%(expressions)s, strpos(%(expressions)s, ' ') + 1)", output_field=TextField())
 
 
@@ -58,7 +72,7 @@ def beyond(rows: QuerySet[Event], place: Place | None, *, backwards: bool) -> Qu
 
 def find(asked: Asked) -> Found:
     """Return what answers a question; nothing is asked of the database yet."""
-    rows = Event.objects.annotate(keyset_value=F("number"), noun=NOUN, door=DOOR)
+    rows = Event.objects.annotate(keyset_value=F("number")).alias(noun=NOUN, door=DOOR, moment=MOMENT)
     several = [alternatives for alternatives in (_named(asked), _who(asked), _action(asked)) if alternatives]
     several.sort(key=lambda alternatives: len(alternatives) > 1)
     for condition in (_on(asked), _path(asked), _outcome(asked), _when(asked)):
@@ -132,8 +146,8 @@ def _when(asked: Asked) -> Q:
     condition = Q()
     if asked.when and (begin := asked.when.begin):
         earlier = Event.objects.filter(recorded_at__lt=begin - SET_BACK).order_by("-recorded_at", "-number")
-        condition &= Q(recorded_at__gte=begin, number__gt=Coalesce(Subquery(earlier.values("number")[:1]), 0))
+        condition &= Q(moment__gte=begin, number__gt=Coalesce(Subquery(earlier.values("number")[:1]), 0))
     if asked.when and (end := asked.when.end):
         later = Event.objects.filter(recorded_at__gte=end + SET_BACK).order_by("recorded_at", "number")
-        condition &= Q(recorded_at__lt=end, number__lt=Coalesce(Subquery(later.values("number")[:1]), GREATEST))
+        condition &= Q(moment__lt=end, number__lt=Coalesce(Subquery(later.values("number")[:1]), GREATEST))
     return condition
