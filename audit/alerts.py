@@ -22,7 +22,7 @@ class Alert:
 
 
 def not_signed(now: datetime) -> Alert | None:
-    """Say that events have waited for a checkpoint for too long; two queries."""
+    """Say that events have waited for a checkpoint for too long; one query."""
     since = selectors.unsigned_since()
     if since is None or now - since < SIGNED_WITHIN * settings.CHECKPOINT_EVERY:
         return None

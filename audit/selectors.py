@@ -6,7 +6,7 @@ from datetime import datetime
 from functools import cached_property
 
 from django.db import connection
-from django.db.models import QuerySet, Subquery
+from django.db.models import Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 
 from audit import body, chain, sealing, sentences
@@ -254,9 +254,9 @@ def latest_signing() -> ReadEvent | None:
 
 
 def unsigned_since() -> datetime | None:
-    """Return when the oldest event was written that no checkpoint covers, bookkeeping apart; two queries."""
-    last = latest_checkpoint()
-    after = Event.objects.filter(number__gt=last.size if last else 0).exclude(action__in=BOOKKEEPING)
+    """Return when the oldest event was written that no checkpoint covers, bookkeeping apart; one query."""
+    last = Subquery(SignedCheckpoint.objects.order_by("-size").values("size")[:1])
+    after = Event.objects.filter(number__gt=Coalesce(last, 0)).exclude(action__in=BOOKKEEPING)
     return after.order_by("number").values_list("recorded_at", flat=True).first()
 
 

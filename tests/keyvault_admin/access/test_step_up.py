@@ -38,6 +38,7 @@ EXPECTED = ROOT / "tests" / "data" / "step_up.txt"
 
 SENSITIVE = {
     "export the inventory": ("post", "/inventory/key/export/"),
+    "export the audit log": ("post", "/audit/exportcursor/download/"),
     "register a clause": ("get", "/inventory/policyclause/add/"),
     "edit a clause": ("get", "/inventory/policyclause/1/edit/"),
     "retire a clause": ("get", "/inventory/policyclause/1/retire/"),
