@@ -312,3 +312,21 @@ def test_the_words_name_key_field_both_values_and_the_last_event(as_owner):
         f"event {number} of 2026-11-21 09:00:00 UTC by test"
     )
     assert "BEGIN" not in str(hidden)
+
+
+def test_where_the_first_events_are_gone_what_was_said_since_is_compared(as_owner):
+    old, silent = make_key(name="old"), make_key(name="silent")
+    seal()
+    number = Event.objects.order_by("-number").first().number
+    services.edit_key(pk=old.pk, changes={"notes": "x"}, expected_revision=1, **HOW)
+    new = make_key(name="new")
+    seal()
+    with as_owner(), connection.cursor() as cursor:
+        cursor.execute("DELETE FROM audit_event WHERE number <= %s", [number])
+        run = Run()
+        assert list(run.differences()) == []
+        assert (run.first, run.partly_known, run.keys) == (number + 1, 1, 2)
+        cursor.execute("UPDATE inventory_key SET notes = 'z', purpose = 'z'")
+        found = {(one.ref, one.field) for one in Run().differences()}
+    assert found == {(old.ref, "notes"), (new.ref, "notes"), (new.ref, "purpose")}  # of the silent one nobody knows
+    assert silent.pk
