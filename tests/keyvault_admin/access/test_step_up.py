@@ -37,6 +37,8 @@ EXPECTED = ROOT / "tests" / "data" / "step_up.txt"
 # AUT-06: what is sensitive, by method and address
 
 SENSITIVE = {
+    "export what is held about somebody": ("get", "/access/user/1/personal-data/"),
+    "export what is held about oneself": ("get", "/account/personal-data/"),
     "export the inventory": ("post", "/inventory/key/export/"),
     "export the audit log": ("post", "/audit/exportcursor/download/"),
     "register a clause": ("get", "/inventory/policyclause/add/"),
