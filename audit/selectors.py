@@ -143,6 +143,11 @@ def head() -> Head:
     return Head.objects.get()
 
 
+def beginning() -> tuple[int, bytes]:
+    """Return where the chain begins: the number and digest of the event before the first one that is kept."""
+    return 0, chain.GENESIS
+
+
 def latest_checkpoint() -> SignedCheckpoint | None:
     """Return the checkpoint over most events; one query."""
     return SignedCheckpoint.objects.order_by("-size").first()
