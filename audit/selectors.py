@@ -19,6 +19,7 @@ from audit.models import Anchoring, Event, EventSubject, Head, IdentityKey, Sign
 from audit.notes import Verifier
 
 PAGE_EVENTS = 50
+LOOKED_AT_VERIFICATIONS = 60  # two months of nights
 NUMBER_DIGITS = 19  # fewer always fit 64 bits
 # What follows from a checkpoint itself: no reason for the next one. Notices tell of events that are.
 BOOKKEEPING = (
@@ -119,6 +120,29 @@ def timeline(subject: str, limit: int = PAGE_EVENTS) -> list[ReadEvent]:
 def latest_verification() -> ReadEvent | None:
     """Return the event of the last verification; its outcome says whether the log was whole. One query."""
     return next(iter(read(Event.objects.filter(action=Action.AUDIT_VERIFIED).order_by("-number")[:1])), None)
+
+
+def verifications() -> tuple[ReadEvent | None, ReadEvent | None]:
+    """Return the last verification, and the one that says how the log stands; None and None before the first.
+
+    They are the same, unless an earlier one has found something with more checkpoints from outside than any since: the
+    nightly one, which is given none, does not take back what somebody has found with one. One query.
+    """
+    rows = Event.objects.filter(action=Action.AUDIT_VERIFIED).order_by("-number")[:LOOKED_AT_VERIFICATIONS]
+    done = [_read(row) for row in rows]
+    latest = next(iter(done), None)
+    most = -1  # checkpoints from outside that were given to a later one
+    for event in done:
+        outside = _outside_given(event)
+        if event.said and event.said.outcome != Outcome.DONE and outside > most:
+            return latest, event
+        most = max(most, outside)
+    return latest, latest
+
+
+def _outside_given(event: ReadEvent) -> int:
+    given = event.said.facts.get("outside") if event.said else None
+    return given if isinstance(given, int) else 0
 
 
 def count_done_by(actor_id: str, action: Action, *, since: datetime) -> int:

@@ -12,6 +12,7 @@ Nothing in the database is believed: digests, the tree and signatures are comput
 can replace all of it consistently, the public keys too; that shows against a checkpoint and a key from outside alone.
 """
 
+from audit.verification import results
 from audit.verification.damage import MEANINGS, Damage, Finding, Position
 from audit.verification.outside import Outside, OutsideError, read_checkpoints, read_keys
 from audit.verification.verifying import Progress, Verdict, verify
@@ -27,5 +28,6 @@ __all__ = [
     "Verdict",
     "read_checkpoints",
     "read_keys",
+    "results",
     "verify",
 ]

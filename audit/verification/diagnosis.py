@@ -46,11 +46,12 @@ def _behind_the_head(link: Link, last: Position, end: Position, rest: Iterator[L
 def _gap(link: Link, last: Position, rest: Iterator[Link]) -> Finding:
     """Say what a number that is not the next one looks like."""
     missing = last.number + 1
+    if link.number <= last.number:
+        words = f"another event with the number {link.number} stands here"
+        return Finding(missing, Damage.INSERT, words, UUID(bytes=link.id))
     moved = _moved(missing, last, itertools.chain((link,), rest))
     if moved:
         return Finding(missing, Damage.REORDER, f"it stands as event {moved.number}", UUID(bytes=moved.id))
-    if link.number <= last.number:
-        return Finding(missing, Damage.INSERT, f"another event {link.number} stands here", UUID(bytes=link.id))
     return Finding(missing, Damage.DELETE, f"it is missing, the next event is {link.number}")
 
 

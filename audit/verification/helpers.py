@@ -40,6 +40,8 @@ def checking(jobs: int) -> Iterator[Checking]:
         keys = reading.IdentityKeys()
         yield lambda asked: (sections.check(section, keys) for section in asked)
         return
+    if len(connection.savepoint_ids) or not connection.in_atomic_block:
+        raise HelperError("Other processes cannot see what a transaction has not committed: verify with jobs=1 there.")
     shared = reading.exported_snapshot()
     with ExitStack() as started, ThreadPoolExecutor(jobs) as threads:
         idle: SimpleQueue[_Helper] = SimpleQueue()

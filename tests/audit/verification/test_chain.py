@@ -65,7 +65,7 @@ def mutate(events: list[Link], chance: random.Random) -> tuple[list[Link], int, 
         return changed, link.number, {Damage.REORDER}
     if kind == "duplicate":
         changed.insert(place + 1, link)
-        return changed, link.number + 1, {Damage.HEAD if is_last else Damage.INSERT}
+        return changed, link.number + 1, {Damage.INSERT}
     if kind == "put in":
         later = [other._replace(number=other.number + 1) for other in events[place:]]
         return [*events[:place], link._replace(body=b"{}"), *later], link.number, {Damage.INSERT, Damage.HEAD}
