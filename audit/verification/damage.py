@@ -54,7 +54,7 @@ class Position:
 
 @dataclass(frozen=True)
 class Finding:
-    """The first thing that is not as it was written: at which event, what it looks like, and why we say so."""
+    """The first thing that is not as it was written: at which event (0: none of them), what it looks like, and why."""
 
     number: int
     damage: Damage
@@ -63,4 +63,5 @@ class Finding:
 
     def __str__(self) -> str:
         which = f" ({self.event_id})" if self.event_id else ""
-        return f"event {self.number}{which}: {self.damage}: {self.words}"
+        where = f"event {self.number}{which}" if self.number else "the log as a whole"
+        return f"{where}: {self.damage}: {self.words}"

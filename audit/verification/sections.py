@@ -68,14 +68,15 @@ def plan(begin: Position, last: int, signed: int, marks: Sequence[int]) -> Itera
 
 def check(section: Section, keys: Keys) -> Checked:
     """Check a section in both passes, in the snapshot at hand."""
-    checked = _check_chain(section)
+    checked = check_chain(section)
     written = _written(section.begin.number)
     rows = reading.rows(section.begin.number, section.last)
     checked.copy = check_copies(rows, keys, checked.tally, written)
     return checked
 
 
-def _check_chain(section: Section) -> Checked:
+def check_chain(section: Section) -> Checked:
+    """Check a section in the first pass alone."""
     walk, tree = Walk(section.begin), _tree_at(section)
     sizes = iter(_sizes(section))
     size = next(sizes, None)

@@ -81,8 +81,13 @@ class _Found:
     outside: list[Finding] = field(default_factory=list)
 
     def all(self) -> tuple[Finding, ...]:
-        one_each = (self.chain, self.copy, self.checkpoint, self.keys, self.tile)
-        return tuple(found for found in (*one_each, *self.outside) if found)
+        """Return them, what says most about the events before what is said about keys and the stored tree."""
+        outside = {
+            finding.damage: finding for finding in reversed(self.outside)
+        }  # of many that say the same, the first
+        signer = outside.pop(Damage.SIGNER, None)
+        looks = (self.chain, self.copy, self.checkpoint, *outside.values(), self.keys, signer, self.tile)
+        return tuple(found for found in looks if found)
 
 
 class _Run:
