@@ -140,4 +140,4 @@ def stray_subject() -> Finding | None:
         stray = cursor.fetchone()
     if stray is None:
         return None
-    return Finding(stray[0], Damage.COPY, f"the subject index has a line for {stray[1]}, and there is no such event")
+    return Finding(stray[0], Damage.COPY, f"the subject index has a line for {stray[1]!a}, and there is no such event")
