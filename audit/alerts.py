@@ -38,9 +38,10 @@ def found_altered(_now: datetime) -> Alert | None:
 
 
 def not_verified(now: datetime) -> Alert | None:
-    """Say that nobody has verified the log for over a day; one query."""
+    """Say that nobody has verified the log for over a day, or since its first event; two queries at most."""
     verified = selectors.latest_verification()
-    if verified and verified.said and now - verified.said.at < VERIFIED_WITHIN:
+    last = verified.said.at if verified and verified.said else selectors.begun_at()
+    if last is None or now - last < VERIFIED_WITHIN:
         return None
     since = f"since {_moment(verified.said.at)}" if verified and verified.said else "yet"
     return Alert(

@@ -122,6 +122,11 @@ def latest_verification() -> ReadEvent | None:
     return next(iter(read(Event.objects.filter(action=Action.AUDIT_VERIFIED).order_by("-number")[:1])), None)
 
 
+def begun_at() -> datetime | None:
+    """Return when the first event that is kept was written; one query."""
+    return Event.objects.order_by("number").values_list("recorded_at", flat=True).first()
+
+
 def verifications() -> tuple[ReadEvent | None, ReadEvent | None]:
     """Return the last verification, and the one that says how the log stands; None and None before the first.
 
