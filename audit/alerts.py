@@ -1,4 +1,7 @@
-"""What somebody must know of the checkpoints: none is made, or none leaves the database. For pages and doctor."""
+"""What somebody must know of the log: it is not verified, altered, not signed, or what is signed stays here.
+
+For pages and doctor.
+"""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -6,10 +9,12 @@ from datetime import datetime, timedelta
 from django.conf import settings
 
 from audit import selectors
+from audit.actions import Outcome
 from audit.exports.selectors import late_cursors
 
 ANCHORED_WITHIN = timedelta(hours=1)
 SHIPPED_WITHIN = timedelta(hours=1)
+VERIFIED_WITHIN = timedelta(hours=26)  # it is done every night, and takes a while
 SIGNED_WITHIN = 2  # times the longest pause between checkpoints
 
 
@@ -19,6 +24,33 @@ class Alert:
 
     said: str
     mend: str
+
+
+def found_altered(_now: datetime) -> Alert | None:
+    """Say that a verification has found something, and none since that was given as much; one query."""
+    _, verified = selectors.verifications()
+    if verified is None or verified.said is None or verified.said.outcome == Outcome.DONE:
+        return None
+    findings = verified.said.facts.get("findings") or ["it does not say what"]
+    return Alert(
+        f"The audit log was found altered at {_moment(verified.said.at)}: {findings[0]}",
+        "keep the database and its backups as they are, and run manage.py verify_audit; docs/verification.md says what "
+        "each kind of damage means",
+    )
+
+
+def not_verified(now: datetime) -> Alert | None:
+    """Say that nobody has verified the log for over a day, or since its first event; two queries at most."""
+    verified = selectors.latest_verification()
+    last = verified.said.at if verified and verified.said else selectors.begun_at()
+    if last is None or now - last < VERIFIED_WITHIN:
+        return None
+    since = f"since {_moment(verified.said.at)}" if verified and verified.said else "yet"
+    return Alert(
+        f"The audit log has not been verified {since}",
+        "see that beat and worker run and read the worker's log; or run manage.py verify_audit, by a timer of the "
+        "machine where the log is too long for the worker",
+    )
 
 
 def not_signed(now: datetime) -> Alert | None:

@@ -19,6 +19,7 @@ from audit.notes import Verifier
 
 PAGE_EVENTS = 50
 READ_AT_ONCE = 1_000
+LOOKED_AT_VERIFICATIONS = 60  # two months of nights
 # What follows from a checkpoint itself: no reason for the next one. Notices tell of events that are.
 BOOKKEEPING = (
     Action.CHECKPOINT_MADE,
@@ -127,6 +128,34 @@ def latest_each(actions: Sequence[Action]) -> dict[str, ReadEvent]:
     numbers = [Event.objects.filter(action=one).order_by("-number").values("number")[:1] for one in actions]
     found = read(Event.objects.filter(Q(*[Q(number=Subquery(one)) for one in numbers], _connector=Q.OR)))
     return {event.said.action: event for event in found if event.said}
+
+
+def begun_at() -> datetime | None:
+    """Return when the first event that is kept was written; one query."""
+    return Event.objects.order_by("number").values_list("recorded_at", flat=True).first()
+
+
+def verifications() -> tuple[ReadEvent | None, ReadEvent | None]:
+    """Return the last verification, and the one that says how the log stands; None and None before the first.
+
+    They are the same, unless an earlier one has found something with more checkpoints from outside than any since: the
+    nightly one, which is given none, does not take back what somebody has found with one. One query.
+    """
+    rows = Event.objects.filter(action=Action.AUDIT_VERIFIED).order_by("-number")[:LOOKED_AT_VERIFICATIONS]
+    done = [_read(row) for row in rows]
+    latest = next(iter(done), None)
+    most = -1  # checkpoints from outside that were given to a later one
+    for event in done:
+        outside = _outside_given(event)
+        if event.said and event.said.outcome != Outcome.DONE and outside > most:
+            return latest, event
+        most = max(most, outside)
+    return latest, latest
+
+
+def _outside_given(event: ReadEvent) -> int:
+    given = event.said.facts.get("outside") if event.said else None
+    return given if isinstance(given, int) else 0
 
 
 def count_done_by(actor_id: str, action: Action, *, since: datetime) -> int:

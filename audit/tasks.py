@@ -1,22 +1,36 @@
 """What the beat asks of the log."""
 
 import logging
+import os
 
 from celery import shared_task
+from django.db import transaction
 from django.utils import timezone
 
-from audit import anchoring, checkpoints, services
+from audit import anchoring, checkpoints, services, verification
 from audit.actor import Actor
 from audit.exports import shipping
 
 logger = logging.getLogger(__name__)
 SIGNER = Actor.system("signer")
+BEAT = Actor.system("beat")
+VERIFY_SECONDS = 540  # the broker gives a task to another worker after 600
 
 
 @shared_task
 def extend_log() -> None:
     """Make partitions ahead of need."""
     logger.info("Audit log: %d partitions made.", services.extend_log())
+
+
+@shared_task(soft_time_limit=VERIFY_SECONDS, time_limit=VERIFY_SECONDS + 30)
+def verify_log() -> None:
+    """Check the whole log on all cores, and leave the result in it; what is found is an alert (audit.alerts)."""
+    verdict = verification.verify(jobs=os.cpu_count() or 1)
+    with transaction.atomic():
+        verification.results.keep(verdict, actor=BEAT, now=timezone.now())
+    tell = logger.info if verdict.is_whole else logger.error
+    tell("Audit log: %d events verified, %d findings.", verdict.events, len(verdict.findings))
 
 
 @shared_task

@@ -1,6 +1,6 @@
-"""What the audit log costs: appending beside a plain insert, verifying beside hashing alone (the chain, from memory).
+"""What the audit log costs: appending beside a plain insert, verifying beside hashing alone (bench/audit_verify.py).
 
-    .venv/bin/python -m bench.audit [--rounds 5] [--turns 300] [--events 200000]
+    .venv/bin/python -m bench.audit [--rounds 5] [--turns 300] [--events 1000000]
 
 Starts engines of its own in `var/bench`, with everything flushed to disk as in production, on a database of its own
 that is dropped afterwards. A turn is one transaction: one changed row and its event. All ways write the same facts,
@@ -17,34 +17,31 @@ Clients are processes. Rounds are interleaved; ratios are the median of the roun
 
 import argparse
 import os
-import resource
 import secrets
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from hashlib import sha256
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
+import psycopg
 from psycopg import sql
 
+from bench.audit_verify import measure_verification, ratio
 from keyvault_admin.local.engines import Engines
 
 if TYPE_CHECKING:
     from audit.actor import Actor
     from audit.body import Subject
-    from audit.verification import Position
 
 ROOT = Path(__file__).resolve().parent.parent
 WAYS = ("plain", "direct", "sealed", "system")
-BATCH = 1_000  # events a transaction while filling: the head has a row version for each of them
 RAW_WAYS = ("raw plain", "raw direct", "raw sealed")
 TABLES = """
 CREATE TABLE bench_row (id bigint PRIMARY KEY, name text NOT NULL, revision bigint NOT NULL);
@@ -76,15 +73,6 @@ $$;
 ALTER FUNCTION bench_append(uuid, bytea, bytea) OWNER TO keyvault_owner;
 GRANT EXECUTE ON FUNCTION bench_append(uuid, bytea, bytea) TO keyvault_web;
 """
-FILLED = """
-SELECT count(audit_append(id, convert_to(format('{"action":"key.edited","actor":{"id":"user:%s","identity":"","kind":'
-    '"person","on_behalf_of":"","role":"DevOps","verified_at":"2026-11-21T08:59:00.000000Z","verified_by":"totp:5"},'
-    '"at":"2026-11-21T09:00:00.000000Z","facts":{},"id":"%s","outcome":"done","path":"POST /inventory/key/12/edit/",'
-    '"reason":"moved to the new team","subjects":[{"after":{"owner":"carol"},"before":{"owner":"bob"},"label":"a",'
-    '"ref":"key:%s"}],"v":1}', number % 50, id, number % 5000), 'UTF8'), NULL))
-FROM (SELECT number, gen_random_uuid() AS id FROM generate_series(1, EVENTS) number) AS made
-"""
-
 
 # One client
 
@@ -234,69 +222,11 @@ def measure_appends(rounds: int, turns: int) -> None:
         print(f"sealed of direct, {clients} client(s): {ratio(rates['sealed', clients], rates['direct', clients])}")
 
 
-def ratio(ours: list[float], floor: list[float]) -> str:
-    """Return the median of the rounds' ratios with the least and the greatest."""
-    ratios = sorted(one / other for one, other in zip(ours, floor, strict=True))
-    return f"{statistics.median(ratios):.2f} ({ratios[0]:.2f}-{ratios[-1]:.2f})"
-
-
-# Verifying
-
-
-def measure_verification(rounds: int, events: int) -> None:
-    """Measure both passes beside hashing alone, over a log filled beforehand."""
-    from django.db import connection
-
-    from audit import chain, selectors, verification
-
-    with connection.cursor() as cursor:
-        for _ in range(events // BATCH):
-            cursor.execute(FILLED.replace("EVENTS", str(BATCH)))
-    head = selectors.head()
-    end = verification.Position(head.number, bytes(head.digest))
-    preimages = [chain.entry(number, stamp, raw) for number, _, _, stamp, raw in verification._links()]
-    size = statistics.mean(len(preimage) for preimage in preimages)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    rates: dict[str, list[float]] = {"hash only": [], "pass 1, chain": [], "pass 2, copies": []}
-    for _ in range(rounds):
-        rates["hash only"].append(len(preimages) / timed(lambda: hash_all(preimages)))
-        rates["pass 1, chain"].append(end.number / timed(lambda: first_pass(verification, end)))
-        rates["pass 2, copies"].append(end.number / timed(lambda: second_pass(verification)))
-    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-    print(f"\nVerify: {end.number:,} events of {size:.0f} bytes, one core, {rounds} rounds; memory grew {grown:.0f} MB")
-    for name, measured in rates.items():
-        print(f"{name:16}{statistics.median(measured):12,.0f}/s{ratio(measured, rates['hash only']):>22}")
-
-
-def hash_all(preimages: Iterable[bytes]) -> None:
-    digest = bytes(32)
-    for preimage in preimages:
-        digest = sha256(digest + preimage).digest()
-
-
-def first_pass(verification: ModuleType, end: "Position") -> None:
-    with verification._snapshot():
-        found = verification.check_chain(verification._links(), begin=verification.GENESIS, end=end)
-    assert found is None, found
-
-
-def second_pass(verification: ModuleType) -> None:
-    with verification._snapshot():
-        found = verification.check_copies(verification._rows(), verification.IdentityKeys())
-    assert found is None, found
-
-
-def timed(work: Callable[[], None]) -> float:
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
-
-
 # The database
 
 
 @contextmanager
-def prepared() -> Iterator[None]:
+def prepared() -> Iterator[psycopg.Connection]:
     """Start engines, migrate a new database, add the floor and the direct way; drop it at the end."""
     name = f"bench_{secrets.token_hex(4)}"
     with Engines(ROOT / "var" / "bench", database=name) as engines:
@@ -310,7 +240,7 @@ def prepared() -> Iterator[None]:
         with engines.postgres.connect(name) as superuser:
             superuser.execute(TABLES)
             superuser.execute(direct_function(superuser.execute(PROSRC).fetchone()[0]))
-        yield
+            yield superuser
         from django.db import connections
 
         connections.close_all()
@@ -333,13 +263,15 @@ def direct_function(source: str) -> str:
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--rounds", type=int, default=5)
-    options.add_argument("--turns", type=int, default=300)
-    options.add_argument("--events", type=int, default=200_000)
+    options.add_argument("--turns", type=int, default=300, help="0: no appending")
+    options.add_argument("--events", type=int, default=200_000, help="0: no verifying")
     chosen = options.parse_args()
-    with prepared():
+    with prepared() as superuser:
         begin()
-        measure_appends(chosen.rounds, chosen.turns)
-        measure_verification(chosen.rounds, chosen.events)
+        if chosen.turns:
+            measure_appends(chosen.rounds, chosen.turns)
+        if chosen.events:
+            measure_verification(superuser, begin, chosen.rounds, chosen.events)
 
 
 if __name__ == "__main__":

@@ -227,7 +227,7 @@ def links_in(lines: Iterator[bytes], after: int) -> Iterator[Link]:
                 raise Damage("it is not written as this log writes it")
             yield link
         except Damage as error:
-            raise Damage(f"event {place}: altered bytes: its line cannot be read, {error}") from error
+            raise Damage(f"event {place}: edit: its line cannot be read, {error}") from error
 
 
 # Checkpoints and keys
@@ -374,9 +374,9 @@ class Checking:
         try:
             said = said_in(link.body)["id"]
         except (Damage, KeyError) as error:
-            raise Damage(f"event {link.number} ({link.id}): altered bytes: the body cannot be read") from error
+            raise Damage(f"event {link.number} ({link.id}): edit: the body cannot be read") from error
         if said != link.id or not _is_stamp(link.stamp):
-            raise Damage(f"event {link.number} ({link.id}): altered id or stamp: its bytes say {said}")
+            raise Damage(f"event {link.number} ({link.id}): edit: id or stamp: its bytes say {said}")
         if written < self.stamp and _seconds(self.stamp, written) > 1 and len(self.warnings) < WARNINGS:
             behind = f"{_seconds(self.stamp, written):.0f} seconds behind the event before"
             self.warnings.append(f"event {link.number}: clock jump: the server's clock was {behind}")
@@ -417,19 +417,17 @@ def describe(link: Link, number: int, digest: bytes, later: Iterator[Link]) -> s
     if link.number != place:
         moved = next((each for each in itertools.chain([link], ahead) if _fits(each, place, digest)), None)
         if moved:
-            return f"event {place} ({moved.id}): out of order: it stands as event {moved.number}"
-        return f"event {place}: missing: the next event is {link.number}"
-    looks_like = "altered bytes: here, or in the event before together with its digest"
+            return f"event {place} ({moved.id}): reorder: it stands as event {moved.number}"
+        return f"event {place}: delete: it is missing, the next event is {link.number}"
+    looks_like = "edit: its bytes were altered, or those of the event before together with its digest"
     if following and _fits(following, following.number, entry_digest(link, digest)):
-        looks_like = "altered digest: the next event continues the digest that the bytes have"
+        looks_like = "edit: its digest was altered: the next event continues the digest that the bytes have"
     elif following and _fits(following, following.number + 1, link.digest):
-        looks_like = "missing: the event of this number was taken out and the later ones were renumbered"
+        looks_like = "delete: the event of this number was taken out and the later ones were renumbered"
     else:
         moved = next((each for each in ahead if _fits(each, place, digest)), None)
         if moved:
-            looks_like = (
-                f"out of order: what belongs here stands as event {moved.number}; something was put in or moved"
-            )
+            looks_like = f"insert or reorder: what belongs here stands as event {moved.number}"
     return f"event {place} ({link.id}): {looks_like}"
 
 

@@ -1,11 +1,11 @@
-"""Checks of the checkpoints: the log is signed, and what is signed leaves this database."""
+"""Checks of the log: it is verified and whole, it is signed, and what is signed leaves this database."""
 
 from collections.abc import Callable
 from datetime import datetime
 
 from django.utils import timezone
 
-from audit.alerts import Alert, not_anchored, not_shipped, not_signed
+from audit.alerts import Alert, found_altered, not_anchored, not_shipped, not_signed, not_verified
 from audit.anchors import AnchorError, configured_anchors
 from audit.exports.sinks import SinkError, configured_sinks
 from keyvault_admin.checks.rules import Answer, Group, Rule
@@ -41,6 +41,14 @@ def checkpoints_leave() -> Answer:
     return _judged(not_anchored, "No checkpoint has waited an hour for an anchor.")
 
 
+def log_is_verified() -> Answer:
+    return _judged(not_verified, "The audit log was verified within a day.")
+
+
+def log_is_whole() -> Answer:
+    return _judged(found_altered, "No verification has found the audit log altered.")
+
+
 def _judged(look: Callable[[datetime], Alert | None], well: str) -> Answer:
     alert = look(timezone.now())
     if alert is None:
@@ -56,4 +64,6 @@ LIVE = (
     Rule("face.W009", Group.DATABASE, "the audit log is signed", log_is_signed),
     Rule("face.W010", Group.DATABASE, "checkpoints leave the database", checkpoints_leave),
     Rule("face.W011", Group.DATABASE, "the audit log leaves for the SIEM", log_leaves),
+    Rule("face.W012", Group.DATABASE, "the audit log is verified", log_is_verified),
+    Rule("face.W013", Group.DATABASE, "the audit log is whole", log_is_whole),
 )

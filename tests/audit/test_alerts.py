@@ -14,8 +14,9 @@ from pytest_django import Settings
 
 from audit import anchoring
 from audit.actor import Actor
-from audit.alerts import not_anchored, not_signed
+from audit.alerts import found_altered, not_anchored, not_signed, not_verified
 from audit.checkpoints import make_checkpoint
+from audit.verification import Damage, Finding, Position, Verdict, results
 from keyvault_admin.checks.checkpoints import LIVE
 from keyvault_admin.dashboard import posture_context
 
@@ -80,6 +81,48 @@ def test_the_error_of_the_anchor_is_told(
     found = not_anchored(now + timedelta(hours=1))
     assert found is not None
     assert found.mend == f"The folder {tmp_path / 'missing'} did not take the file: No such file or directory."
+
+
+def test_a_log_that_nobody_has_verified_for_a_day_is_an_alert(fill: Fill, seal_events: Callable[[], None]) -> None:
+    fill(1)
+    at = timezone.now()
+    assert not_verified(at + timedelta(hours=25)) is None  # the night will come
+    found = not_verified(at + timedelta(hours=27))
+    assert found is not None
+    assert found.said == "The audit log has not been verified yet"
+    verified(at, seal_events)
+    assert not_verified(at + timedelta(hours=25)) is None
+    found = not_verified(at + timedelta(hours=27))
+    assert found is not None
+    assert found.said.startswith("The audit log has not been verified since ")
+    assert found_altered(at) is None
+
+
+def test_what_was_found_with_checkpoints_from_outside_is_not_taken_back_without_any(
+    fill: Fill, seal_events: Callable[[], None], dave: object
+) -> None:
+    fill(1)
+    at = timezone.now()
+    verified(at, seal_events, outside=2)
+    rewrite = Finding(1, Damage.REWRITE, "one of the events 1 to 1 is not the one that was signed")
+    verified(at, seal_events, outside=2, findings=(rewrite,))
+    for outside in (0, 1):
+        verified(at + timedelta(days=1), seal_events, outside=outside)  # as every night
+        found = found_altered(at)
+        assert found is not None
+        assert "event 1: rewrite: one of the events" in found.said
+        assert {rule.id: rule.look().mend[:8] for rule in LIVE}["face.W013"] == "Keep the"
+    request = HttpRequest()
+    request.user = dave
+    assert [tile.figure for tile in posture_context(request)["tiles"] if tile.label == "Audit log"] == ["altered"]
+    verified(at, seal_events, outside=2)
+    assert found_altered(at) is None
+
+
+def verified(at: datetime, seal_events: Callable[[], None], **seen: object) -> None:
+    position = Position(1, bytes(32))
+    results.keep(Verdict(begin=position, end=position, **seen), actor=Actor.system("beat"), now=at)
+    seal_events()
 
 
 def test_the_first_page_and_doctor_say_so_to_who_may_see_the_log(

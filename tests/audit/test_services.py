@@ -302,25 +302,6 @@ def test_erasing_needs_its_event_and_the_command_role(
 # Writers at the same time
 
 
-def test_sixteen_writers_make_one_chain(committed_db: object, now: datetime, person: Actor) -> None:
-    def write(writer: int) -> None:
-        try:
-            for turn in range(12):
-                actor = replace(person, id=f"user:{writer % 3}")
-                with transaction.atomic():
-                    record(Action.KEY_EDITED, actor=actor, now=now, subjects=[Subject(ref=f"key:{writer}")])
-                    record(Action.KEY_EDITED, actor=actor, now=now)
-                    transaction.set_rollback(turn % 10 == 9)
-        finally:
-            connection.close()
-
-    with ThreadPoolExecutor(16) as pool:
-        list(pool.map(write, range(16)))
-    verdict = verification.verify()
-    assert verdict.findings == ()
-    assert verdict.events == 16 * 11 * 2 == Event.objects.count()
-
-
 def test_the_head_is_locked_after_everything_else(committed_db: object, now: datetime, alice: User) -> None:
     # One transaction records and then inserts a row whose foreign key is checked at commit; another holds the parent
     # row and wants to record too. Were the head locked before that check, each would wait for the other.
