@@ -114,8 +114,7 @@ def stored_epochs(begin: Position) -> tuple[dict[int, Verifier], Finding | None]
 
 def missing_or_unknown(begin: Position) -> Finding | None:
     """Compare the stored checkpoints with the events that say they were made."""
-    stored = SignedCheckpoint.objects.filter(size__gte=begin.number).order_by("size").values_list("size", "digest")
-    rows = iter(stored.iterator(FETCHED_ROWS))
+    rows = SignedCheckpoint.objects.order_by("size").values_list("size", "digest").iterator(FETCHED_ROWS)
     row = next(rows, None)
     for made in _said_in(Action.CHECKPOINT_MADE, begin, _made):
         while row and row[0] < made["size"] and row[0] <= begin.number:
@@ -126,7 +125,9 @@ def missing_or_unknown(begin: Position) -> Finding | None:
         if row[0] < made["size"] or bytes(row[1]).hex() != made["digest"]:
             return _unknown(row[0])
         row = next(rows, None)
-    return _unknown(row[0]) if row and row[0] > begin.number else None
+    while row and row[0] <= begin.number:
+        row = next(rows, None)
+    return _unknown(row[0]) if row else None
 
 
 def _unknown(size: int) -> Finding:
