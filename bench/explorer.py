@@ -34,10 +34,6 @@ if TYPE_CHECKING:
 RARE = 30  # acts that only the beginning of the log holds: the end of every list is where a page may get slow
 EVENTS = "SELECT e.* FROM audit_event e {join} WHERE {where} ORDER BY e.number {order} LIMIT 51"
 OF_KEY = "JOIN audit_event_subject s ON s.number = e.number"
-INVALID = """
-SELECT relname, pg_get_indexdef(oid) FROM pg_class JOIN pg_index ON indexrelid = oid
- WHERE indrelid = 'public.audit_event'::regclass AND NOT indisvalid
-"""
 MARKS = ('"audit_event"."stamp"',)
 
 
@@ -114,7 +110,6 @@ def prepared(var: Path, events: int, *, keep: bool) -> Iterator[psycopg.Connecti
             become_superuser(superuser)
             if superuser.execute("SELECT number FROM audit_head").fetchone()[0] < events:
                 _fill(superuser, events)
-            index(superuser)
             yield superuser
         from django.db import connections
 
@@ -135,15 +130,6 @@ def _fill(superuser: psycopg.Connection, events: int) -> None:
         sign()
         tell(f"{some:,} events copied, indexed and signed")
     superuser.execute("VACUUM (ANALYZE)")
-
-
-def index(superuser: psycopg.Connection) -> None:
-    """Make indexes anew that are not on every partition: what `pg_indexes` says makes them on the parent only."""
-    for name, made in superuser.execute(INVALID).fetchall():
-        superuser.execute(sql.SQL("DROP INDEX public.{}").format(sql.Identifier(name)))
-        superuser.execute(made.replace(" ON ONLY ", " ON "))
-        tell(f"{name} made")
-    superuser.execute("VACUUM (ANALYZE) audit_event")
 
 
 def begin_rare() -> None:

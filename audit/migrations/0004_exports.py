@@ -26,7 +26,7 @@ GRANT INSERT, UPDATE (number, digest, length, revision, moved_at, failing_since,
 
 
 class Migration(migrations.Migration):
-    dependencies = [("audit", "0004_verifications")]
+    dependencies = [("audit", "0003_reseal")]
 
     operations = [
         migrations.CreateModel(

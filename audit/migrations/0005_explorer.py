@@ -28,7 +28,7 @@ def dropped(name: str) -> str:
 
 
 class Migration(migrations.Migration):
-    dependencies = [("audit", "0005_exports")]
+    dependencies = [("audit", "0004_exports")]
 
     operations = [
         *(migrations.RunSQL(dropped(name), made(name, columns)) for name, columns in NARROWER.items()),

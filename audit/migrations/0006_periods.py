@@ -138,7 +138,7 @@ GRANT SELECT ON public.audit_period TO keyvault_app;
 
 
 class Migration(migrations.Migration):
-    dependencies = [("audit", "0006_explorer")]
+    dependencies = [("audit", "0005_explorer")]
 
     operations = [
         migrations.CreateModel(
