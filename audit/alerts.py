@@ -28,7 +28,7 @@ class Alert:
 
 def found_altered(_now: datetime) -> Alert | None:
     """Say that a verification has found something, and none since that was given as much; one query."""
-    _, verified = selectors.verifications()
+    verified = selectors.looks().standing
     if verified is None or verified.said is None or verified.said.outcome == Outcome.DONE:
         return None
     findings = verified.said.facts.get("findings") or ["it does not say what"]

@@ -135,22 +135,41 @@ def begun_at() -> datetime | None:
     return Event.objects.order_by("number").values_list("recorded_at", flat=True).first()
 
 
-def verifications() -> tuple[ReadEvent | None, ReadEvent | None]:
-    """Return the last verification, and the one that says how the log stands; None and None before the first.
+@dataclass(frozen=True)
+class Looks:
+    """What was seen when somebody last looked at the log; None where nobody has.
 
-    They are the same, unless an earlier one has found something with more checkpoints from outside than any since: the
-    nightly one, which is given none, does not take back what somebody has found with one. One query.
+    `standing` is the verification that says how the log stands. It is the latest, unless an earlier one has found
+    something with more checkpoints from outside than any since: the nightly one, which is given none, does not take
+    back what somebody has found with one.
     """
-    rows = Event.objects.filter(action=Action.AUDIT_VERIFIED).order_by("-number")[:LOOKED_AT_VERIFICATIONS]
-    done = [_read(row) for row in rows]
-    latest = next(iter(done), None)
+
+    latest: ReadEvent | None
+    standing: ReadEvent | None
+    compared: ReadEvent | None  # the last comparison of the inventory with the log
+
+
+def looks() -> Looks:
+    """Return how the log was last looked at; one query."""
+    of = Event.objects.order_by("-number").values("number")
+    verified = of.filter(action=Action.AUDIT_VERIFIED)[:LOOKED_AT_VERIFICATIONS]
+    compared = of.filter(action=Action.INVENTORY_REPLAYED)[:1]
+    rows = Event.objects.filter(Q(number__in=verified) | Q(number__in=compared)).order_by("-number")
+    done: dict[str, list[ReadEvent]] = {Action.AUDIT_VERIFIED: [], Action.INVENTORY_REPLAYED: []}
+    for row in rows:
+        done[row.action].append(_read(row))
+    verifications, comparisons = done.values()
+    return Looks(next(iter(verifications), None), _standing(verifications), next(iter(comparisons), None))
+
+
+def _standing(verifications: Sequence[ReadEvent]) -> ReadEvent | None:
     most = -1  # checkpoints from outside that were given to a later one
-    for event in done:
+    for event in verifications:
         outside = _outside_given(event)
         if event.said and event.said.outcome != Outcome.DONE and outside > most:
-            return latest, event
+            return event
         most = max(most, outside)
-    return latest, latest
+    return next(iter(verifications), None)
 
 
 def _outside_given(event: ReadEvent) -> int:

@@ -12,7 +12,6 @@ from django.urls import reverse
 from django.utils import timezone
 
 from audit import selectors as audit
-from audit.actions import Action
 from audit.alerts import VERIFIED_WITHIN, not_anchored, not_shipped, not_signed
 from audit.counting import COUNTED, about, count_each, shown
 from inventory import selectors as inventory
@@ -177,9 +176,9 @@ def _log_tile(request: HttpRequest, now: datetime) -> list[Tile]:
         return []
     url = reverse("admin:audit_event_changelist")
     events = f"{audit.head().number:,} events"
-    latest, standing = audit.verifications()
+    looks = audit.looks()
+    latest, standing, compared = looks.latest, looks.standing, looks.compared
     is_altered = bool(standing and standing.said and standing.said.outcome != "done")
-    compared = audit.latest_each((Action.INVENTORY_REPLAYED,)).get(Action.INVENTORY_REPLAYED)
     if compared and compared.said and compared.said.outcome != "done" and not is_altered:
         return [_differing_tile(compared.said.facts)]
     if latest is None or standing is None or latest.said is None or standing.said is None:

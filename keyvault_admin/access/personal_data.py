@@ -167,6 +167,20 @@ HOLDINGS = (
         shown=("id", "key__name", "rotate_by", "threshold_days", "written_at"),
     ),
     Holding(
+        model="rotation.ReviewItem",
+        what="events in a review that they caused, and verdicts that they gave",
+        erasure=FREE_TEXT,
+        matched={"done_by": "pk", "done_for": "pk", "judged_by": "pk"},
+        shown=("id", "event_number", "verdict", "words", "judged_at"),
+    ),
+    Holding(
+        model="rotation.ReviewSignature",
+        what="reviews that they signed, or whose signature they voided by a new verdict",
+        erasure=STAYS,
+        matched={"person": "pk", "voided_by": "pk"},
+        shown=("id", "role", "signed_at", "voided_at"),
+    ),
+    Holding(
         model="audit.Event",
         what="what they did: number and roles in the hashed bytes; name, mail, address and browser sealed beside",
         erasure="the bytes stay; what is sealed cannot be opened any more",

@@ -74,6 +74,8 @@ TOPICS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
         ("rotation.view_review", "see reviews and who signed them"),
         ("rotation.sign_review", "judge and sign reviews, never what they did themselves"),
         ("audit.view_event", "see the audit log"),
+        ("audit.view_exportcursor", "see where the audit log is shipped to"),
+        ("audit.export_log", "export the audit log"),
         ("access.view_user", "see people"),
         ("access.manage_people", "add, edit and deactivate people, take roles away"),
     )),

@@ -127,6 +127,7 @@ def test_functions_are_closed_to_the_public_and_fixed_in_their_path() -> None:
         ("audit_capacity", "keyvault_owner", False, path, ["keyvault_app"]),
         ("audit_close_period", "keyvault_owner", True, path, ["keyvault_command"]),
         ("audit_drop_period", "keyvault_owner", False, path, []),
+        ("audit_export_cursor_advances", "keyvault_owner", False, path, []),
         ("audit_extend", "keyvault_owner", True, path, ["keyvault_app"]),
         ("audit_identity_erase", "keyvault_owner", True, path, ["keyvault_command"]),
         ("audit_identity_make", "keyvault_owner", True, path, ["keyvault_app"]),

@@ -424,6 +424,7 @@ def test_the_command_may_write_nothing_but_the_sealed_bytes_of_a_session(alice: 
 # Nothing is forgotten
 
 SEALS_IN = {
+    "audit/explorer/asked.py": "",  # an address that is looked for: in the address of the page, kept nowhere
     "audit/sealing.py": "identity_key",
     "inventory/services/jobs.py": "import_file",
     "keyvault_admin/access/models/devices.py": "totp_seed",

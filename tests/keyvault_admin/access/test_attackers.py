@@ -130,7 +130,7 @@ def test_a_session_reads_what_its_person_reads_and_nobody_notices_from_where(thi
     for page in ("/", "/inventory/key/", f"/inventory/key/{key.pk}/change/", "/access/user/", "/audit/event/",
                  f"/access/user/{carol.pk}/change/", "/account/sessions/", "/account/factors/"):  # fmt: skip
         assert thief.get(page).status_code == 200, page
-    assert len(events()) == before
+    assert len([body for body in events() if body["action"] != "audit.read"]) == before  # reading the log is an event
 
 
 def test_a_session_does_the_free_acts_and_each_leaves_an_event(thief: Client, alice: User) -> None:

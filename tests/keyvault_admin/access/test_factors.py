@@ -275,6 +275,7 @@ def test_each_change_asks_to_step_up_first() -> None:
         "RecoveryCodesView",
         "end_other_sessions",
         "end_own_session",
+        "own_data",
     }
     assert {name for name in views.__all__ if getattr(getattr(views, name), "requires_step_up", False)} == changing
 

@@ -754,7 +754,7 @@ def test_no_role_changes_whose_account_it_is(link: SingleSignOnLink, as_role: As
         with as_role(role), connection.cursor() as cursor:
             for statement in (f"UPDATE access_singlesignonlink SET {column} = {column}",
                               "DELETE FROM access_singlesignonlink"):  # fmt: skip
-                with pytest.raises(ProgrammingError, match="permission denied"), transaction.atomic():
+                with pytest.raises(ProgrammingError, match=r"permission denied|erasure alone"), transaction.atomic():
                     cursor.execute(statement)
 
 
