@@ -24,7 +24,7 @@ from inventory.states import BY_PAIR, State
 from tests.inventory.world import ACTOR, NOW, action_for, make_key, seal
 
 FULL = "tests.full" in sys.modules
-HISTORIES, STEPS = (2_000, 30) if FULL else (30, 15)
+HISTORIES, STEPS = (2_000, 30) if FULL else (20, 15)
 DATES = {
     State.ACTIVE: "activated_at",
     State.SUSPENDED: "suspended_at",
