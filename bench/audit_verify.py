@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from hashlib import sha256
+from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,7 +41,7 @@ def measure_verification(superuser: psycopg.Connection, begin: Callable[[], None
     entries = _entries()
     size = statistics.mean(map(len, entries))
     rates: dict[str, list[float]] = {}
-    with ProcessPoolExecutor(cores, initializer=begin) as pool:
+    with ProcessPoolExecutor(cores, get_context("spawn"), begin) as pool:
         for number in range(rounds + 1):
             taken = {
                 "hash only": timed(lambda: hash_all(entries)) * count / len(entries),
@@ -135,7 +136,18 @@ def _peak_memory(jobs: int) -> float:
     environment = {key: text for key, text in os.environ.items() if key != "KEYVAULT_ROLE"}
     command = [sys.executable, "manage.py", "verify_audit", f"--jobs={jobs}"]
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)  # noqa: S603 - ours
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
+    peak = 0.0
+    while process.poll() is None:
+        peak = max(peak, _high_water(process.pid))
+        time.sleep(0.05)
     assert process.returncode == 0
-    return usage.ru_maxrss / 1024
+    return peak
+
+
+def _high_water(pid: int) -> float:
+    """Return the most megabytes that a program has had; what `wait4` says counts the memory of whoever started it."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+    except OSError:
+        return 0.0
+    return sum(int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmHWM:"))
