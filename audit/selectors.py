@@ -151,12 +151,11 @@ class Looks:
 
 def looks() -> Looks:
     """Return how the log was last looked at; one query."""
-    of = Event.objects.order_by("-number").values("number")
-    verified = of.filter(action=Action.AUDIT_VERIFIED)[:LOOKED_AT_VERIFICATIONS]
-    compared = of.filter(action=Action.INVENTORY_REPLAYED)[:1]
-    rows = Event.objects.filter(Q(number__in=verified) | Q(number__in=compared)).order_by("-number")
+    newest = Event.objects.order_by("-number")
+    verified = newest.filter(action=Action.AUDIT_VERIFIED)[:LOOKED_AT_VERIFICATIONS]
+    rows = verified.union(newest.filter(action=Action.INVENTORY_REPLAYED)[:1], all=True)
     done: dict[str, list[ReadEvent]] = {Action.AUDIT_VERIFIED: [], Action.INVENTORY_REPLAYED: []}
-    for row in rows:
+    for row in sorted(rows, key=lambda row: row.number, reverse=True):
         done[row.action].append(_read(row))
     verifications, comparisons = done.values()
     return Looks(next(iter(verifications), None), _standing(verifications), next(iter(comparisons), None))
