@@ -271,21 +271,22 @@ def _steps(request: HttpRequest, counted: inventory.Posture, now: datetime) -> l
 
 
 def _alert_steps(now: datetime, log: list[Tile]) -> list[Step]:
-    """Say that the tables differ from the log, that it is not signed, or that what is signed stays here. Queries: 4."""
+    """Say that the log was altered, that it differs, is not signed, or that what is signed stays here. Queries: 4."""
     if not log:
         return []
     found = [alert for alert in (not_signed(now), not_anchored(now), not_shipped(now)) if alert]
-    differing = [Step("Find out who wrote into the database", log[0].note, log[0].url)]
-    steps = differing if log[0].figure == TABLES_DIFFER else []
+    steps = []
+    if log[0].figure == TABLES_DIFFER:
+        steps = [Step("Find out who wrote into the database", log[0].note, log[0].url)]
+    elif log[0].look == "late":
+        steps = [Step("Find out who altered the audit log", "verify_audit names the first bad event", log[0].url)]
     return [*steps, *(Step(alert.said, alert.mend, reverse("admin:audit_event_changelist")) for alert in found)]
 
 
 def _log_steps(log: list[Tile]) -> list[Step]:
-    """Ask for a verification while nobody knows how the log stands, and for more when it was altered."""
-    if not log or log[0].look == "ok" or log[0].figure == TABLES_DIFFER:
+    """Ask for a verification while nobody knows how the log stands."""
+    if not log or log[0].look != "soon":
         return []
-    if log[0].look == "late":
-        return [Step("Find out who altered the audit log", "verify_audit names the first bad event", log[0].url)]
     title = "Verify the audit log again" if log[0].figure == "verified" else "Verify the audit log"
     note = "every night by itself while beat and worker run; or on the server: manage.py verify_audit"
     return [Step(title, note, log[0].url)]
