@@ -28,7 +28,7 @@ from keyvault_admin.access.models import (
     User,
 )
 from keyvault_admin.access.personal_data import HOLDINGS
-from rotation.models import Notice
+from rotation.models import Notice, Review, ReviewItem, ReviewSignature
 from tests.keyvault_admin.access.test_erasure import COMMAND, acting, carols_world, erase  # noqa: F401 - a fixture
 from tests.people import sign_in
 
@@ -74,6 +74,16 @@ def full_world(carols_world: User, as_role: Role, now: datetime) -> User:  # noq
         ).save()
         HeaderMapping(header="wer", field="owner", used_at=now, used_by=carol.ref).save()
         Notice(key=key, rotate_by=now, threshold_days=7, recipient=carol.email, written_at=now).save()
+        review = Review(
+            kind="transitions", period_from=now - timedelta(days=14), period_to=now, due_at=now + timedelta(days=7),
+            after_event=0, through_event=1, population=1, seed=bytes(32), opened_at=now, next_reminder_at=now,
+        )  # fmt: skip
+        review.save()
+        judged = {"event_number": 1, "event_digest": bytes(32), "verdict": "in_order", "judged_at": now}
+        ReviewItem(review=review, judged_by=carol, **judged).save()
+        ReviewSignature(
+            review=review, role="DevOps", person=carol, content_digest=bytes(32), verified_by="totp:1", signed_at=now
+        ).save()
     return carol
 
 
