@@ -74,17 +74,21 @@ def full_world(carols_world: User, as_role: Role, now: datetime) -> User:  # noq
         ).save()
         HeaderMapping(header="wer", field="owner", used_at=now, used_by=carol.ref).save()
         Notice(key=key, rotate_by=now, threshold_days=7, recipient=carol.email, written_at=now).save()
-        review = Review(
-            kind="transitions", period_from=now - timedelta(days=14), period_to=now, due_at=now + timedelta(days=7),
-            after_event=0, through_event=1, population=1, seed=bytes(32), opened_at=now, next_reminder_at=now,
-        )  # fmt: skip
-        review.save()
-        judged = {"event_number": 1, "event_digest": bytes(32), "verdict": "in_order", "judged_at": now}
-        ReviewItem(review=review, judged_by=carol, **judged).save()
-        ReviewSignature(
-            review=review, role="DevOps", person=carol, content_digest=bytes(32), verified_by="totp:1", signed_at=now
-        ).save()
+        _judge_and_sign(carol, now)
     return carol
+
+
+def _judge_and_sign(carol: User, now: datetime) -> None:
+    review = Review(
+        kind="transitions", period_from=now - timedelta(days=14), period_to=now, due_at=now + timedelta(days=7),
+        after_event=0, through_event=1, population=1, seed=bytes(32), opened_at=now, next_reminder_at=now,
+    )  # fmt: skip
+    review.save()
+    judged = {"event_number": 1, "event_digest": bytes(32), "verdict": "in_order", "judged_at": now}
+    ReviewItem(review=review, judged_by=carol, **judged).save()
+    ReviewSignature(
+        review=review, role="DevOps", person=carol, content_digest=bytes(32), verified_by="totp:1", signed_at=now
+    ).save()
 
 
 def document(person: User, now: datetime) -> tuple[str, dict]:
