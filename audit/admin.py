@@ -40,7 +40,7 @@ class EventAdmin(ReadOnlyAdmin, KeysetAdmin):
     search_help_text = "Number, id, or key:12"
     sortable_by = ()
 
-    def get_changelist(self, request: HttpRequest, **_: Any) -> type[EventChangeList]:  # noqa: ANN401
+    def get_changelist(self, request: HttpRequest, **_: Any) -> type[EventChangeList]:  # noqa: ANN401 - Django's own signature
         return EventChangeList
 
     def get_search_results(

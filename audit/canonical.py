@@ -69,7 +69,7 @@ def parse_timestamp(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
-def plain(payload: Any) -> Any:  # noqa: ANN401
+def plain(payload: Any) -> Any:  # noqa: ANN401 - whatever is to be recorded
     """Return the payload made of None, bool, int, str, list and dict alone."""
     if type(payload) is str:  # what most of an event is, looked at first
         return _text(payload)

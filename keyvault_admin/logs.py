@@ -4,7 +4,7 @@ import logging
 
 # C0 and C1 controls, DEL, and the two separators that some readers take for the end of a line.
 _CONTROLS = [*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029]
-_ESCAPED = {code: f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" for code in _CONTROLS}  # noqa: PLR2004
+_ESCAPED = {code: f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" for code in _CONTROLS}  # noqa: PLR2004 - two digits
 
 
 class LineFormatter(logging.Formatter):

@@ -80,7 +80,7 @@ class ObjectAnchor(Anchor):
             aws_secret_access_key=secret, config=how,
         )  # fmt: skip
 
-    def _deliver(self, client: Any, sent: SentCheckpoint, now: datetime) -> str:  # noqa: ANN401
+    def _deliver(self, client: Any, sent: SentCheckpoint, now: datetime) -> str:  # noqa: ANN401 - of boto3
         name, content = f"{self.prefix}{file_name(sent.size)}", sent.note.encode()
         self._refuse_older(client, name, sent)
         kept = self._kept(client, name)
@@ -98,14 +98,14 @@ class ObjectAnchor(Anchor):
         self._see_lock(client, name, version, until)
         return version
 
-    def _put(self, client: Any, name: str, content: bytes, until: datetime) -> Any:  # noqa: ANN401
+    def _put(self, client: Any, name: str, content: bytes, until: datetime) -> Any:  # noqa: ANN401 - of boto3
         return client.put_object(
             Bucket=self.bucket, Key=name, Body=content, ContentType="text/plain; charset=utf-8", IfNoneMatch="*",
             ContentMD5=base64.b64encode(hashlib.md5(content, usedforsecurity=False).digest()).decode(),
             ObjectLockMode=COMPLIANCE, ObjectLockRetainUntilDate=until,
         )  # fmt: skip
 
-    def _kept(self, client: Any, name: str) -> tuple[bytes, str] | None:  # noqa: ANN401
+    def _kept(self, client: Any, name: str) -> tuple[bytes, str] | None:  # noqa: ANN401 - of boto3
         """Return what stands under a name, and its version; None if there is nothing."""
         from botocore.exceptions import ClientError
 
@@ -117,7 +117,7 @@ class ObjectAnchor(Anchor):
             raise
         return found["Body"].read(READ_BYTES), str(found.get("VersionId", ""))
 
-    def _see_lock(self, client: Any, name: str, version: str, until: datetime) -> None:  # noqa: ANN401
+    def _see_lock(self, client: Any, name: str, version: str, until: datetime) -> None:  # noqa: ANN401 - of boto3
         """Refuse what the bucket took without locking it: it would be as deletable as any file."""
         if not version or version == "null":
             raise AnchorError(f"The bucket {self.bucket} has no object lock: make one with it, it cannot be added.")
@@ -128,7 +128,7 @@ class ObjectAnchor(Anchor):
                 f"{name} is in the bucket, and not locked as asked: look at the rights of the access key."
             )
 
-    def _refuse_older(self, client: Any, name: str, sent: SentCheckpoint) -> None:  # noqa: ANN401
+    def _refuse_older(self, client: Any, name: str, sent: SentCheckpoint) -> None:  # noqa: ANN401 - of boto3
         """Refuse a checkpoint over fewer events than one that was made before it: the log was cut or put back."""
         listed = client.list_objects_v2(Bucket=self.bucket, Prefix=self.prefix, StartAfter=name)
         names = [one["Key"] for one in listed.get("Contents", ()) if one["Key"].endswith(SUFFIX)]

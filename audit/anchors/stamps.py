@@ -99,7 +99,7 @@ def _answer(parts: SplitResult, request: bytes) -> bytes:
     return body
 
 
-def _check(answer: bytes, request: Any, builder: Any, sent: SentCheckpoint, now: datetime) -> None:  # noqa: ANN401
+def _check(answer: bytes, request: Any, builder: Any, sent: SentCheckpoint, now: datetime) -> None:  # noqa: ANN401 - of the extra
     """Refuse what is not our stamp of now, signed by whom we trust. Raises: AnchorError."""
     from rfc3161_client import VerificationError, decode_timestamp_response
 

@@ -38,7 +38,7 @@ class ActionFilter(MenuFilter):
     title = "what"
     parameter_name = "action"
 
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:  # noqa: ANN401
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:  # noqa: ANN401 - Django's own signature
         chosen = self.value() or ""
         group = chosen if chosen in GROUPS else group_of(chosen)
         choices = []
@@ -55,7 +55,7 @@ class OutcomeFilter(MenuFilter):
 
     title = parameter_name = "outcome"
 
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:  # noqa: ANN401
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:  # noqa: ANN401 - Django's own signature
         return [(outcome.value, outcome.value) for outcome in Outcome]
 
 
@@ -64,7 +64,7 @@ class WhenFilter(MenuFilter):
 
     title = parameter_name = "when"
 
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:  # noqa: ANN401
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:  # noqa: ANN401 - Django's own signature
         chosen = self.value() or ""
         quick = [(name, "today" if days == 1 else f"the last {days} days") for name, days in QUICK.items()]
         return quick if not chosen or chosen in QUICK else [*quick, (chosen, _days_words(chosen))]
@@ -117,7 +117,7 @@ class EventChangeList(KeysetChangeList):
     names: dict[str, str]
     looked: addresses.Looked | None = None
 
-    def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Event]:  # noqa: ANN401
+    def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Event]:  # noqa: ANN401 - Django's own signature
         for name in TYPED:
             self.filter_params.pop(name, None)
         rows = super().get_queryset(request, exclude_parameters)
@@ -141,7 +141,7 @@ class EventChangeList(KeysetChangeList):
             shown = self.found.page(size=self.list_per_page, after=self.after, before=self.before)
         else:
             shown, self.looked = addresses.page(self.found, self.asked.where, size=self.list_per_page, after=self.after)
-        told = selectors.read(shown.rows)  # type: ignore[arg-type]
+        told = selectors.read(shown.rows)  # type: ignore[arg-type] # a page of events
         people_named = [subject.ref for event in told if event.said for subject in event.said.subjects[:NAMED_SUBJECTS]]
         self.names = people.names_of([*people_named, self.asked.who])
         for row, event in zip(shown.rows, told, strict=True):

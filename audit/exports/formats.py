@@ -21,19 +21,19 @@ class Format:
     can_have_names: bool = True
 
 
-def _record_lines(rows: Sequence[Event], _with_names: bool, _origin: str) -> list[bytes]:  # noqa: FBT001
+def _record_lines(rows: Sequence[Event], _with_names: bool, _origin: str) -> list[bytes]:  # noqa: FBT001 - as `Format.lines` has it
     return [ndjson.line(row.number, row.event_id, bytes(row.stamp), bytes(row.body), bytes(row.digest)) for row in rows]
 
 
-def _csv_lines(rows: Sequence[Event], with_names: bool, _origin: str) -> list[bytes]:  # noqa: FBT001
+def _csv_lines(rows: Sequence[Event], with_names: bool, _origin: str) -> list[bytes]:  # noqa: FBT001 - as `Format.lines` has it
     return [csv_lines([tables.row(event)]) for event in read(rows, with_names=with_names)]
 
 
-def _cef_lines(rows: Sequence[Event], with_names: bool, _origin: str) -> list[bytes]:  # noqa: FBT001
+def _cef_lines(rows: Sequence[Event], with_names: bool, _origin: str) -> list[bytes]:  # noqa: FBT001 - as `Format.lines` has it
     return [f"{cef.line(event)}\n".encode() for event in read(rows, with_names=with_names)]
 
 
-def _ocsf_lines(rows: Sequence[Event], with_names: bool, origin: str) -> list[bytes]:  # noqa: FBT001
+def _ocsf_lines(rows: Sequence[Event], with_names: bool, origin: str) -> list[bytes]:  # noqa: FBT001 - as `Format.lines` has it
     return [f"{ocsf.line(event, origin=origin)}\n".encode() for event in read(rows, with_names=with_names)]
 
 

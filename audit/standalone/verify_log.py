@@ -45,7 +45,7 @@ class Damage(Exception):  # noqa: N818 - the word that people read
     """Something is not what was written or signed: exit 1."""
 
 
-class Unchecked(Exception):  # noqa: N818
+class Unchecked(Exception):  # noqa: N818 - it is no error
     """It cannot be checked like this: exit 2."""
 
 
@@ -152,9 +152,9 @@ def root_from_proof(leaf: bytes, index: int, size: int, proof: Iterable[bytes]) 
 def lines_of(path: str) -> Iterator[bytes]:
     """Yield the lines of a file, packed by gzip or not; one at a time is in memory."""
     try:
-        with open(path, "rb") as probe:  # noqa: PTH123
+        with open(path, "rb") as probe:  # noqa: PTH123 - `path` may be any text
             packed = probe.read(2) == b"\x1f\x8b"
-        with gzip.open(path) if packed else open(path, "rb") as file:  # noqa: PTH123
+        with gzip.open(path) if packed else open(path, "rb") as file:  # noqa: PTH123 - `path` may be any text
             while line := file.readline(MOST_LINE_BYTES):
                 if not line.endswith(b"\n"):
                     raise Damage("The last line of the export has no end: the file was cut.")
@@ -258,7 +258,7 @@ def checkpoints_in(places: list[str], keys: dict) -> list[Checkpoint]:
 
 def _text(path: str, most: int = MOST_NOTE_BYTES + 1) -> str:
     try:
-        with open(path, "rb") as file:  # noqa: PTH123
+        with open(path, "rb") as file:  # noqa: PTH123 - `path` may be any text
             return file.read(most).decode()
     except (OSError, UnicodeDecodeError) as error:
         raise Unchecked(f"{path} cannot be read: {error}.") from error
@@ -404,7 +404,7 @@ def _is_stamp(stamp: bytes) -> bool:
 
 
 def _seconds(before: bytes, after: bytes) -> float:
-    first, second = (datetime.strptime(time.decode(), "%Y-%m-%dT%H:%M:%S.%fZ") for time in (before, after))  # noqa: DTZ007
+    first, second = (datetime.strptime(time.decode(), "%Y-%m-%dT%H:%M:%S.%fZ") for time in (before, after))  # noqa: DTZ007 - both are UTC
     return (first - second).total_seconds()
 
 
@@ -489,7 +489,7 @@ def _print_export(checking: Checking, checkpoints: list[Checkpoint]) -> None:
 def _write_proof(path: str, link: Link, checkpoint: Checkpoint, proof: list[bytes]) -> None:
     said = {"format": PROOF, "event": written(link), "size": checkpoint.size, "proof": [each.hex() for each in proof]}
     try:
-        with open(path, "x", encoding="ascii") as file:  # noqa: PTH123
+        with open(path, "x", encoding="ascii") as file:  # noqa: PTH123 - `path` may be any text
             json.dump({**said, "checkpoint": checkpoint.note}, file, indent=1)
     except OSError as error:
         raise Unchecked(f"{path} cannot be written: {error.strerror}.") from error
