@@ -11,22 +11,15 @@ counts and the note that somebody has read. --plans prints how PostgreSQL goes a
 
 import argparse
 import os
-import secrets
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psycopg
-from psycopg import sql
 
 from bench.audit_log import fill
-from bench.inventory import ROOT, Measured, act_as, become_superuser, measure_pages, ms, signed_in, tell
+from bench.inventory import ROOT, Measured, act_as, measure_pages, ms, prepared, signed_in, tell
 from bench.inventory_pages import Page
-from keyvault_admin.local.engines import Engines
 
 if TYPE_CHECKING:
     from django.test import Client
@@ -94,33 +87,10 @@ def pages(events: int, middle: datetime) -> list[Page]:
     ]  # fmt: skip
 
 
-@contextmanager
-def prepared(var: Path, events: int, *, keep: bool) -> Iterator[psycopg.Connection]:
-    """Start engines, migrate and fill a new database; yield a bare connection; drop the database at the end."""
-    name = f"bench_log_{events}" if keep else f"bench_{secrets.token_hex(4)}"
-    with Engines(var, database=name) as engines:
-        os.environ |= {
-            "KEYVAULT_LOCAL_ENV": str(engines.places.local_env),
-            "KEYVAULT_ROLE": "web",
-            "DJANGO_SETTINGS_MODULE": "keyvault_admin.settings",
-        }
-        environment = {key: text for key, text in os.environ.items() if key != "KEYVAULT_ROLE"}
-        subprocess.run([sys.executable, "manage.py", "migrate", "-v0"], cwd=ROOT, env=environment, check=True)
-        with engines.postgres.connect(name) as superuser:
-            become_superuser(superuser)
-            if superuser.execute("SELECT number FROM audit_head").fetchone()[0] < events:
-                _fill(superuser, events)
-            yield superuser
-        from django.db import connections
-
-        connections.close_all()
-        if not keep:
-            with engines.postgres.connect() as superuser:
-                superuser.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
-
-
-def _fill(superuser: psycopg.Connection, events: int) -> None:
+def with_events(superuser: psycopg.Connection, events: int) -> None:
     """Write the rare acts, then the rest, with a checkpoint over the first half and one over nearly all."""
+    if superuser.execute("SELECT number FROM audit_head").fetchone()[0] >= events:
+        return
     begin_rare()
     half = events // 2
     for some in (half, events - half - RARE - 2):
@@ -187,7 +157,7 @@ def main() -> None:
     options.add_argument("--keep", action="store_true", help="keep the database, and use the one that was kept")
     options.add_argument("--var", type=Path, default=ROOT / "var" / "bench", help="where the engines keep their data")
     chosen = options.parse_args()
-    with prepared(chosen.var, chosen.events, keep=chosen.keep) as raw:
+    with prepared(chosen.var, chosen.events, keep=chosen.keep, filled=with_events) as raw:
         client = signed_in()
         query = "SELECT recorded_at AT TIME ZONE 'UTC' FROM audit_event WHERE number = %s"
         (middle,) = raw.execute(query, [chosen.events // 2]).fetchone()

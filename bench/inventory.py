@@ -166,9 +166,15 @@ def measure_work(raw: psycopg.Connection, work: Pair, rounds: int) -> Measured:
 
 
 @contextmanager
-def prepared(var: Path, keys: int, *, keep: bool) -> Iterator[psycopg.Connection]:
-    """Start engines, migrate and fill a new database; yield a bare connection; drop the database at the end."""
-    name = f"bench_kept_{keys}" if keep else f"bench_{secrets.token_hex(4)}"
+def prepared(
+    var: Path, size: int, *, keep: bool, filled: Callable[[psycopg.Connection, int], None] | None = None
+) -> Iterator[psycopg.Connection]:
+    """Start engines, migrate and fill a new database; yield a bare connection; drop the database at the end.
+
+    `filled` fills it up to a size, and does nothing where it is; left out, it is keys.
+    """
+    filled = filled or with_keys
+    name = f"bench_{filled.__name__}_{size}" if keep else f"bench_{secrets.token_hex(4)}"
     with Engines(var, database=name) as engines:
         os.environ |= {
             "KEYVAULT_LOCAL_ENV": str(engines.places.local_env),
@@ -179,8 +185,7 @@ def prepared(var: Path, keys: int, *, keep: bool) -> Iterator[psycopg.Connection
         subprocess.run([sys.executable, "manage.py", "migrate", "-v0"], cwd=ROOT, env=environment, check=True)
         with engines.postgres.connect(name) as superuser:
             become_superuser(superuser)
-            if superuser.execute("SELECT to_regclass('bench_late') IS NULL").fetchone()[0]:
-                _fill(superuser, keys)
+            filled(superuser, size)
             yield superuser
         from django.db import connections
 
@@ -190,7 +195,9 @@ def prepared(var: Path, keys: int, *, keep: bool) -> Iterator[psycopg.Connection
                 superuser.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
-def _fill(superuser: psycopg.Connection, keys: int) -> None:
+def with_keys(superuser: psycopg.Connection, keys: int) -> None:
+    if not superuser.execute("SELECT to_regclass('bench_late') IS NULL").fetchone()[0]:
+        return
     from inventory.effects import verdicts
     from inventory.selectors import rules as in_force
 

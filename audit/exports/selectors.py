@@ -43,6 +43,12 @@ def cursors() -> list[ShownCursor]:
     return [ShownCursor(cursor, head - cursor.number) for cursor in listed]
 
 
+def cursors_before(number: int) -> list[str]:
+    """Return the sinks that have not got the event of this number yet, without their options; one query."""
+    behind = ExportCursor.objects.filter(retired_at=None, number__lt=number).exclude(kind=EXPORT).order_by("name")
+    return [name.partition("?")[0] for name in behind.values_list("name", flat=True)]
+
+
 def late_cursors(before: datetime) -> list[tuple[str, datetime, str]]:
     """Return name, time and last error of the sinks for which an event waits that was written before a time; one query.
 

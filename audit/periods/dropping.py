@@ -13,6 +13,7 @@ from audit.actions import Action
 from audit.actor import Actor
 from audit.canonical import JSON
 from audit.errors import PeriodError
+from audit.exports.selectors import cursors_before
 from audit.models import Period
 from audit.periods import files, section
 from audit.periods.closing import said_by_database
@@ -73,6 +74,11 @@ def check_period(*, number: int, retention: timedelta, now: datetime) -> Period:
         raise PeriodError(f"Period {number} was dropped already, on {period.dropped_at:%-d %B %Y}.")
     if selectors.beginning().number != period.first - 1:
         raise PeriodError(f"Periods before period {number} must be dropped first.")
+    if waiting := cursors_before(period.last):
+        raise PeriodError(
+            f"{', '.join(waiting)} has not got all events of period {number} yet: ship_audit first, or take it "
+            "out of KEYVAULT_SIEM. Nothing was dropped."
+        )
     kept_until = period.newest_at + max(retention, timedelta(days=period.retention_days))
     if now < kept_until:
         raise PeriodError(f"Period {number} must be kept until {kept_until:%-d %B %Y}. Nothing was dropped.")

@@ -214,6 +214,25 @@ def _killed(self: transaction.Atomic, *_: object) -> None:
     raise KeyboardInterrupt
 
 
+def test_a_period_stays_until_every_sink_has_it(
+    old_log: CommittedDatabase, close: Close, drop: Drop, now: datetime
+) -> None:
+    close()
+    with owner_connection(old_log.name) as owner:
+        owner.execute(
+            "INSERT INTO audit_export_cursor (name, kind, number, digest, length, revision, begun_at, error)"
+            " VALUES ('syslog+tls://siem:6514?format=cef', 'syslog+tls', 19, sha256(''), 0, 0, %s, '')",
+            [now],
+        )
+        owner.commit()
+        with pytest.raises(PeriodError, match=r"^syslog\+tls://siem:6514 has not got all events of period 1 yet"):
+            drop(1)
+        assert selectors.beginning().number == 0
+        owner.execute("UPDATE audit_export_cursor SET number = 20, revision = 1")
+        owner.commit()
+    assert drop(1).is_dropped
+
+
 CHANGED_STUBS = [
     ("UPDATE audit_period SET digest_after = sha256(digest_after)", "edit"),
     ("UPDATE audit_period SET root = sha256(root)", "the stub of period .* another root"),
