@@ -1,11 +1,11 @@
-"""Who may export the log and review what changed the state of keys; and what erasing a person may write, and no more."""
+"""Who may export the log and review what changed the state of keys; and what erasing a person may write into a link."""
 
 from django.db import migrations
 
 from keyvault_admin.access.role_migration import carry_matrix
 
-# The command may empty these columns when a person is erased. Without a guard it could give somebody's account at the
-# provider to somebody else, or write a mail anew.
+# The command may empty the subject of a link when a person is erased. Without a guard it could give somebody's account
+# at the provider to somebody else.
 GUARDS = r"""
 CREATE FUNCTION public.access_link_is_erased() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
