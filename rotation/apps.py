@@ -8,5 +8,6 @@ class RotationConfig(AppConfig):
     def ready(self) -> None:
         from audit.anchors import KINDS
         from rotation.anchors import MailAnchor
+        from rotation.operations import declared  # noqa: F401 - declares the guarded operations
 
         KINDS["mail"] = MailAnchor  # audit knows no outbox

@@ -92,3 +92,11 @@ def _events(numbers: Sequence[int]) -> str:
     named = ", ".join(map(str, numbers[:_NAMED]))
     more = f" and {len(numbers) - _NAMED} more" if len(numbers) > _NAMED else ""
     return f"event{'s' if len(numbers) > 1 else ''} {named}{more}"
+
+
+# Guarded operations
+
+
+class UnknownOperationError(RotationError):
+    def __init__(self, code: str) -> None:
+        super().__init__(f"There is no guarded operation {code!r}.")

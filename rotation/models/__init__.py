@@ -1,6 +1,21 @@
 """Work that is still to be done, as rows; one file a topic."""
 
 from rotation.models.mail import Digest, DigestState, Notice
+from rotation.models.requests import LIVE, Request, RequestState, RequestTarget, Vote
 from rotation.models.reviews import Review, ReviewItem, ReviewSignature, ReviewState, Verdict
 
-__all__ = ["Digest", "DigestState", "Notice", "Review", "ReviewItem", "ReviewSignature", "ReviewState", "Verdict"]
+__all__ = [
+    "LIVE",
+    "Digest",
+    "DigestState",
+    "Notice",
+    "Request",
+    "RequestState",
+    "RequestTarget",
+    "Review",
+    "ReviewItem",
+    "ReviewSignature",
+    "ReviewState",
+    "Verdict",
+    "Vote",
+]

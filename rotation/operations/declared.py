@@ -1,0 +1,1 @@
+"""Every guarded operation of this package: importing this module declares them, when the application starts."""
