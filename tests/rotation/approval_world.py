@@ -76,14 +76,18 @@ def operation(code, **changes):
 
 @contextmanager
 def declared(*more):
-    """Declare the operations of the tests, and forget them."""
+    """Declare the operations of the tests, and others in place of those of their codes; afterwards all is as before."""
     known = dict(_OPERATIONS)
+    mine = [
+        operation(NOTE),
+        operation(ONE_VOTE, steps=(Step(DEVOPS),)),
+        operation(TWICE, steps=(Step(SECURITY, 2), Step(DEVOPS))),
+        operation(AT_MACHINE, at_machine=True),
+        *more,
+    ]
     try:
-        register(operation(NOTE))
-        register(operation(ONE_VOTE, steps=(Step(DEVOPS),)))
-        register(operation(TWICE, steps=(Step(SECURITY, 2), Step(DEVOPS))))
-        register(operation(AT_MACHINE, at_machine=True))
-        for one in more:
+        for one in mine:
+            _OPERATIONS.pop(one.code, None)
             register(one)
         yield
     finally:
