@@ -225,8 +225,8 @@ def test_thousands_are_asked_in_few_queries(alice, bob):
         return len(queries) - count  # the draft of this test reads each key
 
     measured(1)  # from the first event of a person on, their identity key is there
-    assert measured(3) == measured(30) <= 17
-    assert Digest.objects.filter(recipient=bob.email, subject="Your vote on 30 requests: Write a note").count() == 1
+    assert measured(3) == measured(12) <= 17
+    assert Digest.objects.filter(recipient=bob.email, subject="Your vote on 12 requests: Write a note").count() == 1
 
 
 def test_what_waits_is_found_by_its_records(alice):
