@@ -4,6 +4,7 @@ import logging
 
 from celery import shared_task
 from django.utils import timezone
+from kombu.exceptions import OperationalError
 
 from audit.actor import Actor
 from inventory import services
@@ -68,7 +69,10 @@ def work_off_imports() -> None:
 
 def nudge_import(pk: int) -> None:
     """Hurry a file to a worker. Without a broker it waits for the beat."""
-    work_off_import.apply_async(args=(pk,), retry=False)
+    try:
+        work_off_import.apply_async(args=(pk,), retry=False)
+    except OperationalError as error:  # here, because Django cannot log an error of a functools.partial
+        logger.warning("nobody was nudged to work off import %d: %s", pk, error)
 
 
 def nudge_comparison() -> None:

@@ -4,6 +4,7 @@ import logging
 
 from celery import shared_task
 from django.utils import timezone
+from kombu.exceptions import OperationalError
 
 from audit.actor import Actor
 from inventory.tasks import COMPARISON_SECONDS
@@ -71,4 +72,7 @@ def tend_requests() -> None:
 
 def nudge_request(pk: int) -> None:
     """Hurry an approved request to a worker, once the vote is committed. Without a broker it waits for the beat."""
-    carry_out_request.apply_async(args=(pk,), retry=False)
+    try:
+        carry_out_request.apply_async(args=(pk,), retry=False)
+    except OperationalError as error:  # here, because Django cannot log an error of a functools.partial
+        logger.warning("nobody was nudged to carry out request:%d: %s", pk, error)
