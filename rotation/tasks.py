@@ -9,6 +9,7 @@ from kombu.exceptions import OperationalError
 from audit.actor import Actor
 from inventory.tasks import COMPARISON_SECONDS
 from rotation import approvals, differences, notifications, overdue, reviews
+from rotation.errors import NotHereError
 
 logger = logging.getLogger(__name__)
 
@@ -51,8 +52,12 @@ def compare_with_log() -> None:
 @shared_task
 def carry_out_request(pk: int) -> None:
     """Carry out one request that was approved a moment ago."""
-    request = approvals.carry_out(pk=pk, actor=Actor.system(approvals.WORKER), now=timezone.now())
-    logger.info("%s is %s", request.ref, request.state)
+    try:
+        request = approvals.carry_out(pk=pk, actor=Actor.system(approvals.WORKER), now=timezone.now())
+    except NotHereError:
+        logger.info("request:%d waits for a command on the machine", pk)
+    else:
+        logger.info("%s is %s", request.ref, request.state)
 
 
 @shared_task

@@ -12,7 +12,7 @@ from django.utils import timezone
 from audit.actor import Actor
 from inventory import asking, services
 from inventory.errors import InventoryError, KeyMaterialError, ReasonMissingError
-from rotation import approvals, requests
+from rotation import approvals, requests, tasks
 from rotation.approvals import BEFORE_BREAKING_GLASS, Ballot, Proof, batch_digest
 from rotation.errors import (
     AlreadyAskedError,
@@ -447,6 +447,8 @@ def test_a_command_carries_out_what_the_worker_must_not(as_role, alice, bob, ann
         assert (again(request).state, again(approved).state) == ("approved", "executed")
         with pytest.raises(NotHereError, match="--request"):
             carry_out(request)
+        tasks.carry_out_request(request.pk)  # whoever was nudged leaves it alone
+        assert again(request).state == "approved"
         with pytest.raises(NotHereError):
             carry_out(approved, actor=command)
     with as_role("command"):
