@@ -84,7 +84,13 @@ def posture_context(request: HttpRequest) -> dict[str, Any]:
         "overdue_count": shown(counted.overdue),
         "key_count": shown(counted.keys) if counted.keys <= COUNTED else about(counted.keys),
         "service_count": Service.objects.count(),
-        "tiles": [*_vote_tile(request), *_key_tiles(counted), _findings_tile(counted), *_review_tile(request), *log],
+        "tiles": [
+            *_vote_tile(request, now),
+            *_key_tiles(counted),
+            _findings_tile(counted),
+            *_review_tile(request),
+            *log,
+        ],
         "bars": bars,
         "due_count": sum(bar.count for bar in bars),
         "steps": [
@@ -204,23 +210,31 @@ def _to_vote_on(request: HttpRequest, now: datetime) -> QuerySet[Request]:
     return requests.waiting_for(request.user.pk or 0, roles).filter(expires_at__gt=now)
 
 
-def _vote_tile(request: HttpRequest) -> list[Tile]:
-    """Say how many requests wait for this person's vote, where a role of theirs votes at all. Queries: none."""
+def _first_to_vote_on(request: HttpRequest, now: datetime) -> list[Request]:
+    """Return the requests for this person's vote that expire first. Queries: 1 where there are any, once a request."""
+    found: list[Request] | None = vars(request).get("first_to_vote_on")
+    if found is None:
+        waiting = _to_vote_on(request, now) if _waiting(request).get("votes") else Request.objects.none()
+        found = list(waiting.select_related("requested_by").defer("payload")[:WAITING_REQUESTS])
+        vars(request)["first_to_vote_on"] = found
+    return found
+
+
+def _vote_tile(request: HttpRequest, now: datetime) -> list[Tile]:
+    """Say how many requests wait for this person's vote, where a role of theirs votes at all."""
     roles = getattr(request.user, "role_names", ())
     if not any(step.role in roles for operation in operations() for step in operation.steps):
         return []
     url, votes = reverse("admin:rotation_request_changelist"), _waiting(request).get("votes", 0)
-    note = "somebody cannot go on before" if votes else "nothing waits"
+    first = _first_to_vote_on(request, now)
+    note = f"the first: {left(first[0].expires_at, now)}" if first else "nobody waits for you"
     return [Tile("Waiting for your vote", shown(votes), "run" if votes else "", note, f"{url}?view=waiting")]
 
 
 def _vote_steps(request: HttpRequest, now: datetime) -> list[Step]:
-    """Lead to what waits for this person's vote, the first to expire first. Queries: 1 where anything does."""
+    """Lead to what waits for this person's vote, the first to expire first."""
     votes = _waiting(request).get("votes", 0)
-    if not votes:
-        return []
-    found = _to_vote_on(request, now).select_related("requested_by").defer("payload")[:WAITING_REQUESTS]
-    steps = [_vote_step(asked, now) for asked in found]
+    steps = [_vote_step(asked, now) for asked in _first_to_vote_on(request, now)]
     if votes > len(steps):
         url = f"{reverse('admin:rotation_request_changelist')}?view=waiting"
         steps.append(Step(f"{shown(votes - len(steps))} more wait for your vote", "the first to expire first", url))

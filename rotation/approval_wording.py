@@ -120,7 +120,7 @@ def shown(request: Request, *, person: int, roles: Sequence[str], now: datetime)
         operation=title_of_operation(request.operation),
         description=described(payload),
         subjects=subjects(payload.targets),
-        places=places(payload.steps, standing, own=mine, unfillable=requests.unfillable(request) if is_open else ()),
+        places=_places(request, payload, standing, mine),
         rejections=[vote for vote in standing if not vote.is_approval],
         void=[vote for vote in votes if vote.voided_at is not None],
         events=told(timeline(request.ref, EVENTS)),
@@ -135,6 +135,13 @@ def shown(request: Request, *, person: int, roles: Sequence[str], now: datetime)
         may_withdraw=is_own and request.state in WITHDRAWABLE,
         may_retry=request.state == RequestState.FAILED and (is_own or _has_step(payload, roles)),
     )
+
+
+def _places(request: Request, payload: Payload, standing: Sequence[Vote], mine: str) -> list[Place]:
+    """Return the votes that are given or missing; of what was rejected, no vote is missing any more."""
+    is_open = request.state == RequestState.OPEN
+    found = places(payload.steps, standing, own=mine, unfillable=requests.unfillable(request) if is_open else ())
+    return [place for place in found if place.vote] if request.state == RequestState.REJECTED else found
 
 
 def listed(request: Request, now: datetime) -> Listed:

@@ -37,7 +37,7 @@ class View(StrEnum):
 
 NEWEST_FIRST = (View.ASKED, View.DECIDED)
 _TABS = {
-    View.WAITING: "Waiting for your vote",
+    View.WAITING: "For your vote",
     View.ASKED: "You asked",
     View.OPEN: "All open",
     View.DECIDED: "Decided",
@@ -92,6 +92,10 @@ class InboxList(KeysetChangeList):
         order = super()._chosen_order()
         is_newest_first = self.view in NEWEST_FIRST and ORDER_VAR not in self.params
         return self.model_admin.keyset_orders["asked"] if is_newest_first else order
+
+    def get_ordering_field_columns(self) -> dict[int, str]:
+        """Say which column the rows are sorted by; the stock one looks at the model where none was clicked."""
+        return {self.list_display.index(self.order.name): "desc" if self.order.descending else "asc"}
 
     @property
     def tabs(self) -> list[Tab]:

@@ -301,7 +301,7 @@ def test_the_inbox_shows_what_waits_for_whom(client, world, alice, bob, carol, d
     assert listed(client, "decided") == set()
     text = said_on(client.get(LIST))
     assert "1 request that waits for your vote" in text
-    assert "Waiting for your vote 1" in text
+    assert "For your vote 1" in text
     assert "DevOps vote" in text
     assert "h left" in text
     voted(hers, bob, "DevOps")
