@@ -21,7 +21,7 @@ from inventory.states import CAN_BE_OVERDUE
 from keyvault_admin.access.selectors import open_reviews
 from rotation import requests
 from rotation import selectors as rotation
-from rotation.approval_wording import left
+from rotation.approval_wording import left, visible
 from rotation.models import Request
 from rotation.operations import operations
 
@@ -245,7 +245,7 @@ def _vote_step(asked: Request, now: datetime) -> Step:
     who = asked.requested_by or asked.requested_by_ref
     missing = " and ".join(sorted(asked.waits_for))
     note = f"asked by {who} · {missing} vote missing · {left(asked.expires_at, now)}"
-    return Step(asked.title, note, reverse("admin:rotation_request_change", args=[asked.pk]))
+    return Step(visible(asked.title), note, reverse("admin:rotation_request_change", args=[asked.pk]))
 
 
 def _review_tile(request: HttpRequest) -> list[Tile]:

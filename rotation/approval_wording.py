@@ -1,8 +1,11 @@
 """How requests and votes read on a page: chips, who fills which step, how it ended. Rendered from the payload alone."""
 
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+
+from django.core.exceptions import ValidationError
 
 from audit.selectors import ReadEvent, timeline
 from inventory.chips import Chip
@@ -24,6 +27,9 @@ _LOOKS: dict[str, str] = {
     RequestState.FAILED: "late",
     RequestState.REJECTED: "late",
 }
+_TURNING = re.compile(
+    "[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]"
+)  # UAX #9: marks, embeddings, overrides, isolates
 EVENTS = 30  # of a request: each vote is one, so there are a handful
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 _PAGES = {"key": "inventory_key", "clause": "inventory_policyclause", "user": "access_user", "period": "audit_period"}
@@ -64,6 +70,7 @@ class Shown:
 
     payload: Payload
     operation: str  # its title
+    reason: str
     description: Description
     subjects: Sequence[Subject]
     places: Sequence[Place]
@@ -92,8 +99,8 @@ class Listed:
     """One request of a batch, in as many words as its own page has."""
 
     request: Request
-    payload: Payload
     operation: str
+    reason: str
     description: Description
     subjects: Sequence[Subject]
     until: Chip
@@ -118,6 +125,7 @@ def shown(request: Request, *, person: int, roles: Sequence[str], now: datetime)
     return Shown(
         payload=payload,
         operation=title_of_operation(request.operation),
+        reason=visible(payload.reason),
         description=described(payload),
         subjects=subjects(payload.targets),
         places=_places(request, payload, standing, mine),
@@ -149,8 +157,8 @@ def listed(request: Request, now: datetime) -> Listed:
     payload = read_payload(bytes(request.payload))
     return Listed(
         request=request,
-        payload=payload,
         operation=title_of_operation(request.operation),
+        reason=visible(payload.reason),
         description=described(payload),
         subjects=subjects(payload.targets),
         until=until_chip(request, now),
@@ -185,11 +193,11 @@ def overtaken(payload: Payload, operation: Operation | None, now: datetime) -> s
     """Return why a request can no longer be carried out as it stands, "" while it can. Queries: the operation's."""
     if operation is None:
         return "This version knows no such operation."
-    rules: tuple[type[Exception], ...] = (InventoryError, RotationError, *operation.refusals)
+    rules: tuple[type[Exception], ...] = (InventoryError, RotationError, ValidationError, *operation.refusals)
     try:
         draft = operation.draft(payload.parameters, now=now, hold=False)
     except rules as error:
-        return str(error)
+        return " ".join(error.messages) if isinstance(error, ValidationError) else str(error)
     then = {target.ref: target.revision for target in payload.targets}
     if {target.ref: target.revision for target in draft.targets} == then:
         return ""
@@ -242,9 +250,23 @@ def described(payload: Payload) -> Description:
     if operation is None:
         lines = [Line(label=name, text=str(said)) for name, said in payload.parameters.items()]
         words = f"The operation {payload.operation!r} is not known to this version, so nobody can carry it out."
-        return Description(title=payload.operation, sentences=[words], lines=lines)
-    said = operation.describe(payload)
-    return replace(said, lines=[replace(line, url=safe_url(line.url)) for line in said.lines])
+        said = Description(title=payload.operation, sentences=[words], lines=lines)
+    else:
+        said = operation.describe(payload)
+    return Description(
+        title=visible(said.title),
+        sentences=[visible(sentence) for sentence in said.sentences],
+        lines=[_line(line) for line in said.lines],
+    )
+
+
+def _line(line: Line) -> Line:
+    return replace(line, text=visible(line.text), before=visible(line.before), url=safe_url(line.url))
+
+
+def visible(text: str) -> str:
+    """Return text whose reading order nobody has turned round: characters that would do that are named instead."""
+    return _TURNING.sub(lambda found: f"⟦U+{ord(found[0]):04X}⟧", text)
 
 
 def safe_url(url: str) -> str:
@@ -279,7 +301,8 @@ def subjects(targets: Sequence[Target]) -> list[Subject]:
         kind, _, number = target.ref.partition(":")
         page = _PAGES.get(kind, "")
         is_there = bool(page) and number.isascii() and number.isdecimal()
-        found.append(Subject(target, f"admin:{page}_change" if is_there else "", int(number) if is_there else 0))
+        named = replace(target, label=visible(target.label))
+        found.append(Subject(named, f"admin:{page}_change" if is_there else "", int(number) if is_there else 0))
     return found
 
 

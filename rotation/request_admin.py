@@ -19,7 +19,7 @@ from audit.keyset import AFTER, BEFORE, KeysetAdmin, KeysetChangeList, Order
 from inventory.admin.common import chip, page_of
 from inventory.filters import ConditionFilter
 from rotation import approval_views, requests
-from rotation.approval_wording import state_chip, title_of_operation, until_chip
+from rotation.approval_wording import state_chip, title_of_operation, until_chip, visible
 from rotation.models import LIVE, Request, RequestState
 from rotation.operations import operations
 
@@ -162,9 +162,9 @@ class RequestAdmin(KeysetAdmin, ReadOnlyAdmin):
     def what(self, request: Request) -> SafeString:
         return format_html(
             '{}<span class="sub">{} · “{}”</span>',
-            request.title,
+            visible(request.title),
             title_of_operation(request.operation),
-            _short(request.reason),
+            visible(_short(request.reason)),
         )
 
     @admin.display(description="Asked", ordering="requested_at")

@@ -38,12 +38,16 @@ class World:
     def draft(self, parameters, *, now, hold):
         if self.refuses:
             raise InventoryError(self.refuses)
-        return Draft(targets=[self.target(parameters["number"])])
+        return Draft(targets=[self.target(number) for number in numbers_in(parameters)])
 
     def execute(self, payload, permit, actor, now):
         if self.breaks:
             raise InventoryError("The paint ran out.")
         self.done.append((payload, permit))
+
+
+def numbers_in(parameters):
+    return parameters.get("numbers") or [parameters["number"]]
 
 
 def describe(payload):
@@ -132,7 +136,8 @@ def row_of(payload, *, title="Do a thing", person=None, key=None):
 def asked(operation, person, *, title=None, key=None, world=None, number=7, refs=(), **said):
     """Write down a request of a person, with its targets; in a world, to paint the thing of that number."""
     if world is not None:
-        said = {"targets": (world.target(number),), "parameters": {"number": number}} | said
+        parameters = said.setdefault("parameters", {"number": number})
+        said = {"targets": tuple(map(world.target, numbers_in(parameters)))} | said
     if refs:
         said["targets"] = tuple(Target(ref=ref, label=ref, revision=1) for ref in refs)
     payload = payload_for(operation, person, **said)

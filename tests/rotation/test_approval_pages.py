@@ -86,6 +86,11 @@ def test_a_request_is_decided_by_two_people(client, world, carol, alice, bob, as
     assert '<noscript><meta http-equiv="refresh"' in answer.content.decode()
     assert client.get(address(request, "progress")).json()["is_waiting"] is True
     execute(request, as_role)
+    seal()
+    assert_carried_out(client, request)
+
+
+def assert_carried_out(client, request):
     assert client.get(address(request, "progress")).json()["is_waiting"] is False
     answer = client.get(address(request))
     text = said_on(answer)
