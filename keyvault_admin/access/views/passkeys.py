@@ -1,5 +1,7 @@
 """What scripts ask for before the browser uses or makes a passkey. By POST, because each time something is written."""
 
+import re
+
 from django.http import Http404, HttpRequest, HttpResponseBase, JsonResponse
 from django.utils import timezone
 from django.views.generic import View
@@ -17,6 +19,8 @@ from keyvault_admin.access.challenges import (
 from keyvault_admin.access.views.own import OwnPageMixin
 from keyvault_admin.access.views.pieces import address_of
 from keyvault_admin.access.views.too_many import too_many_tries
+
+_DIGEST = re.compile("[0-9a-f]{64}")
 
 
 class PasskeyChallengeView(View):
@@ -57,7 +61,7 @@ class VoteChallengeView(OwnPageMixin):
     http_method_names = ["post"]
 
     def post(self, request: HttpRequest, digest: str) -> HttpResponseBase:
-        if not passkeys.are_possible():
+        if not passkeys.are_possible() or not _DIGEST.fullmatch(digest):
             raise Http404
         challenge = keep_vote_challenge(request, digest=bytes.fromhex(digest), now=timezone.now())
         return JsonResponse(passkeys.request_options(challenge=challenge))
