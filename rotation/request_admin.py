@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 from functools import partial
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from django.contrib import admin
 from django.contrib.admin.views.main import ORDER_VAR, ChangeList
@@ -93,7 +93,7 @@ class InboxList(KeysetChangeList):
         is_newest_first = self.view in NEWEST_FIRST and ORDER_VAR not in self.params
         return self.model_admin.keyset_orders["asked"] if is_newest_first else order
 
-    def get_ordering_field_columns(self) -> dict[int, str]:
+    def get_ordering_field_columns(self) -> dict[int, Literal["desc", "asc"]]:
         """Say which column the rows are sorted by; the stock one looks at the model where none was clicked."""
         return {self.list_display.index(self.order.name): "desc" if self.order.descending else "asc"}
 
