@@ -17,6 +17,7 @@ from django.utils import timezone
 
 from audit import canonical
 from inventory.services import suspend_key
+from inventory.states import State
 from rotation import approvals
 from rotation.models import Request, RequestState
 from rotation.operations import _OPERATIONS, operations
@@ -86,7 +87,7 @@ def revocations(world):
 
 def destructions(world):
     said = {"method": "deleted & overwritten", "evidence": "<ticket> 5120", "destroyed_on": "2026-11-20"}
-    for state in ("pre_activation", "deactivated"):
+    for state in (State.PRE_ACTIVATION, State.DEACTIVATED):
         yield world.ask("key.destroy", {"key": world.key(state=state).pk, **said})
 
 
