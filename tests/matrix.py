@@ -56,11 +56,12 @@ ARGUMENTS: dict[str, Callable[[Things], dict[str, object]]] = {
     "admin:inventory_key_import_preview": lambda things: {"pk": things.draft},
     "admin:inventory_key_import_progress": lambda things: {"pk": things.draft},
     "admin:access_user_quorum_review": lambda things: {"pk": things.review},
+    "passkey-vote": lambda things: {"digest": "00" * 32},
     "admin:app_list": lambda things: {"app_label": "inventory"},
     "(?P<url>.*)$": lambda things: {"url": "nowhere/"},
 }
 # Routes whose object can be somebody's own. Every route of these models is asked for both.
-OWNED = {"inventory.key", "inventory.heldchange", "inventory.owner", "access.user"}
+OWNED = {"inventory.key", "inventory.heldchange", "rotation.request", "inventory.owner", "access.user"}
 # What a POST carries besides REASON, so that it would do something where it may.
 REASON = {"reason": "the matrix asks", "comment": "the matrix asks"}
 CONTENT: dict[str, dict[str, str]] = {
@@ -71,6 +72,9 @@ CONTENT: dict[str, dict[str, str]] = {
     "admin:access_user_edit": {"full_name": "Another Name", "mail": "another@example.org"},
     "admin:access_user_last_day": {"ends_on": "2027-01-31"},
     "admin:rotation_review_sign": {"role": "Security", "digest": "00"},  # not what it is over: told so, where one may
+    # not what was asked: told so, or that it is not theirs to vote on
+    "admin:rotation_request_vote": {"digest": "00" * 32, "decision": "approve", "code": "000000"},
+    "admin:rotation_request_together": {"ballots": f"1:{'00' * 32}", "decision": "approve", "code": "000000"},
     "admin:access_user_take_role": {"role": "Management"},
 }
 FORGED_ACTION = "delete_selected"

@@ -22,4 +22,5 @@ urlpatterns = [
     path("factors/<slug:kind>/<int:pk>/remove/", views.RemoveFactorView.as_view(), name="factor-remove"),
     path("single-sign-on/", views.LinkView.as_view(), name="single-sign-on"),
     path("passkey/", views.OwnPasskeyChallengeView.as_view(), name="passkey-step-up"),
+    path("passkey/vote/<slug:digest>/", views.VoteChallengeView.as_view(), name="passkey-vote"),
 ]

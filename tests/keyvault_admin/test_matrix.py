@@ -22,6 +22,7 @@ from tests.inventory.test_held import report
 from tests.inventory.world import NOW, make_key, make_owner, seal
 from tests.matrix import Somebody, Table, Things
 from tests.people import give_device, sign_in
+from tests.rotation.inbox_world import asked
 from tests.rotation.review_world import opened
 
 AsRole = Callable[[str], AbstractContextManager[None]]
@@ -41,7 +42,13 @@ def _things(person: User, shared: dict[str, object], review: int) -> Things:
     draft = ImportDraft.objects.create(
         uploaded_by=person, uploaded_at=NOW, file_name="keys.csv", content=b"Name,Type\nfresh,SSH key\n", reason="x"
     )
-    own = {"inventory.key": key.pk, "inventory.heldchange": held.pk, "inventory.owner": owner.pk}
+    request = asked("test.gone", person, refs=[key.ref], key=key)
+    own = {
+        "rotation.request": request.pk,
+        "inventory.key": key.pk,
+        "inventory.heldchange": held.pk,
+        "inventory.owner": owner.pk,
+    }
     by_model = {**shared, **own, "access.user": person.pk}
     return Things(by_model, draft.pk, review, Event.objects.order_by("number").values_list("number", flat=True)[0])
 
@@ -124,7 +131,8 @@ def test_auditors_and_managers_get_nothing_done() -> None:
         leads_on = {("admin:inventory_finding_change", "-")}  # to the page of the key, whatever the method
         if column == "Auditor":  # to the list, filtered; and a comparison of log and tables, which changes neither
             leads_on |= {("admin:audit_event_choose", "-"), ("admin:inventory_key_replay", "-")}
-        assert done == {("admin:inventory_heldchange_withdraw", "own"), *leads_on}
+        withdrawn = {("admin:inventory_heldchange_withdraw", "own"), ("admin:rotation_request_withdraw", "own")}
+        assert done == {*withdrawn, *leads_on}
 
 
 def test_engineering_acts_on_keys_of_their_own_alone() -> None:

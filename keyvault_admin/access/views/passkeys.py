@@ -1,5 +1,7 @@
 """What scripts ask for before the browser uses or makes a passkey. By POST, because each time something is written."""
 
+import re
+
 from django.http import Http404, HttpRequest, HttpResponseBase, JsonResponse
 from django.utils import timezone
 from django.views.generic import View
@@ -12,10 +14,13 @@ from keyvault_admin.access.challenges import (
     draw_challenge,
     hand_visitor_challenge,
     keep_challenge,
+    keep_vote_challenge,
 )
 from keyvault_admin.access.views.own import OwnPageMixin
 from keyvault_admin.access.views.pieces import address_of
 from keyvault_admin.access.views.too_many import too_many_tries
+
+_DIGEST = re.compile("[0-9a-f]{64}")
 
 
 class PasskeyChallengeView(View):
@@ -47,6 +52,18 @@ class OwnPasskeyChallengeView(OwnPageMixin):
         if not passkeys.are_possible():
             raise Http404
         challenge = keep_challenge(request, purpose=STEP_UP, now=timezone.now())
+        return JsonResponse(passkeys.request_options(challenge=challenge))
+
+
+class VoteChallengeView(OwnPageMixin):
+    """The same for a vote: what the passkey answers is good for what was shown, by its digest, and for nothing else."""
+
+    http_method_names = ["post"]
+
+    def post(self, request: HttpRequest, digest: str) -> HttpResponseBase:
+        if not passkeys.are_possible() or not _DIGEST.fullmatch(digest):
+            raise Http404
+        challenge = keep_vote_challenge(request, digest=bytes.fromhex(digest), now=timezone.now())
         return JsonResponse(passkeys.request_options(challenge=challenge))
 
 
