@@ -8,7 +8,7 @@ from typing import Any
 from django.db.models import Count
 from django.urls import reverse
 
-from audit.canonical import JSON, timestamp
+from audit.canonical import JSON, parse_timestamp, timestamp
 from inventory.guarded.transitions import wrapped_by
 from inventory.models import Key, KeyConsumer, KeyParent, Owner
 from inventory.selectors import DESTROYED_STATES, share_clauses
@@ -170,9 +170,8 @@ def lines_of(payload: Payload) -> list[Line]:
         return [_line(key) for key in keys]
     (key,) = keys
     owners = _owner_names(keys)
-    before = State(key["state"]).label if key["state"] != key["becomes"] else ""
     lines = [
-        Line(label="State", text=State(key["becomes"]).label, before=before),
+        Line(label="State", text=_course(key)),
         Line(label="Owner", text=owners.get(key["owner"], "nobody: Security answers for it")),
         Line(label="Service", text=key["service"] or "none is recorded"),
         Line(label="Environment", text=key["environment"] or "not recorded"),
@@ -183,15 +182,20 @@ def lines_of(payload: Payload) -> list[Line]:
     if key["tenant"]:
         lines.append(Line(label="Tenant", text=str(key["tenant"])))
     if key["rotate_by"]:
-        lines.append(Line(label="To be rotated by", text=str(key["rotate_by"])[:10]))
+        lines.append(Line(label="To be rotated by", text=f"{parse_timestamp(str(key['rotate_by'])):%-d %B %Y}"))
     return lines
 
 
 def _line(key: Facts) -> Line:
     users = _listed(key["consumers"], int(key["consumer_count"]))
-    said = [State(key["becomes"]).label, f"used by {users}" if users else "", str(key["environment"])]
-    before = State(key["state"]).label if key["state"] != key["becomes"] else ""
-    return Line(label=str(key["name"]), text=" · ".join(word for word in said if word), before=before, url=_url(key))
+    said = [_course(key), f"used by {users}" if users else "", str(key["environment"])]
+    return Line(label=str(key["name"]), text=" · ".join(word for word in said if word), url=_url(key))
+
+
+def _course(key: Facts) -> str:
+    """Say which state a key has and which it comes to. No before and after: neither is the good one."""
+    before, after = State(key["state"]).label, State(key["becomes"]).label
+    return before if before == after else f"{before}, becomes {after}"
 
 
 def _listed(names: Sequence[str], count: int) -> str:

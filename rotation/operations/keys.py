@@ -1,6 +1,6 @@
 """Revoking, destroying and re-activating keys, and changing the dates that move their states by themselves."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from typing import Any
 
@@ -59,19 +59,20 @@ def describe_revoke(payload: Payload) -> Description:
     else:
         ends = "It can no longer protect anything new, and may still open what it protected."
     sentences = [
-        *becoming(payload, f" with reason {reason}"),
-        _of_each(payload, ends),
-        *whom(payload),
-        *lateness(payload),
-        ELSEWHERE,
+        _paragraph(becoming(payload, f" with reason {reason}"), [_of_each(payload, ends)], lateness(payload)),
+        _paragraph(whom(payload), [ELSEWHERE]),
         "This cannot be undone: a revoked key never comes back into use.",
     ]
     lines = [*lines_of(payload), Line(label="Reason for revoking", text=reason)]
     return Description(title=title("Revoke", payload), sentences=sentences, lines=lines)
 
 
-def _of_each(payload: Payload, sentence: str) -> str:
-    return sentence if len(payload.targets) == 1 else sentence.replace("It ", "Each ", 1)
+def _of_each(payload: Payload, sentence: str, one: str = "It", many: str = "Each") -> str:
+    return sentence if len(payload.targets) == 1 else sentence.replace(one, many, 1)
+
+
+def _paragraph(*sentences: Sequence[str]) -> str:
+    return " ".join(one for some in sentences for one in some)
 
 
 def execute_revoke(payload: Payload, permit: Permit, actor: Actor, now: datetime) -> None:
@@ -124,14 +125,12 @@ def _destruction(parameters: Mapping[str, JSON]) -> tuple[dict[str, str], date]:
 def describe_destroy(payload: Payload) -> Description:
     words, day = _destruction(payload.parameters)
     unreached: Any = payload.facts["not_reached"]
+    lost = "What it protected, and nobody has put under another key, can never be opened again."
     sentences = [
-        *becoming(payload),
-        "What was protected with it and is still under it can never be opened again.",
-        *whom(payload),
-        *lateness(payload),
-        *unreached,
-        "The inventory deletes nothing where the key is kept: it records that this was done.",
-        "This cannot be undone by anybody.",
+        _paragraph(becoming(payload), [_of_each(payload, lost, "What it", "What any of them")], lateness(payload)),
+        _paragraph(whom(payload)),
+        *([_paragraph(["What this does not reach:"], unreached)] if unreached else []),
+        "The inventory deletes nothing where the key is kept: it records that this was done. Nobody can undo that.",
     ]
     lines = [
         *lines_of(payload),
@@ -194,11 +193,10 @@ def _suspension(key: Key) -> tuple[list[str], dict[str, JSON]]:
 
 
 def describe_reactivate(payload: Payload) -> Description:
+    again = "From then on it may protect again, and open what it protected."
     sentences = [
-        *becoming(payload),
-        "From then on it may protect again, and open what it protected.",
-        *whom(payload, "be told that they may use it again"),
-        *lateness(payload),
+        _paragraph(becoming(payload), [again], lateness(payload)),
+        _paragraph(whom(payload, "be told that they may use it again")),
         *(["Whoever suspended it has no vote on this."] if payload.excluded else []),
     ]
     lines = lines_of(payload)
@@ -284,7 +282,7 @@ def describe_dates(payload: Payload) -> Description:
     (key,) = keys_in(payload)
     changed: Any = payload.facts["dates"]
     state = State(key["state"]).label.lower()
-    sentences = [f"{named(key)} is {state} and stays so now; its period of use changes."]
+    sentences = [f"{named(key)} is {state} and stays so now. Its period of use changes."]
     lines = lines_of(payload)
     for name in PERIOD:
         if name not in changed:
@@ -295,7 +293,7 @@ def describe_dates(payload: Payload) -> Description:
         lines.append(Line(label=_CALLED[name], text=text, before=_moment(before) if before else "no date"))
     return Description(
         title=title("Change the dates of", payload),
-        sentences=[*sentences, *whom(payload, "be told of the dates")],
+        sentences=[_paragraph(sentences), _paragraph(whom(payload, "be told of the dates"))],
         lines=lines,
     )
 
