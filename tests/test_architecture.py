@@ -171,9 +171,10 @@ def reaches_what_needs_votes(source: Source) -> Iterator[str]:
             modules = [getattr(node, "module", "") or "", *(alias.name for alias in node.names)]
             if any("guarded" in module.split(".") for module in modules):
                 yield source.at(node)
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.startswith(GUARDED):
-            yield source.at(node)
-        elif getattr(node, "id", None) in _guarded_services() or getattr(node, "attr", None) in _guarded_services():
+        elif isinstance(node, ast.Constant):
+            if str(node.value).startswith(GUARDED):
+                yield source.at(node)
+        elif {getattr(node, "id", None), getattr(node, "attr", None)} & _guarded_services():
             yield source.at(node)
 
 
