@@ -27,7 +27,7 @@ class SecondPersonError(InventoryError):
 
     def __init__(self, name: str) -> None:
         super().__init__(
-            f"{name} is suspended. Taking it back into use needs two people, and confirming that is not possible yet."
+            f"{name} is suspended. Taking it back into use needs the votes of others: ask to re-activate it on its page."
         )
 
 

@@ -56,6 +56,10 @@ ARGUMENTS: dict[str, Callable[[Things], dict[str, object]]] = {
     "admin:inventory_key_import_preview": lambda things: {"pk": things.draft},
     "admin:inventory_key_import_progress": lambda things: {"pk": things.draft},
     "admin:access_user_quorum_review": lambda things: {"pk": things.review},
+    "admin:rotation_request_ask_revoke": lambda things: {"pk": things.by_model["inventory.key"]},
+    "admin:rotation_request_ask_destroy": lambda things: {"pk": things.by_model["inventory.key"]},
+    "admin:rotation_request_ask_reactivate": lambda things: {"pk": things.by_model["inventory.key"]},
+    "admin:rotation_request_ask_dates": lambda things: {"pk": things.by_model["inventory.key"]},
     "admin:app_list": lambda things: {"app_label": "inventory"},
     "(?P<url>.*)$": lambda things: {"url": "nowhere/"},
 }
@@ -71,6 +75,9 @@ CONTENT: dict[str, dict[str, str]] = {
     "admin:access_user_edit": {"full_name": "Another Name", "mail": "another@example.org"},
     "admin:access_user_last_day": {"ends_on": "2027-01-31"},
     "admin:rotation_review_sign": {"role": "Security", "digest": "00"},  # not what it is over: told so, where one may
+    "admin:rotation_request_ask_revoke": {"reason_code": "superseded"},
+    "admin:rotation_request_ask_destroy": {"destroyed_on": "2026-11-20", "method": "purged", "evidence": "seen"},
+    "admin:rotation_request_ask_dates": {"protect_until": "2030-01-01T00:00"},
     "admin:access_user_take_role": {"role": "Management"},
 }
 FORGED_ACTION = "delete_selected"
