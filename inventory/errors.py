@@ -27,7 +27,8 @@ class SecondPersonError(InventoryError):
 
     def __init__(self, name: str) -> None:
         super().__init__(
-            f"{name} is suspended. Taking it back into use needs the votes of others: ask to re-activate it on its page."
+            f"{name} is suspended. Taking it back into use needs the votes of others: ask to re-activate it on its "
+            "page."
         )
 
 
