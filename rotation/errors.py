@@ -88,6 +88,18 @@ class LogDiffersError(RotationError):
         )
 
 
+class NoSuchKeyError(RotationError):
+    def __init__(self, most: int) -> None:
+        super().__init__(f"Choose from 1 to {most} keys that are in the inventory.")
+
+
+class WrongParametersError(RotationError):
+    """What was asked lacks something, or says something that cannot be read."""
+
+    def __init__(self) -> None:
+        super().__init__("What was asked cannot be read: fill in the form once more.")
+
+
 def _events(numbers: Sequence[int]) -> str:
     named = ", ".join(map(str, numbers[:_NAMED]))
     more = f" and {len(numbers) - _NAMED} more" if len(numbers) > _NAMED else ""

@@ -18,7 +18,7 @@ from audit.admin_base import ReadOnlyAdmin
 from audit.keyset import AFTER, BEFORE, KeysetAdmin, KeysetChangeList, Order
 from inventory.admin.common import chip, page_of
 from inventory.filters import ConditionFilter
-from rotation import approval_views, requests
+from rotation import approval_views, asking_views, requests
 from rotation.approval_wording import state_chip, title_of_operation, until_chip, visible
 from rotation.models import LIVE, Request, RequestState
 from rotation.operations import operations
@@ -124,6 +124,7 @@ class RequestAdmin(KeysetAdmin, ReadOnlyAdmin):
     def get_urls(self) -> list[URLPattern]:
         page = partial(page_of, self)
         return [
+            *asking_views.patterns(page),
             path("together/", page(approval_views.together), name="rotation_request_together"),
             path("<int:pk>/vote/", page(approval_views.vote), name="rotation_request_vote"),
             path("<int:pk>/withdraw/", page(approval_views.withdraw), name="rotation_request_withdraw"),

@@ -57,6 +57,10 @@ ARGUMENTS: dict[str, Callable[[Things], dict[str, object]]] = {
     "admin:inventory_key_import_progress": lambda things: {"pk": things.draft},
     "admin:access_user_quorum_review": lambda things: {"pk": things.review},
     "passkey-vote": lambda things: {"digest": "00" * 32},
+    "admin:rotation_request_ask_revoke": lambda things: {"pk": things.by_model["inventory.key"]},
+    "admin:rotation_request_ask_destroy": lambda things: {"pk": things.by_model["inventory.key"]},
+    "admin:rotation_request_ask_reactivate": lambda things: {"pk": things.by_model["inventory.key"]},
+    "admin:rotation_request_ask_dates": lambda things: {"pk": things.by_model["inventory.key"]},
     "admin:app_list": lambda things: {"app_label": "inventory"},
     "(?P<url>.*)$": lambda things: {"url": "nowhere/"},
 }
@@ -75,6 +79,9 @@ CONTENT: dict[str, dict[str, str]] = {
     # not what was asked: told so, or that it is not theirs to vote on
     "admin:rotation_request_vote": {"digest": "00" * 32, "decision": "approve", "code": "000000"},
     "admin:rotation_request_together": {"ballots": f"1:{'00' * 32}", "decision": "approve", "code": "000000"},
+    "admin:rotation_request_ask_revoke": {"reason_code": "superseded"},
+    "admin:rotation_request_ask_destroy": {"destroyed_on": "2026-11-20", "method": "purged", "evidence": "seen"},
+    "admin:rotation_request_ask_dates": {"protect_until": "2030-01-01T00:00"},
     "admin:access_user_take_role": {"role": "Management"},
 }
 FORGED_ACTION = "delete_selected"

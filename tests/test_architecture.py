@@ -12,8 +12,8 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("audit", "inventory", "rotation", "keyvault_admin")
 DOORS = {
-    "admin", "admin_base", "admin_site", "api", "approval_forms", "approval_views", "request_admin",
-    "backends", "checks", "clause_views", "dashboard", "export_views",
+    "admin", "admin_base", "admin_site", "api", "approval_forms", "approval_views", "asking_forms", "asking_views",
+    "request_admin", "backends", "checks", "clause_views", "dashboard", "export_views",
     "filters", "forms", "held_views", "import_forms", "import_views", "middleware", "records_views", "replay_views",
     "review_forms", "review_views", "signals", "tasks", "throttle", "views",
 }  # fmt: skip
@@ -155,6 +155,70 @@ def writes_a_state(source: Source) -> Iterator[str]:
             yield source.at(node)
 
 
+# What needs votes: the packages that do it, and who may reach into them.
+GUARDED = ("inventory.guarded", "keyvault_admin.access.guarded")
+OPERATIONS = ("rotation/operations/", "rotation/at_once", "keyvault_admin/access/operations")
+EXECUTOR = "rotation/approvals/executing.py"
+WRITERS_OF_STATES = {"inventory/lifecycle.py", "inventory/guarded/transitions.py"}
+
+
+def reaches_what_needs_votes(source: Source) -> Iterator[str]:
+    """Guarded services are called by operations, and by what one person may do at once; by nobody else, by no name."""
+    if "guarded" in source.parts or source.path.startswith(OPERATIONS):
+        return
+    for node in ast.walk(source.tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            modules = [getattr(node, "module", "") or "", *(alias.name for alias in node.names)]
+            if any("guarded" in module.split(".") for module in modules):
+                yield source.at(node)
+        elif isinstance(node, ast.Constant):
+            if str(node.value).startswith(GUARDED):
+                yield source.at(node)
+        elif {getattr(node, "id", None), getattr(node, "attr", None)} & _guarded_services():
+            yield source.at(node)
+
+
+@cache
+def _guarded_services() -> frozenset[str]:
+    """Return the names of the functions that take a permit, and are no others' besides."""
+    services = {
+        function.name
+        for source in _sources(*(package.replace(".", "/") for package in GUARDED))
+        for function in source.tree.body
+        if isinstance(function, ast.FunctionDef) and any(one.arg == "permit" for one in function.args.kwonlyargs)
+    }
+    elsewhere = {
+        function.name
+        for source in _sources(*PACKAGES)
+        if "guarded" not in source.parts
+        for function in source.tree.body
+        if isinstance(function, ast.FunctionDef)
+    }
+    return frozenset(services - elsewhere)
+
+
+def makes_a_permit(source: Source) -> Iterator[str]:
+    """The executor alone says that a request permits something, and it alone runs what an operation does."""
+    if source.path in {EXECUTOR, "inventory/permits.py"}:
+        return
+    imports = (node for node in ast.walk(source.tree) if isinstance(node, ast.ImportFrom))
+    knows = any(node.module == "inventory.permits" for node in imports)
+    for node, name in _calls(source):
+        if (knows and name.rpartition(".")[2] == "Permit") or (
+            name.endswith(".execute") and node.args and ast.unparse(node.args[0]) == "payload"
+        ):
+            yield f"{source.at(node)} {name}"
+
+
+def writes_past_the_lifecycle(source: Source) -> Iterator[str]:
+    """Two modules call the functions of the database that write states and dates."""
+    if source.path in WRITERS_OF_STATES:
+        return
+    for node in ast.walk(source.tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and "inventory_set_" in node.value:
+            yield source.at(node)
+
+
 def sends_from_a_service(source: Source) -> Iterator[str]:
     """Work for later is a row; a service that calls a task would lose it with the broker."""
     if not source.is_door and source.path != "keyvault_admin/celery.py":
@@ -232,6 +296,9 @@ RULES: tuple[Callable[[Source], Iterator[str]], ...] = (
     reads_a_clock,
     reads_the_environment,
     writes_a_state,
+    reaches_what_needs_votes,
+    makes_a_permit,
+    writes_past_the_lifecycle,
     sends_from_a_service,
     reads_who_forwarded,
     breaks_the_shape_of_a_service,
@@ -253,6 +320,9 @@ BREAKS: dict[str, tuple[str, str]] = {
     "reads_a_clock": ("inventory/services/keys.py", "made = timezone.now()\n"),
     "reads_the_environment": ("keyvault_admin/health.py", "home = os.environ.get('HOME')\n"),
     "writes_a_state": ("inventory/views.py", "key.name, key.state = 'a', State.ACTIVE\n"),
+    "reaches_what_needs_votes": ("inventory/views.py", "from rotation.operations.keys import x\nx.revoke_key(pk=1)\n"),
+    "makes_a_permit": ("rotation/at_once.py", "from inventory.permits import Permit\nPermit(request='request:1')\n"),
+    "writes_past_the_lifecycle": ("inventory/services/keys.py", "run('SELECT inventory_set_dates(%s)')\n"),
     "sends_from_a_service": ("rotation/overdue.py", "deliver_mail.delay()\n"),
     "reads_who_forwarded": ("keyvault_admin/access/throttle.py", "hops = request.META['HTTP_X_FORWARDED_FOR']\n"),
     "breaks_the_shape_of_a_service": (
@@ -267,6 +337,25 @@ BREAKS: dict[str, tuple[str, str]] = {
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
 def test_the_rule_can_be_broken(rule: Callable[[Source], Iterator[str]]) -> None:
     assert list(rule(Source(*BREAKS[rule.__name__])))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "from inventory import guarded\n",
+        "from inventory.guarded.transitions import revoke_key as x\n",
+        "import inventory.guarded.transitions\n",
+        "import_module('inventory.guarded.transitions')\n",
+        "from rotation.operations import keys\nkeys.transitions.destroy_key(pk=1)\n",
+    ],
+)
+def test_no_name_leads_round_the_operations(text: str) -> None:
+    assert list(reaches_what_needs_votes(Source("inventory/views.py", text)))
+    assert not list(reaches_what_needs_votes(Source("rotation/operations/keys.py", text)))
+
+
+def test_there_are_services_that_need_votes() -> None:
+    assert {"revoke_key", "destroy_key", "reactivate_key", "set_dates"} <= _guarded_services()
 
 
 # Pages

@@ -159,6 +159,29 @@ def import_refused(page: Page, site: str) -> None:
     _bring(page, site, "keys.csv", b"%PDF-1.7")
 
 
+def asked_to(page: Page, site: str, what: str) -> None:
+    """The page that asks for it, of the first key in use."""
+    page.goto(f"{site}{KEYS}?state__exact=active")
+    page.locator("#result_list tbody a").first.click()
+    page.locator("details.asks summary").click()
+    page.locator(f"details.asks a[href*='/ask/{what}/']").click()
+    page.fill("[name=reason]", "seen in a build log, ticket 4411")
+
+
+def ask_to_revoke(page: Page, site: str) -> None:
+    """What revoking would do."""
+    asked_to(page, site, "revoke")
+    page.select_option("[name=reason_code]", "key_compromise")
+    send(page)
+
+
+def ask_refused(page: Page, site: str) -> None:
+    """A question that cannot be asked."""
+    asked_to(page, site, "destroy")
+    page.fill("[name=destroyed_on]", "2099-01-01")
+    send(page)
+
+
 def log_typed(page: Page, site: str, name: str, typed: str) -> None:
     page.goto(site + EVENTS)
     page.locator(f".filter:has(#typed-{name}) summary").click()
@@ -183,6 +206,8 @@ ACTS: dict[str, Callable[[Page, str], None]] = {
     "record-refused": record_refused,
     "clause-effect": clause_effect,
     "threat-effect": threat_effect,
+    "ask-to-revoke": ask_to_revoke,
+    "ask-refused": ask_refused,
     "log-from-where": log_from_where,
     "log-who": log_who,
     "import-columns": import_columns,

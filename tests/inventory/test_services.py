@@ -355,8 +355,8 @@ def test_suspend_and_activate_pass_only_from_where_one_person_may(state):
     if state == State.SUSPENDED:
         said = unchanged_by(lambda: activate(key), SecondPersonError)
         assert said == (
-            "billing/stripe is suspended. Taking it back into use needs two people, "
-            "and confirming that is not possible yet."
+            "billing/stripe is suspended. Taking it back into use needs the votes of others: "
+            "ask to re-activate it on its page."
         )
     elif state != State.PRE_ACTIVATION:
         unchanged_by(lambda: activate(key), IllegalTransitionError)
