@@ -26,6 +26,7 @@ class Action(StrEnum):
     KEY_COMPROMISED = "key.compromised"
     KEY_DESTROYED = "key.destroyed"
     KEY_ROTATED = "key.rotated"
+    KEY_DATES_CHANGED = "key.dates_changed"  # of its period of use; each moves a state when its time comes
     KEY_ROTATION_REPORTED = "key.rotation_reported"  # done elsewhere; it counts once the request for it is executed
     # Out of use: what waits for a second person is a request.
     KEY_CHANGE_HELD = "key.change_held"

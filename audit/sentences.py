@@ -31,6 +31,9 @@ PHRASES: dict[str, Phrase] = {
     Action.KEY_COMPROMISED: Phrase("reported {subjects} as compromised", "report {subjects} as compromised"),
     Action.KEY_DESTROYED: Phrase("destroyed {subjects}", "destroy {subjects}"),
     Action.KEY_ROTATED: Phrase("rotated {subjects}", "rotate {subjects}"),
+    Action.KEY_DATES_CHANGED: Phrase(
+        "changed the period of use of {subjects}", "change the period of use of {subjects}"
+    ),
     Action.KEY_ROTATION_REPORTED: Phrase(
         "reported a rotation of {subjects}, done where it is kept", "report a rotation of {subjects}"
     ),
