@@ -26,7 +26,7 @@ class Engine(Protocol):
     ) -> list[Asked]:
         """Open a request for each question, given by the parameters of the operation, in the caller's transaction.
 
-        Queries: few, however many there are. Raises: RotationError, or what the operation's rules say.
+        Queries: few, however many there are. Raises: NotAskedError, or what the operation's rules say.
         """
 
     def live(self, refs: Sequence[str]) -> dict[str, list[Asked]]:
@@ -38,7 +38,7 @@ class Engine(Protocol):
     def void(self, pks: Sequence[int], *, because: str, actor: Actor, now: datetime) -> None:
         """Close requests that still wait as void, in the caller's transaction, `because` being a sentence for people.
 
-        Event: request.voided for each. Raises: RotationError when one is over, or being carried out.
+        Event: request.voided for each. One that is approved is left alone: carrying it out finds out.
         """
 
 

@@ -188,6 +188,10 @@ class RelationsChangedError(InventoryError):
         )
 
 
+class NotAskedError(InventoryError):
+    """The engine of approvals did not open a request; its words say why."""
+
+
 class VoidChangeError(InventoryError):
     """What was asked rests on a record that is no longer so."""
 

@@ -95,13 +95,14 @@ def looked_at(questions: Sequence[Question], *, hold: bool = False) -> list[Look
 def _looked(
     asked: Question, key: Key, clauses: Sequence[Rule], labels: Mapping[int, str], evidence: RotationEvidence | None
 ) -> Looked:
+    if key.revision != asked.revision:
+        raise VoidChangeError(key.name)
     _check_evidence(asked, key, evidence)
     after = copy(key)
     for name, said in asked.changes.items():
         _set(after, name, said)
     derive(after, clauses)
-    dates = (plain(key, "rotate_by"), plain(after, "rotate_by"))
-    if key.revision != asked.revision or dates != (asked.due_before, asked.due_after):
+    if (plain(key, "rotate_by"), plain(after, "rotate_by")) != (asked.due_before, asked.due_after):
         raise VoidChangeError(key.name)
     return Looked(question=asked, key=key, after=after, clauses=labels, evidence=evidence)
 

@@ -3,12 +3,18 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
+from django.db.models import QuerySet
+
+from audit.actions import Action
 from audit.actor import Actor
 from audit.canonical import JSON
 from inventory.asking import Asked
+from inventory.errors import NotAskedError
+from rotation.approvals import mails
 from rotation.approvals.asking import ask_all
-from rotation.approvals.pieces import payload_of
-from rotation.models import Request, RequestTarget
+from rotation.approvals.pieces import move, payload_of, tell_log
+from rotation.errors import RotationError
+from rotation.models import Request, RequestState, RequestTarget
 from rotation.requests import live_about
 
 
@@ -18,16 +24,40 @@ class ApprovalEngine:
     def ask_all(
         self, operation: str, questions: Sequence[Mapping[str, JSON]], *, actor: Actor, reason: str, now: datetime
     ) -> list[Asked]:
-        requests = ask_all(operation, questions, actor=actor, reason=reason, now=now)
+        try:
+            requests = ask_all(operation, questions, actor=actor, reason=reason, now=now)
+        except RotationError as error:
+            raise NotAskedError(str(error)) from error
         return [_asked(request) for request in requests]
 
     def live(self, refs: Sequence[str]) -> dict[str, list[Asked]]:
         """Return the requests that still wait, by the records they are about. Queries: 1."""
-        pairs = RequestTarget.objects.filter(request__in=live_about(refs).order_by().values("pk"), ref__in=list(refs))
-        found: dict[str, list[Asked]] = {}
-        for target in pairs.select_related("request").order_by("request_id", "ref"):
-            found.setdefault(target.ref, []).append(_asked(target.request))
-        return found
+        return _by_record(refs, live_about(refs))
+
+    def done(self, operation: str, refs: Sequence[str]) -> dict[str, list[Asked]]:
+        """Return the requests of one operation that were carried out, newest first, by the same. Queries: 1."""
+        executed = Request.objects.filter(operation=operation, state=RequestState.EXECUTED, subject_ref__in=refs)
+        return {ref: asked[::-1] for ref, asked in _by_record(refs, executed).items()}
+
+    def void(self, pks: Sequence[int], *, because: str, actor: Actor, now: datetime) -> None:
+        """Close those that wait for votes as void, in the caller's transaction. Event: request.voided for each.
+
+        What is approved is left to the worker, who finds out by itself, and may hold the lock of one.
+        """
+        waiting = Request.objects.filter(pk__in=pks, state=RequestState.OPEN)
+        voided = list(waiting.select_for_update(of=("self",)).order_by("pk"))
+        for request in voided:
+            move(request, RequestState.VOID, now, closed_because=because)
+            tell_log(Action.REQUEST_VOIDED, request, was=RequestState.OPEN, actor=actor, now=now, reason=because)
+        mails.tell_requester(voided, "is void", because, now=now)
+
+
+def _by_record(refs: Sequence[str], requests: QuerySet[Request]) -> dict[str, list[Asked]]:
+    pairs = RequestTarget.objects.filter(request__in=requests.order_by().values("pk"), ref__in=list(refs))
+    found: dict[str, list[Asked]] = {}
+    for target in pairs.select_related("request").order_by("request_id", "ref"):
+        found.setdefault(target.ref, []).append(_asked(target.request))
+    return found
 
 
 def _asked(request: Request) -> Asked:

@@ -9,7 +9,6 @@ from django.urls import reverse
 from inventory import services
 from inventory.held_views import confirm, reject
 from inventory.models import HeldChange, Key
-from tests.inventory.test_held import by
 from tests.inventory.test_imports import file_of, row
 from tests.inventory.working import brought
 from tests.inventory.world import ACTOR, NOW, actions_since, events_of, last_number, make_key, make_owner, seal

@@ -20,7 +20,6 @@ from inventory.models import Finding, HeldChange, Key, KeyVersion, Owner, OwnKey
 from inventory.models.held import HeldState
 from inventory.states import State
 from keyvault_admin.own_keys import OWN_KEYS, own_keys
-from tests.inventory.test_held import by
 from tests.inventory.world import NOW, events_of, make_key, make_owner, seal, told_of
 
 pytestmark = pytest.mark.django_db

@@ -21,7 +21,6 @@ from inventory.services import Relations
 from inventory.states import State
 from rotation.overdue import flag_overdue
 from tests.inventory.certificates import certificate, small_key
-from tests.inventory.test_held import by
 from tests.inventory.world import ACTOR, NOW, action_for, make_key, make_owner, seal
 
 pytestmark = pytest.mark.django_db

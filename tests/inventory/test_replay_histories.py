@@ -26,7 +26,6 @@ from inventory.states import ENTRIES, State
 from inventory.terms import Relation
 from rotation.overdue import flag_overdue
 from tests.conftest import make_person
-from tests.inventory.test_held import by
 from tests.inventory.world import ACTOR, NOW, facts, seal
 
 FULL = "tests.full" in sys.modules
