@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from audit.actor import actor_of
 from audit.selectors import timeline
-from inventory import services
+from inventory import asking, services
 from inventory.algorithms import Facts, InUse, falls, judge
 from inventory.asking import Asked
 from inventory.chips import Chip, algorithm_chip, due_chip, severity_chip, state_chip, status_chip
@@ -63,7 +63,8 @@ def dossier(admin: ModelAdmin, request: HttpRequest, pk: str) -> HttpResponse:
     may_change, may_suspend = may(request, key, "change_key"), may(request, key, "suspend_key")
     versions = list(key.versions.order_by("-number"))
     events = timeline(key.ref, limit=TIMELINE_LENGTH + 1)
-    waiting = services.waiting_on(key)
+    requests = asking.live([key.ref]).get(key.ref, [])
+    waits = any(one.operation in services.LESS_LATE for one in requests)
     judgement = judge(
         Facts(algorithm=key.algorithm, size_bits=key.size_bits, kind=key.kind), algorithm_rows(), now.date()
     )
@@ -91,8 +92,8 @@ def dossier(admin: ModelAdmin, request: HttpRequest, pk: str) -> HttpResponse:
         "can_be_late": key.state in CAN_BE_OVERDUE,
         "may_edit": may_change,
         "may_suspend": may_suspend and State.SUSPENDED in targets(State(key.state)),
-        "waiting": waiting,
-        "may_report": key.state == State.ACTIVE and not waiting and may(request, key, "report_rotation"),
+        "requests": requests,
+        "may_report": key.state == State.ACTIVE and not waits and may(request, key, "report_rotation"),
         "may_activate": may_change and key.state == State.PRE_ACTIVATION,
     }
     return TemplateResponse(request, "admin/inventory/key/dossier.html", context)

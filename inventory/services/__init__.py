@@ -22,10 +22,12 @@ from inventory.services.own_keys import Became, House, OwnFacts, register_own_ke
 from inventory.services.owners import edit_owner, edit_service, register_owner, register_service
 from inventory.services.periods import apply_due_transitions
 from inventory.services.plan import Plan
+from inventory.services.questions import OPERATIONS as LESS_LATE
 from inventory.services.relations import Relations
 from inventory.services.vendors import edit_vendor, register_vendor
 
 __all__ = [
+    "LESS_LATE",
     "SEALED_FILES",
     "Became",
     "Draw",
