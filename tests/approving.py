@@ -11,9 +11,11 @@ from datetime import timedelta
 from django.utils import timezone
 
 from audit.actions import Action
+from rotation import approvals
 from rotation.models import Request, RequestState
 from rotation.operations.base import Target
 from tests.conftest import _become, make_person
+from tests.rotation.approval_world import actor_for, again, carry_out, vote
 from tests.rotation.request_world import asked, voted
 
 # By which operation each word for a change comes about.
@@ -40,6 +42,21 @@ def voters():
         make_person(f"votes-s-{token}", "Security"),
         make_person(f"votes-d-{token}", "DevOps"),
     )
+
+
+def carried_through(operation, parameters, *, asker, by, reason="because", now=None):
+    """Ask as one person, approve as others with a code each, carry out as the worker; return what became of it.
+
+    `now` is that of the business: votes and execution come one and two minutes later.
+    """
+    now = now or timezone.now()
+    request = approvals.ask(operation=operation, parameters=parameters, actor=actor_for(asker), reason=reason, now=now)
+    for person in by:
+        vote(person, request, now=now + timedelta(minutes=1))
+    if again(request).state == RequestState.APPROVED:
+        with as_worker():
+            carry_out(request, now=now + timedelta(minutes=2))
+    return again(request)
 
 
 def executing(operation, *keys, people=None):

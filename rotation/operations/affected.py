@@ -172,7 +172,6 @@ def lines_of(payload: Payload) -> list[Line]:
     owners = _owner_names(keys)
     before = State(key["state"]).label if key["state"] != key["becomes"] else ""
     lines = [
-        Line(label="Key", text=str(key["name"]), url=_url(key)),
         Line(label="State", text=State(key["becomes"]).label, before=before),
         Line(label="Owner", text=owners.get(key["owner"], "nobody: Security answers for it")),
         Line(label="Service", text=key["service"] or "none is recorded"),
