@@ -167,15 +167,15 @@ class ChangeWaitsError(InventoryError):
 
     def __init__(self, name: str) -> None:
         super().__init__(
-            f"Another change of {name} waits for confirmation already. Have it confirmed, rejected or withdrawn first."
+            f"Another change of {name} waits for votes already. Have it approved, rejected or withdrawn first."
         )
 
 
 class NoMoreTimeError(InventoryError):
-    """There is nothing to be confirmed."""
+    """There is nothing to be approved."""
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"This change gives {name} no more time, so nobody needs to confirm it. Save it once more.")
+        super().__init__(f"This change gives {name} no more time, so nobody needs to approve it. Save it once more.")
 
 
 class RelationsChangedError(InventoryError):
@@ -183,7 +183,7 @@ class RelationsChangedError(InventoryError):
 
     def __init__(self, name: str) -> None:
         super().__init__(
-            f"This gives {name} more time, which somebody of DevOps must confirm, and changes the services that use it "
+            f"This gives {name} more time, which somebody of DevOps must approve, and changes the services that use it "
             "or the keys above it, which nobody needs to. Save those by themselves first."
         )
 

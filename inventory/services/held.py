@@ -121,7 +121,8 @@ def report_rotation(*, pk: int, rotated_on: date, evidence: str, url: str = "", 
 def hold_rotation(*, pk: int, rotated_on: date, evidence: str, url: str = "", actor: Actor, now: datetime) -> Asked:
     """Do as report_rotation() says, also for a command that found it out by itself."""
     asked = rotation_question(pk=pk, rotated_on=rotated_on, evidence=evidence, url=url, actor=actor, now=now)
-    return asking.ask(ROTATION, asked.parameters, actor=actor, reason=evidence[:_LONGEST_REASON], now=now)
+    reason = f"It was rotated where it is kept, on {rotated_on:%-d %B %Y}."
+    return asking.ask(ROTATION, asked.parameters, actor=actor, reason=reason, now=now)
 
 
 def rotation_question(

@@ -28,6 +28,7 @@ from rotation.operations.base import (
 )
 
 LIFETIME = timedelta(days=14)
+_NOTHING = "—"
 _PEOPLE = frozenset({"owner", "creator"})  # whose names stay out of what can never be erased
 
 
@@ -117,22 +118,29 @@ def _lines(payload: Payload, asked: Question) -> list[Line]:
     facts = cast("Mapping[str, Any]", payload.facts)
     people = [side[name] for side in (facts["before"], asked.changes) for name in side.keys() & _PEOPLE]
     names = facts["names"] | names_of(str(ref) for ref in (*people, facts["owner"]) if ref)
-    lines = [
-        Line(
-            label=label_of(name),
-            text=words_of(name, asked.changes[name], names),
-            before=words_of(name, facts["before"].get(name), names),
-        )
+    changing = [
+        _line(name, words_of(name, facts["before"].get(name), names), words_of(name, asked.changes[name], names))
         for name in in_order(asked.changes)
     ]
-    lines += [
-        Line(label=label_of("rotate_by"), text=_day(asked.due_after), before=_day(asked.due_before)),
-        Line(label=label_of("winning_clause"), text=facts["clause"]["after"], before=facts["clause"]["before"]),
-    ]
-    if proof := facts.get("evidence"):
-        lines += [Line(label="Evidence", text=proof["text"]), Line(label="Link", text=proof["url"], url=proof["url"])]
-    owner = names.get(str(facts["owner"]), "nobody: Security answers for it")
-    return [*lines, Line(label="Owner", text=owner), Line(label="Service", text=facts["service"] or "none is recorded")]
+    dates = _line("rotate_by", _day(asked.due_before), _day(asked.due_after))
+    clause = _line("winning_clause", facts["clause"]["before"], facts["clause"]["after"])
+    standing = {
+        "owner": names.get(str(facts["owner"]), "nobody: Security answers for it"),
+        "service": facts["service"] or "none is recorded",
+    }
+    rest = [Line(label=label_of(name), text=text) for name, text in standing.items() if name not in asked.changes]
+    return [*changing, dates, clause, *_evidence_lines(facts.get("evidence")), *rest]
+
+
+def _line(name: str, before: str, after: str) -> Line:
+    return Line(label=label_of(name), text=after or _NOTHING, before="" if before == after else before or _NOTHING)
+
+
+def _evidence_lines(proof: Mapping[str, str] | None) -> list[Line]:
+    if proof is None:
+        return []
+    link = [Line(label="Link", text=proof["url"], url=proof["url"])] if proof["url"] else []
+    return [Line(label="Evidence", text=proof["text"]), *link]
 
 
 class _Later(Sequence[Line]):

@@ -10,6 +10,7 @@ from django.db import connection
 from audit.models import Event
 from inventory.models import Key, Owner
 from inventory.states import State
+from rotation.models import Request
 from tests.inventory.test_imports import SAMPLE, file_of, row
 from tests.inventory.world import events_of, key_in, make_key, seal
 

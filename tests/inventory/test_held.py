@@ -299,7 +299,7 @@ def test_a_row_that_says_something_else_than_what_waits_is_refused(carol):
     content = file_of(row("a", Last_rotated="2026-11-01"))
     done = bring(content)
     assert done.summary == "0 new, 0 changed, 0 unchanged, 1 refused"
-    assert "waits for confirmation already" in done.refused[0].problem
+    assert "waits for votes already" in done.refused[0].problem
     same = file_of(row("a", Last_rotated=str(ROTATED)))
     assert bring(same).summary == "0 new, 0 changed, 0 unchanged, 0 refused, 1 held"
     edit_notes(key)

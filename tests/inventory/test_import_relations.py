@@ -22,6 +22,7 @@ from inventory.services import ImportOptions, Relations
 from inventory.services.relations import relations_of
 from inventory.terms import Relation
 from inventory.wording import planned
+from rotation.models import Request
 from tests.inventory.test_imports import bring, plan
 from tests.inventory.test_records import relate, service
 from tests.inventory.test_round_trip import FORMATS, exported

@@ -10,8 +10,8 @@ from django.db import transaction
 from inventory import services
 from inventory.material import MaterialError
 from inventory.models import Finding, Key, KeyVersion
-from tests.inventory.certificates import certificate, small_key
 from tests.deciding import approve
+from tests.inventory.certificates import certificate, small_key
 from tests.inventory.test_held import report
 from tests.inventory.test_imports import bring, plan
 from tests.inventory.test_weaknesses import RSA_SHA256, SHA1, ec_key, good_modulus, prime, signed_with

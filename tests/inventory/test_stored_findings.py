@@ -22,6 +22,7 @@ from inventory.selectors import posture
 from inventory.services import Relations, refresh_findings, review_findings
 from inventory.states import State
 from tests.approving import as_worker
+from tests.deciding import approve
 from tests.inventory.world import (
     ACTOR,
     NOW,

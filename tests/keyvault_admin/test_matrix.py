@@ -18,7 +18,6 @@ from rotation.models import Digest
 from tests import matrix
 from tests.conftest import make_person
 from tests.inventory import world
-from tests.inventory.test_held import report
 from tests.inventory.world import NOW, make_key, make_owner, seal
 from tests.matrix import Somebody, Table, Things
 from tests.people import give_device, sign_in

@@ -64,9 +64,7 @@ def full_world(carols_world: User, as_role: Role, now: datetime) -> User:  # noq
         Finding(
             key=key, code="owner-gone", severity=2, clause="", opened_at=now, closed_at=now, facts={"owner": "carol"}
         ).save()
-        RotationEvidence(
-            key=key, rotated_on=now.date(), text="change 4711", reported_by=carol, reported_at=now
-        ).save()
+        RotationEvidence(key=key, rotated_on=now.date(), text="change 4711", reported_by=carol, reported_at=now).save()
         ImportDraft(
             uploaded_by=carol, uploaded_at=now, file_name="keys.csv", content=SECRETS[3], reason="first load"
         ).save()

@@ -67,7 +67,7 @@ def test_a_rotation_in_words(carol):
         ("Last rotated", "13 July 2026", "3 October 2026"),
         ("To be rotated by", "11 October 2026", "1 January 2027"),
     ]
-    assert lines[2][0] == "By the clause"
+    assert lines[2][:2] == ("By the clause", "")
     assert lines[3:] == [
         ("Evidence", "", "change 4711"),
         ("Link", "", "https://ci.example.org/4711"),
@@ -89,10 +89,11 @@ def test_an_edit_in_words_names_records_and_no_person_in_its_bytes(carol):
     ]
     assert lines[:4] == [
         ("Owner", "ann", "bea"),
-        ("Service", "", "shop"),
+        ("Service", "—", "shop"),
         ("Environment", "production", "test"),
         ("To be rotated by", "11 October 2026", "13 July 2027"),
     ]
+    assert [label for label, _, _ in lines[4:]] == ["By the clause"]
     raw = bytes(request_of(asked).payload)
     assert b"shop" in raw
     assert not any(name in raw for name in (b'"ann"', b'"bea"', b"example.org"))
