@@ -156,14 +156,27 @@ def _references(subject: Subject) -> Iterator[str]:
 def _entry(event: ReadEvent, subject: Subject | None, names: Mapping[str, str]) -> Entry:
     if event.said is None or subject is None:
         return Entry(event=event, did=event.sentence.removeprefix(event.who).strip(), lines=(), is_first=False)
-    others = len(event.said.subjects) - 1
+    asked = _requests_of(event.said, subject)
+    others = sum(not one.ref.startswith("request:") for one in event.said.subjects) - 1
     wish = event.said.on_behalf_of
-    alone = replace(event.said, subjects=(replace(subject, label="it"),), on_behalf_of=names.get(wish, wish))
+    shown = (*asked, replace(subject, label="it"))
+    alone = replace(event.said, subjects=shown, on_behalf_of=names.get(wish, wish))
     did = sentences.sentence(alone, event.who).removeprefix(event.who).strip()
     if others:
         did += f", with {others:,} other{'s' if others > 1 else ''}"
     is_asked = event.said.action == Action.KEY_CHANGE_HELD
     return Entry(event=event, did=did, lines=_lines(subject, names), is_first=not subject.before, is_asked=is_asked)
+
+
+def _requests_of(said: Body, subject: Subject) -> tuple[Subject, ...]:
+    """Return the request that an event is about, where it names one: it stands before the records of it."""
+    before = None
+    for one in said.subjects:
+        if one.ref.startswith("request:"):
+            before = one
+        elif one.ref == subject.ref:
+            break
+    return (before,) if before else ()
 
 
 def _lines(subject: Subject, names: Mapping[str, str]) -> list[Line]:

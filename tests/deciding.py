@@ -11,6 +11,7 @@ from tests.conftest import _become
 from tests.people import give_device
 
 WORKER = Actor.system("worker")
+IMPORTER = Actor.system("command:import_inventory")  # who asks, where nobody in person does
 
 
 def by(person):

@@ -67,7 +67,7 @@ def test_somebody_of_devops_approves_it(visitor, key, carol, bob):
     page = visitor.page
     visitor.look()
     page.locator("main").get_by_role("link", name=f"Count {key.name} as rotated").first.click()
-    expect(page.get_by_text("the store shows version 2")).to_be_visible()
+    expect(page.get_by_text("New value since change 4711; the store shows version 2.", exact=True)).to_be_visible()
     visitor.look()
     page.get_by_label("Code").fill(next_code(bob.totp_devices.get()))
     page.get_by_role("button", name="Approve").click()

@@ -27,7 +27,8 @@ from rotation.approvals import payload_of
 from rotation.errors import OwnRequestError
 from rotation.models import Notice, Request, Vote
 from tests.approving import permitted
-from tests.deciding import approve, by, request_of, vote, withdraw
+from tests.deciding import IMPORTER, approve, by, request_of, vote, withdraw
+from tests.inventory import test_imports
 from tests.inventory.test_imports import file_of, plan, row
 from tests.inventory.test_services import at_once, kinds
 from tests.inventory.world import (
@@ -49,7 +50,6 @@ db = pytest.mark.django_db
 ROTATED = date(2026, 10, 3)
 DUE = datetime(2026, 10, 11, tzinfo=UTC)
 DUE_AFTER = datetime(2027, 1, 1, tzinfo=UTC)  # 90 days after ROTATED
-COMMAND = Actor.system("command:import_inventory")
 
 
 def report(key, person, *, on=ROTATED, evidence="change 4711", **how):
@@ -67,8 +67,8 @@ def hold(key, person, *, revision=None, reason="it is a test key", **changes):
     )
 
 
-def bring(content, *, now=NOW, actor=COMMAND, **how):
-    return services.apply_import(content=content, file_name="test.csv", actor=actor, reason="test", now=now, **how)
+def bring(content, *, actor=IMPORTER):
+    return test_imports.bring(content, actor=actor)
 
 
 def rows():
@@ -278,7 +278,7 @@ def test_rows_that_give_their_key_more_time_are_held_and_the_rest_goes_in(bob, s
     key = Key.objects.get(name="a")
     assert (key.last_rotated_on, key.notes, key.revision, key.owner) == (None, "", 1, None)
     (asked,) = done.asked
-    assert (asked.parameters["kind"], request_of(asked).requested_by_ref) == ("import", COMMAND.id)
+    assert (asked.parameters["kind"], request_of(asked).requested_by_ref) == ("import", IMPORTER.id)
     assert asked.parameters["changes"]["owner"] == Owner.objects.get(handle="ann").ref
 
     again = bring(content)

@@ -61,6 +61,7 @@ def test_an_owner_reports_a_rotation_and_sees_that_it_waits(client, key, carol, 
     assert "Waiting for votes" not in shown
     assert "for Carol Example" in shown
     assert "reported a rotation of it, done where it is kept" in shown
+    assert "asked for “Count a key as rotated” on it: “It was rotated where it is kept, on 3 October 2026.”" in shown
     assert "<td> change 4711 </td>" in shown
 
 
