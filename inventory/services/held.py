@@ -106,7 +106,7 @@ def hold_edit(
 
 
 def report_rotation(*, pk: int, rotated_on: date, evidence: str, url: str = "", actor: Actor, now: datetime) -> Asked:
-    """Report that an active key was rotated where it is kept. It counts once somebody of DevOps has confirmed it.
+    """Report that an active key was rotated where it is kept. It counts once somebody of DevOps has approved it.
 
     `evidence` says how others can see it, `url` where. Locks the key. Events: key.rotation_reported, request.opened.
     Raises: NotActiveError, RotationDateError, ChangeWaitsError, KeyMaterialError, ReasonMissingError, ValidationError,
