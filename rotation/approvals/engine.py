@@ -3,8 +3,6 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from django.db.models import QuerySet
-
 from audit.actions import Action
 from audit.actor import Actor
 from audit.canonical import JSON
@@ -14,8 +12,7 @@ from rotation.approvals import mails
 from rotation.approvals.asking import ask_all
 from rotation.approvals.pieces import move, payload_of, tell_log
 from rotation.errors import RotationError
-from rotation.models import Request, RequestState, RequestTarget
-from rotation.requests import live_about
+from rotation.models import LIVE, Request, RequestState, RequestTarget
 
 
 class ApprovalEngine:
@@ -32,12 +29,12 @@ class ApprovalEngine:
 
     def live(self, refs: Sequence[str]) -> dict[str, list[Asked]]:
         """Return the requests that still wait, by the records they are about. Queries: 1."""
-        return _by_record(refs, live_about(refs))
+        return _by_record(refs, request__state__in=LIVE)
 
     def done(self, operation: str, refs: Sequence[str]) -> dict[str, list[Asked]]:
         """Return the requests of one operation that were carried out, newest first, by the same. Queries: 1."""
-        executed = Request.objects.filter(operation=operation, state=RequestState.EXECUTED, subject_ref__in=refs)
-        return {ref: asked[::-1] for ref, asked in _by_record(refs, executed).items()}
+        executed = _by_record(refs, request__operation=operation, request__state=RequestState.EXECUTED)
+        return {ref: asked[::-1] for ref, asked in executed.items()}
 
     def void(self, pks: Sequence[int], *, because: str, actor: Actor, now: datetime) -> None:
         """Close those that wait for votes as void, in the caller's transaction. Event: request.voided for each.
@@ -52,10 +49,11 @@ class ApprovalEngine:
         mails.tell_requester(voided, "is void", because, now=now)
 
 
-def _by_record(refs: Sequence[str], requests: QuerySet[Request]) -> dict[str, list[Asked]]:
-    pairs = RequestTarget.objects.filter(request__in=requests.order_by().values("pk"), ref__in=list(refs))
+def _by_record(refs: Sequence[str], **which: object) -> dict[str, list[Asked]]:
+    """Return requests, oldest first, by those of their records that are given. Queries: 1, by index however many."""
+    pairs = RequestTarget.objects.filter(ref__in=list(refs), **which).select_related("request")
     found: dict[str, list[Asked]] = {}
-    for target in pairs.select_related("request").order_by("request_id", "ref"):
+    for target in pairs.order_by("request_id", "ref"):
         found.setdefault(target.ref, []).append(_asked(target.request))
     return found
 
