@@ -38,7 +38,7 @@ DONE = (
     ("key.registered", 130, "POST /inventory/key/add/", "name"),
     ("session.opened", 130, "POST /login/", ""),
     ("session.closed", 80, "POST /logout/", ""),
-    ("key.change_held", 60, "POST /inventory/key/{}/edit/", "environment"),
+    ("key.rotation_reported", 60, "POST /inventory/key/{}/report-rotation/", "last_rotated_on"),
     ("key.suspended", 40, "POST /inventory/key/{}/suspend/", "state"),
     ("key.activated", 60, "POST /inventory/key/{}/activate/", "state"),
     ("owner.edited", 40, "POST /inventory/owner/{}/edit/", "mail"),

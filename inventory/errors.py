@@ -168,15 +168,15 @@ class ChangeWaitsError(InventoryError):
 
     def __init__(self, name: str) -> None:
         super().__init__(
-            f"Another change of {name} waits for confirmation already. Have it confirmed, rejected or withdrawn first."
+            f"Another change of {name} waits for votes already. Have it approved, rejected or withdrawn first."
         )
 
 
 class NoMoreTimeError(InventoryError):
-    """There is nothing to be confirmed."""
+    """There is nothing to be approved."""
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"This change gives {name} no more time, so nobody needs to confirm it. Save it once more.")
+        super().__init__(f"This change gives {name} no more time, so nobody needs to approve it. Save it once more.")
 
 
 class RelationsChangedError(InventoryError):
@@ -184,39 +184,23 @@ class RelationsChangedError(InventoryError):
 
     def __init__(self, name: str) -> None:
         super().__init__(
-            f"This gives {name} more time, which somebody of DevOps must confirm, and changes the services that use it "
+            f"This gives {name} more time, which somebody of DevOps must approve, and changes the services that use it "
             "or the keys above it, which nobody needs to. Save those by themselves first."
         )
 
 
-class ClosedChangeError(InventoryError):
-    def __init__(self, name: str, state: str) -> None:
-        super().__init__(f"This change of {name} is {state} already.")
+class NotAskedError(InventoryError):
+    """The engine of approvals did not open a request; its words say why."""
 
 
 class VoidChangeError(InventoryError):
-    """What was asked rests on a record that is no longer so. The request is closed."""
+    """What was asked rests on a record that is no longer so."""
 
     def __init__(self, name: str) -> None:
         super().__init__(
-            f"{name}, or the rules for it, changed after this was asked, so it cannot be confirmed any more. "
-            "The request is closed and nothing was done; if the change is still wanted, ask again."
+            f"{name}, or the rules for it, changed after this was asked, so nothing was done. If the change is still "
+            "wanted, ask again."
         )
-
-
-class OwnChangeError(InventoryError):
-    def __init__(self, name: str) -> None:
-        super().__init__(f"You asked for this change of {name} yourself. Somebody else of DevOps must decide on it.")
-
-
-class NotDecidingError(InventoryError):
-    def __init__(self) -> None:
-        super().__init__("Only somebody of DevOps decides on a change that makes a key less late.")
-
-
-class NotRequesterError(InventoryError):
-    def __init__(self) -> None:
-        super().__init__("Only the person who asked for a change can withdraw it.")
 
 
 class RotationDateError(InventoryError):

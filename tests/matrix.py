@@ -65,7 +65,7 @@ ARGUMENTS: dict[str, Callable[[Things], dict[str, object]]] = {
     "(?P<url>.*)$": lambda things: {"url": "nowhere/"},
 }
 # Routes whose object can be somebody's own. Every route of these models is asked for both.
-OWNED = {"inventory.key", "inventory.heldchange", "rotation.request", "inventory.owner", "access.user"}
+OWNED = {"inventory.key", "rotation.request", "inventory.owner", "access.user"}
 # What a POST carries besides REASON, so that it would do something where it may.
 REASON = {"reason": "the matrix asks", "comment": "the matrix asks"}
 CONTENT: dict[str, dict[str, str]] = {

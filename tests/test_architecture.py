@@ -388,7 +388,7 @@ def test_templates_escape_everything_a_person_wrote() -> None:
 
 def test_links_to_elsewhere_hand_nothing_over() -> None:
     """A page behind a link that a person entered learns neither our address nor our window."""
-    link = re.compile(r"<a\b[^>]*href=\"{{ [\w.]*(?:runbook_url|evidence\.url) }}\"[^>]*>")
+    link = re.compile(r"<a\b[^>]*href=\"{{ [\w.]*(?:runbook_url|line\.url) }}\"[^>]*>")
     found = [tag for source in PAGES for tag in link.findall(source.text)]
     assert len(found) >= 2
     assert [tag for tag in found if 'rel="noopener noreferrer"' not in tag] == []

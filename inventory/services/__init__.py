@@ -5,7 +5,7 @@ from inventory.services.exports import export_keys
 from inventory.services.findings import refresh_findings, review_findings
 from inventory.services.forgetting import forget_owners
 from inventory.services.headers import begin_import
-from inventory.services.held import confirm_held, hold_edit, reject_held, report_rotation, withdraw_held
+from inventory.services.held import hold_edit, report_rotation, waiting_on
 from inventory.services.imports import apply_import, plan_import
 from inventory.services.jobs import (
     SEALED_FILES,
@@ -22,10 +22,12 @@ from inventory.services.own_keys import Became, House, OwnFacts, register_own_ke
 from inventory.services.owners import edit_owner, edit_service, register_owner, register_service
 from inventory.services.periods import apply_due_transitions
 from inventory.services.plan import Plan
+from inventory.services.questions import OPERATIONS as LESS_LATE
 from inventory.services.relations import Relations
 from inventory.services.vendors import edit_vendor, register_vendor
 
 __all__ = [
+    "LESS_LATE",
     "SEALED_FILES",
     "Became",
     "Draw",
@@ -40,7 +42,6 @@ __all__ = [
     "begin_import",
     "checked",
     "clear_imports",
-    "confirm_held",
     "confirm_import",
     "edit_clause",
     "edit_key",
@@ -61,7 +62,6 @@ __all__ = [
     "register_owner",
     "register_service",
     "register_vendor",
-    "reject_held",
     "report_rotation",
     "retire_clause",
     "review_findings",
@@ -69,6 +69,6 @@ __all__ = [
     "suspend_key",
     "take_file",
     "waiting_imports",
-    "withdraw_held",
+    "waiting_on",
     "work_off_import",
 ]

@@ -137,7 +137,7 @@ def change_facts(
 ) -> None:
     """Set facts on a key and derive the rest; nothing is saved. Raises: LessLateError when it would get more time.
 
-    Only what a second person has confirmed, or is to confirm, may do that. A new owner is told what the one before was
+    Only what others have voted for, or are to vote on, may do that. A new owner is told what the one before was
     told.
     """
     due_before = key.rotate_by

@@ -1,4 +1,4 @@
-"""A rotation done elsewhere, as two people see it: one reports, the other looks at the evidence and confirms."""
+"""A rotation done elsewhere, as two people see it: one reports, the other looks at the evidence and approves."""
 
 from datetime import date
 
@@ -8,12 +8,14 @@ from playwright.sync_api import expect
 
 from audit.actor import Actor
 from inventory import services
-from inventory.models import HeldChange, Key
+from inventory.models import Key
+from rotation.models import Request
 from tests.browser.test_journey import code_of, sign_in
+from tests.deciding import carry_out
 from tests.inventory.test_imports import file_of, row
 from tests.inventory.working import work_off
 from tests.inventory.world import facts
-from tests.people import give_device
+from tests.people import give_device, next_code
 
 pytestmark = pytest.mark.browser
 SYSTEM = Actor.system("test")
@@ -43,16 +45,16 @@ def test_the_owner_reports_a_rotation(visitor, key, carol):
     page.get_by_label("Rotated on").fill("2024-02-01")
     page.get_by_label("Evidence").fill("New value since change 4711; the store shows version 2.")
     page.get_by_role("button", name="Report the rotation").click()
-    expect(page.get_by_role("heading", name="Waiting for confirmation")).to_be_visible()
+    expect(page.get_by_role("heading", name="Waiting for votes")).to_be_visible()
     visitor.look()
-    page.get_by_role("link", name="Look at it").click()
+    page.get_by_role("link", name=f"Count {key.name} as rotated").click()
     expect(page.get_by_role("button", name="Withdraw")).to_be_visible()
-    expect(page.get_by_role("button", name="Confirm")).to_have_count(0)
+    expect(page.get_by_role("button", name="Approve")).to_have_count(0)
     visitor.look()
     assert visitor.complaints == []
 
 
-def test_somebody_of_devops_confirms_it(visitor, key, carol, bob):
+def test_somebody_of_devops_approves_it(visitor, key, carol, bob):
     services.report_rotation(
         pk=key.pk,
         rotated_on=date(2024, 2, 1),
@@ -64,18 +66,18 @@ def test_somebody_of_devops_confirms_it(visitor, key, carol, bob):
     come_in(visitor, bob)
     page = visitor.page
     visitor.look()
-    page.get_by_role("link", name="Confirm or reject 1 change").click()
+    page.locator("main").get_by_role("link", name=f"Count {key.name} as rotated").first.click()
+    expect(page.get_by_text("New value since change 4711; the store shows version 2.", exact=True)).to_be_visible()
     visitor.look()
-    page.locator("#result_list tbody a").first.click()
-    visitor.look()
-    page.get_by_role("textbox", name="Why").fill("seen in the store")
-    page.get_by_role("button", name="Confirm").click()
-    expect(page.get_by_text("is confirmed and done")).to_be_visible()
-    visitor.look()
+    page.get_by_label("Code").fill(next_code(bob.totp_devices.get()))
+    page.get_by_role("button", name="Approve").click()
+    expect(page.get_by_role("button", name="Approve")).to_have_count(0)
+    carry_out(Request.objects.get())
     visitor.go(f"/inventory/key/{key.pk}/change/")
     expect(page.get_by_role("row", name="2 current Active")).to_be_visible()
+    visitor.look()
     assert Key.objects.get().current_number == 2
-    visitor.go(f"/inventory/heldchange/{HeldChange.objects.get().pk}/change/")
+    visitor.go(f"/rotation/request/{Request.objects.get().pk}/change/")
     visitor.look()
     assert visitor.complaints == []
 
@@ -91,5 +93,13 @@ def test_the_preview_of_an_import_shows_what_is_held(visitor, key, bob, as_role)
     expect(page.locator("[data-step]")).to_be_visible()
     work_off(as_role)
     expect(page.get_by_role("heading", name="Held: these would give a key more time")).to_be_visible()
+    visitor.look()
+    page.get_by_role("button", name="Import 1 new and 0 changed keys, ask for 1").first.click()
+    expect(page.locator("[data-step]")).to_be_visible()
+    work_off(as_role)
+    expect(page.get_by_text("1 request waits for somebody of DevOps")).to_be_visible()
+    visitor.look()
+    page.get_by_role("link", name=f"Give {key.name} more time").click()
+    expect(page.get_by_text("an imported file says something else of")).to_be_visible()
     visitor.look()
     assert visitor.complaints == []

@@ -10,6 +10,7 @@ from django.db import connection
 from audit.models import Event
 from inventory.models import Key, Owner
 from inventory.states import State
+from rotation.models import Request
 from tests.inventory.test_imports import SAMPLE, file_of, row
 from tests.inventory.world import events_of, key_in, make_key, seal
 
@@ -82,7 +83,7 @@ def test_refused_and_held_rows_are_named_with_their_fields(tmp_path):
         "row 6",
         "row 2, last_rotated_on",
     ]
-    assert "would give late more time; it waits from now on for somebody of DevOps" in refusals[-1]
+    assert f"would give late more time; {Request.objects.get().ref} waits from now on for somebody" in refusals[-1]
     for line in refusals:
         assert line.endswith(".")
         assert ".." not in line

@@ -34,8 +34,8 @@ def row(name="a", **said):
     return {"Name": name, "Type": "API token"} | {key.replace("_", " "): text for key, text in said.items()}
 
 
-def bring(content, *, now=NOW, **how):
-    return services.apply_import(content=content, file_name="test.csv", actor=ACTOR, reason="test", now=now, **how)
+def bring(content, *, now=NOW, actor=ACTOR, **how):
+    return services.apply_import(content=content, file_name="test.csv", actor=actor, reason="test", now=now, **how)
 
 
 def plan(content, *, now=NOW):

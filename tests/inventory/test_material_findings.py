@@ -10,8 +10,9 @@ from django.db import transaction
 from inventory import services
 from inventory.material import MaterialError
 from inventory.models import Finding, Key, KeyVersion
+from tests.deciding import IMPORTER, approve
 from tests.inventory.certificates import certificate, small_key
-from tests.inventory.test_held import confirm, report
+from tests.inventory.test_held import report
 from tests.inventory.test_imports import bring, plan
 from tests.inventory.test_weaknesses import RSA_SHA256, SHA1, ec_key, good_modulus, prime, signed_with
 from tests.inventory.test_weaknesses import certificate as certified
@@ -54,8 +55,7 @@ def test_a_weak_key_opens_findings_that_the_review_keeps_and_a_rotation_closes(b
     assert (finding.severity, finding.clause) == (2, "SP 800-131A Rev. 2 §3; FIPS 186-5 §5.1")
     review()
     assert open_codes() == ["modulus-small"]
-    held = report(Key.objects.get(), carol)
-    confirm(held, bob)
+    assert approve(report(Key.objects.get(), carol), bob, now=NOW).state == "executed"
     assert (open_codes(), current().weaknesses, current().expires_on) == ([], [], None)
 
 
@@ -140,7 +140,7 @@ def test_a_row_that_stays_out_says_nothing_of_the_material(record, summary):
     Key.objects.update(**record)
     seal()
     number = last_number()
-    done = bring(content)
+    done = bring(content, actor=IMPORTER)
     assert done.summary == f"0 new, 0 changed, 0 unchanged, {summary}"
     assert (current().weaknesses, current().expires_on) == ([], None)
     seal()

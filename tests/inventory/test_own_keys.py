@@ -15,12 +15,11 @@ from audit.checkpoints import begin_epoch, make_checkpoint
 from audit.sealing import digest_epochs, sealing_key_ids
 from audit.selectors import signing_epochs
 from inventory import services
-from inventory.errors import VoidChangeError
-from inventory.models import Finding, HeldChange, Key, KeyVersion, Owner, OwnKey, RotationEvidence, Service
-from inventory.models.held import HeldState
+from inventory.models import Finding, Key, KeyVersion, Owner, OwnKey, RotationEvidence, Service
 from inventory.states import State
 from keyvault_admin.own_keys import OWN_KEYS, own_keys
-from tests.inventory.test_held import by
+from rotation.models import Request
+from tests.deciding import approve, by, reject, request_of, waiting
 from tests.inventory.world import NOW, events_of, make_key, make_owner, seal, told_of
 
 pytestmark = pytest.mark.django_db
@@ -47,7 +46,7 @@ def first_run():
 def everything():
     return [
         list(model.objects.order_by("pk").values())
-        for model in (Key, KeyVersion, OwnKey, Owner, Service, HeldChange, RotationEvidence, Finding)
+        for model in (Key, KeyVersion, OwnKey, Owner, Service, Request, RotationEvidence, Finding)
     ]
 
 
@@ -171,24 +170,25 @@ def test_a_new_sealing_key_is_reported_and_counts_once_devops_confirmed_it(setti
     settings.SEALING_KEYS_PREVIOUS, settings.SEALING_KEY = (django_settings.SEALING_KEY,), bytes(range(32))
     present = sealing_key_ids()[0].hex()
     said = register()
-    held = HeldChange.objects.select_related("evidence").get()
-    assert f"sealing key: rotated (key id {present}, was {before}); {held.ref} waits for somebody of DevOps" in said
+    asked, evidence = waiting(), RotationEvidence.objects.get()
+    assert f"sealing key: rotated (key id {present}, was {before}); {asked.ref} waits for somebody of DevOps" in said
     assert said.count("as recorded") == 2
-    assert (held.key, held.requested_by, held.requested_by_ref) == (key, None, "command:register_own_keys")
-    assert f"key id {present}" in held.evidence.text
-    assert held.evidence.reported_by is None
+    assert (asked.key, asked.requested_by, asked.requested_by_ref) == (key, None, "command:register_own_keys")
+    assert f"key id {present}" in evidence.text
+    assert evidence.reported_by is None
     key.refresh_from_db()
     assert (key.rotate_by, key.current_number) == (due, 1)  # nothing counts yet
     assert register().count("as recorded") == 3  # and nothing is reported twice
     with as_role("web"):
-        later = held.requested_at + timedelta(hours=1)
-        services.confirm_held(pk=held.pk, actor=by(bob), reason="seen in the log", now=later)
+        approve(asked, bob, now=asked.requested_at + timedelta(hours=1))
     key.refresh_from_db()
-    assert (key.last_rotated_on, key.never_rotated, key.current_number) == (held.evidence.rotated_on, False, 2)
+    assert (key.last_rotated_on, key.never_rotated, key.current_number) == (evidence.rotated_on, False, 2)
     assert key.rotate_by > due
     assert list(key.versions.values_list("number", "state")) == [(2, "active"), (1, "deactivated")]
     seal()
-    assert told_of(key) == [Action.KEY_REGISTERED, Action.KEY_CHANGE_HELD, Action.KEY_ROTATED]
+    assert [action for action in told_of(key) if action.startswith("key.")] == [
+        Action.KEY_REGISTERED, Action.KEY_ROTATION_REPORTED, Action.KEY_ROTATED,
+    ]  # fmt: skip
     rotated = events_of(Action.KEY_ROTATED)[0].said
     assert rotated.on_behalf_of == "command:register_own_keys"
     assert register().count("as recorded") == 3
@@ -201,10 +201,10 @@ def test_a_new_digest_epoch_and_a_new_secret_key_are_reported(settings):
     said = register()
     assert f"digest key: rotated (key id {digest_epochs()[0].hex()}" in said
     assert "secret key: rotated" in said
-    assert HeldChange.objects.filter(state=HeldState.PENDING).count() == 2
+    assert Request.objects.filter(operation="key.rotation", state="open").count() == 2
 
 
-def test_a_rotation_that_cannot_be_reported_yet_is_tried_again(settings, bob):
+def test_a_rotation_that_cannot_be_reported_yet_is_tried_again(settings, bob, as_role):
     first_run()
     key = own("digest")
     settings.DIGEST_KEY = bytes(range(32))
@@ -215,13 +215,10 @@ def test_a_rotation_that_cannot_be_reported_yet_is_tried_again(settings, bob):
         register()
     assert caught.value.returncode == 2
     assert everything() == before
-    services.reject_held(pk=HeldChange.objects.get().pk, actor=by(bob), reason="the second counts", now=NOW)
+    with as_role("web"):
+        reject(waiting(), bob)
     assert "digest key: rotated" in register()
-    assert HeldChange.objects.filter(key=key, state=HeldState.PENDING).count() == 1
-
-
-def pending():
-    return HeldChange.objects.select_related("evidence").get(state=HeldState.PENDING)
+    assert waiting().key == key
 
 
 @pytest.mark.parametrize("how", ["rejected", "void"])
@@ -230,34 +227,34 @@ def test_a_report_that_came_to_nothing_is_made_again(how, settings, bob, as_role
     key, before = own("digest"), digest_epochs()[0].hex()
     settings.DIGEST_KEYS_PREVIOUS, settings.DIGEST_KEY = (django_settings.DIGEST_KEY,), bytes(range(32))
     register()
-    held = pending()
+    asked = waiting()
     with as_role("web"):
         if how == "rejected":
-            services.reject_held(pk=held.pk, actor=by(bob), reason="not seen", now=NOW)
+            reject(asked, bob)
         else:
             Key.objects.filter(pk=key.pk).update(revision=F("revision") + 1)
-            with pytest.raises(VoidChangeError):
-                services.confirm_held(pk=held.pk, actor=by(bob), reason="seen", now=NOW)
-    held.refresh_from_db()
-    assert held.state == how
+            approve(asked, bob)
+    assert request_of(asked).state == how
     assert f"was {before}" in register()
-    again = pending()
-    assert (again.pk != held.pk, again.evidence.text) == (True, held.evidence.text)
+    again = waiting()
+    first, second = RotationEvidence.objects.order_by("pk")
+    assert (again.pk != asked.pk, first.text) == (True, second.text)
     assert register().count("as recorded") == 3
     with as_role("web"):
-        services.confirm_held(pk=again.pk, actor=by(bob), reason="seen", now=again.requested_at)
+        approve(again, bob)
     assert register().count("as recorded") == 3
     assert own("digest").current_number == 2
 
 
-def test_a_key_that_is_the_recorded_one_again_after_a_rejection_is_no_rotation(settings, bob):
+def test_a_key_that_is_the_recorded_one_again_after_a_rejection_is_no_rotation(settings, bob, as_role):
     first_run()
     recorded, settings.DIGEST_KEY = settings.DIGEST_KEY, bytes(range(32))
     register()
-    services.reject_held(pk=pending().pk, actor=by(bob), reason="a wrong file", now=NOW)
+    with as_role("web"):
+        reject(waiting(), bob)
     settings.DIGEST_KEY = recorded
     assert register().count("as recorded") == 3
-    assert not HeldChange.objects.filter(state=HeldState.PENDING).exists()
+    assert not Request.objects.filter(state="open").exists()
 
 
 @pytest.mark.parametrize("role", ["web", "worker", "beat", "signer"])

@@ -12,7 +12,7 @@ from audit.models import Event
 from audit.services import Subject, record
 from inventory import lifecycle, services
 from inventory.guarded import transitions
-from inventory.models import Integration, Key, Owner, PolicyClause, Tenant, Vendor
+from inventory.models import Integration, Key, Owner, PolicyClause, RotationEvidence, Tenant, Vendor
 from inventory.permits import Permit
 from inventory.replay import tables
 from inventory.replay.clauses import shipped
@@ -23,8 +23,8 @@ from inventory.services import Relations
 from inventory.states import State
 from rotation.overdue import flag_overdue
 from tests.approving import permitted
+from tests.deciding import approve, by, reject, withdraw
 from tests.inventory.certificates import certificate, small_key
-from tests.inventory.test_held import by
 from tests.inventory.world import ACTOR, NOW, action_for, allowed, make_key, make_owner, seal
 
 pytestmark = pytest.mark.django_db
@@ -72,15 +72,29 @@ def _ask_and_decide(key, carol, bob):
         how = {"pk": key.pk, "rotated_on": day, "evidence": "change 1", "url": "https://example.org/1"}
         return services.report_rotation(**how, actor=by(carol), now=NOW)
 
-    how = {"actor": by(bob), "reason": "seen", "now": NOW}
-    services.reject_held(pk=ask(date(2026, 11, 1)).pk, **how)
-    services.withdraw_held(pk=ask(date(2026, 11, 2)).pk, **how | {"actor": by(carol)})
-    held = ask(date(2026, 11, 3))
+    reject(ask(date(2026, 11, 1)), bob, now=NOW)
+    withdraw(ask(date(2026, 11, 2)), carol, now=NOW)
+    ask(date(2026, 11, 3))
     services.edit_key(pk=key.pk, changes={"notes": "y"}, expected_revision=2, **HOW)
-    ask(date(2026, 11, 4))  # makes the one before void
-    held = key.held_changes.get(state="pending")
-    services.confirm_held(pk=held.pk, **how)
+    approve(ask(date(2026, 11, 4)), bob, now=NOW)  # makes the one before void
     ask(date(2026, 11, 5))
+    _asked_before_there_were_requests(key, carol)
+
+
+def _asked_before_there_were_requests(key, carol):
+    """Leave evidence as it was told until requests came."""
+    proof = RotationEvidence.objects.create(
+        key=key, rotated_on=date(2026, 11, 6), text="change 2", reported_by=carol, reported_at=NOW
+    )
+    asked = {
+        "ref": "held:7",
+        "kind": "rotation",
+        "before": {"last_rotated_on": "2026-11-04", "rotate_by": None},
+        "after": {"last_rotated_on": "2026-11-06", "rotate_by": None},
+        "evidence": {"ref": proof.ref, "text": proof.text, "url": proof.url},
+    }
+    subjects = [Subject(ref=key.ref, before={"held_change": None}, after={"held_change": asked})]
+    record(Action.KEY_CHANGE_HELD, actor=by(carol), now=NOW, subjects=subjects)
 
 
 def _states(key, top):
@@ -158,13 +172,12 @@ ANOTHER = {
 def test_a_column_changed_by_sql_is_named_and_nothing_else(rich, as_owner):
     """Each replayed column of the key's tables once."""
     own, last = f"id = {rich.pk}", f"key_id = {rich.pk}"
-    held, proof = rich.held_changes.get(state="confirmed"), rich.rotation_evidence.first()
+    proof = rich.rotation_evidence.first()
     finding = rich.findings.filter(closed_at=None).first()
     nth = sum(one.code == finding.code for one in rich.findings.filter(pk__lte=finding.pk))
     where = [
         ("inventory_key", own, "", _key_columns(rich)),
         ("inventory_keyversion", f"{last} AND number = 1", "version 1: ", _version_columns()),
-        ("inventory_heldchange", f"id = {held.pk}", f"{held.ref}: ", HELD_COLUMNS),
         ("inventory_rotationevidence", f"id = {proof.pk}", f"{proof.ref}: ", EVIDENCE_COLUMNS),
         ("inventory_finding", f"id = {finding.pk}", f"finding {finding.code}, no. {nth}: ", FINDING_COLUMNS),
     ]
@@ -210,18 +223,6 @@ def _key_columns(key):
 
 
 MOMENT = "'2027-05-05T00:00:00Z'"
-HELD_COLUMNS = {
-    name: (name, MOMENT) for name in ("rotate_by_before", "rotate_by_after", "requested_at", "decided_at")
-} | {
-    "changes": ("changes", "'{\"a\": 1}'"),
-    "before": ("before", "'{\"a\": 1}'"),
-    "expected_revision": ("expected_revision", "77"),
-    "reason": ("reason", "'another'"),
-    "decision_reason": ("decision_reason", "'another'"),
-    "requested_by_id": ("requested_by", "NULL"),
-    "requested_by_ref": ("requested_by_ref", "'user:77'"),
-    "decided_by_id": ("decided_by", "(SELECT id FROM access_user WHERE username = 'mallory')"),
-}
 EVIDENCE_COLUMNS = {
     "rotated_on": ("rotated_on", "'2027-05-05'"),
     "text": ("text", "'another'"),
@@ -262,7 +263,7 @@ VERSION = "INSERT INTO inventory_keyversion (key_id, number, revocation_reason)"
 
 def test_what_belongs_to_keys_is_compared_as_well(rich, as_owner):
     """Columns of the other records, relations, and whole rows that were put in or taken out."""
-    service, held = rich.service, rich.held_changes.last()
+    service, proof = rich.service, rich.rotation_evidence.last()
     vendor, tenant, integration = Vendor.objects.get(), Tenant.objects.get(), Integration.objects.get()
     clause, loser = PolicyClause.objects.get(code="own"), PolicyClause.objects.get(code="s0-5-annual")
     level = "UPDATE inventory_threatlevel SET "
@@ -285,7 +286,7 @@ def test_what_belongs_to_keys_is_compared_as_well(rich, as_owner):
         ({(rich.ref, "approved_consumers"), (rich.ref, "consumers")}, "DELETE FROM inventory_keyconsumer"),
         ({(rich.ref, "wrapped_by")}, "DELETE FROM inventory_keyparent"),
         ({(rich.ref, "wrapped_by"), (rich.ref, "derived_from")}, TURNED),
-        ({(rich.ref, held.ref)}, f"DELETE FROM inventory_heldchange WHERE id = {held.pk}"),
+        ({(rich.ref, proof.ref)}, f"DELETE FROM inventory_rotationevidence WHERE id = {proof.pk}"),
         ({(rich.ref, "version 1")}, f"DELETE FROM inventory_keyversion WHERE key_id = {rich.pk} AND number = 1"),
         ({(rich.ref, "version 3")}, f"{VERSION} VALUES ({rich.pk}, 3, '')"),
         ({("vendor:77", "")}, "INSERT INTO inventory_vendor (id, name, notes, revision) VALUES (77, 'z', '', 1)"),

@@ -16,19 +16,21 @@ from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_a
 from audit.selectors import head
 from inventory import services
 from inventory.errors import InventoryError
-from inventory.models import HeldChange, Key, Owner, PolicyClause, Service, ThreatLevel, Vendor
-from inventory.models.held import HeldState
+from inventory.models import Key, Owner, PolicyClause, Service, ThreatLevel, Vendor
 from inventory.replay import tables
 from inventory.replay.comparing import compare
 from inventory.replay.running import Run
 from inventory.services import Relations
 from inventory.states import ENTRIES, State
 from inventory.terms import Relation
+from rotation.errors import RotationError
+from rotation.models import Request, RequestState
 from rotation.overdue import flag_overdue
 from tests.approving import as_worker
 from tests.conftest import make_person
-from tests.inventory.test_held import by
+from tests.deciding import by, carry_out, withdraw
 from tests.inventory.world import ACTOR, NOW, facts, seal
+from tests.rotation.request_world import voted
 
 FULL = "tests.full" in sys.modules
 HISTORIES, STEPS = (1_000, 40) if FULL else (5, 12)
@@ -76,7 +78,7 @@ class History(RuleBasedStateMachine):
         try:
             with transaction.atomic():
                 act()
-        except (InventoryError, ValidationError):
+        except (InventoryError, RotationError, ValidationError):
             pass
         self.look()
 
@@ -121,15 +123,19 @@ class History(RuleBasedStateMachine):
 
     @rule(confirmed=CERTAIN([True, False, None]))
     def decide(self, confirmed):
-        held = HeldChange.objects.filter(state=HeldState.PENDING).first()
-        if held is None:
+        """Have the oldest request decided; a vote is a row here, since its code wants a transaction of its own."""
+        asked = Request.objects.filter(state=RequestState.OPEN).order_by("pk").first()
+        if asked is None:
             return
-        act, who = {
-            True: (services.confirm_held, self.decider),
-            False: (services.reject_held, self.decider),
-            None: (services.withdraw_held, self.asker),
-        }[confirmed]
-        self.tried(lambda: act(pk=held.pk, actor=by(who), reason="seen", now=self.clock))
+        if confirmed is None:
+            self.tried(lambda: withdraw(asked, self.asker, now=self.clock))
+            return
+        with transaction.atomic():
+            voted(asked, self.decider, "DevOps", approves=confirmed)
+        states = {"approved_at": self.clock} if confirmed else {"closed_at": self.clock}
+        state = RequestState.APPROVED if confirmed else RequestState.REJECTED
+        Request.objects.filter(pk=asked.pk).update(state=state, **states)
+        self.tried(lambda: confirmed and carry_out(asked, now=self.clock))
 
     @rule(nth=st.integers(0, 5), other=st.integers(0, 5), may=st.booleans(), relation=CERTAIN(list(Relation)))
     def relate(self, nth, other, may, relation):

@@ -22,6 +22,7 @@ from inventory.selectors import posture
 from inventory.services import Relations, refresh_findings, review_findings
 from inventory.states import State
 from tests.approving import as_worker
+from tests.deciding import approve
 from tests.inventory.world import (
     ACTOR,
     NOW,
@@ -408,9 +409,9 @@ def test_the_same_material_is_found_in_both_places_and_ends_in_both(carol, bob):
     assert (stands(one), stands(two)) == ([], [])
     give(two, PEM)
     who = Actor(kind="person", id=f"user:{carol.pk}")
-    held = services.report_rotation(pk=one.pk, rotated_on=NOW.date(), evidence="ticket 4", actor=who, now=NOW)
+    asked = services.report_rotation(pk=one.pk, rotated_on=NOW.date(), evidence="ticket 4", actor=who, now=NOW)
     assert stands(one) == ["reused-across-environments"]
-    services.confirm_held(pk=held.pk, actor=Actor(kind="person", id=f"user:{bob.pk}"), reason="seen", now=NOW)
+    assert approve(asked, bob, now=NOW).state == "executed"
     assert (stands(one), stands(two)) == ([], [])
     give(one, PEM)
     assert stands(one) == stands(two) == ["reused-across-environments"]

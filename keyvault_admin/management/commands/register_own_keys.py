@@ -23,7 +23,7 @@ class Command(BaseCommand):
     help = (
         "Register the sealing key, the digest key, the secret key and the signing key of this installation like any "
         "other key: where they are kept, never what they are. Run it again at any time: it changes nothing, unless one "
-        "of them has been rotated; that is reported and waits for somebody of DevOps to confirm it. "
+        "of them has been rotated; that is reported and waits for somebody of DevOps to approve it. "
         "Exit code: 1 when it was refused, 2 when a rotation could not be reported yet."
     )
 

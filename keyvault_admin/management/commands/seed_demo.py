@@ -123,5 +123,5 @@ class Command(BaseCommand):
         self.stdout.write("A code is accepted once; the next one: .venv/bin/python manage.py demo_code alice")
         self.stdout.write(
             "Try first, as alice: import tests/data/notion-inventory.csv, then look at what is overdue and why. "
-            "As bob: confirm the rotation that carol has reported. As both: judge and sign the review."
+            "As bob: approve the rotation that carol has reported. As both: judge and sign the review."
         )

@@ -17,7 +17,7 @@ from pytest_django import Settings
 
 from audit.actions import Action
 from audit.models import Event
-from inventory.models import Finding, HeaderMapping, HeldChange, ImportDraft, Key, Owner, RotationEvidence
+from inventory.models import Finding, HeaderMapping, ImportDraft, Key, Owner, RotationEvidence
 from keyvault_admin.access import services
 from keyvault_admin.access.models import (
     EnrolmentLink,
@@ -64,14 +64,7 @@ def full_world(carols_world: User, as_role: Role, now: datetime) -> User:  # noq
         Finding(
             key=key, code="owner-gone", severity=2, clause="", opened_at=now, closed_at=now, facts={"owner": "carol"}
         ).save()
-        evidence = RotationEvidence(
-            key=key, rotated_on=now.date(), text="change 4711", reported_by=carol, reported_at=now
-        )
-        evidence.save()
-        HeldChange(
-            kind="rotation", key=key, changes={}, before={}, expected_revision=1, reason="it was time",
-            requested_by=carol, requested_by_ref=carol.ref, requested_at=now, evidence=evidence,
-        ).save()  # fmt: skip
+        RotationEvidence(key=key, rotated_on=now.date(), text="change 4711", reported_by=carol, reported_at=now).save()
         ImportDraft(
             uploaded_by=carol, uploaded_at=now, file_name="keys.csv", content=SECRETS[3], reason="first load"
         ).save()
