@@ -167,19 +167,6 @@ def _edit_consequence(key: Key) -> str:
     return said
 
 
-def suspend(admin: ModelAdmin, request: HttpRequest, pk: int) -> HttpResponse:
-    """Suspend a key at once."""
-    key = key_for(request, pk, "suspend_key")
-    page = Page(
-        f"Suspend {key.name}",
-        "From now on the key must not protect anything new. Nothing is switched off where it is kept: tell the "
-        "services that use it. Taking it back into use needs two people.",
-        "Suspend it now",
-        state_chip(State.SUSPENDED),
-    )
-    return _decision(admin, request, key, page, services.suspend_key, "is suspended")
-
-
 def activate(admin: ModelAdmin, request: HttpRequest, pk: int) -> HttpResponse:
     """Bring a key into use."""
     key = key_for(request, pk, "change_key")

@@ -7,7 +7,7 @@ from django.utils import timezone
 
 from audit.actor import Actor
 from inventory.tasks import COMPARISON_SECONDS
-from rotation import differences, notifications, overdue, reviews
+from rotation import differences, duties, notifications, overdue, reviews
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +38,15 @@ def tend_reviews() -> None:
     logger.info("%d reviews opened, %d reminders written", len(opened), reminded)
     if any(one.told == 0 for one in opened):
         logger.error("A review was opened and nobody could be told: no person of its roles has an address")
+
+
+@shared_task
+def tend_duties() -> None:
+    actor, now = Actor.system("worker"), timezone.now()
+    opened = duties.open_due(actor=actor, now=now)
+    closed = duties.close_moot(actor=actor, now=now)
+    reminded = duties.remind(actor=actor, now=now)
+    logger.info("%d duties opened, %d closed by themselves, %d reminders written", len(opened), closed, reminded)
 
 
 @shared_task(time_limit=COMPARISON_SECONDS, soft_time_limit=COMPARISON_SECONDS - 60)
