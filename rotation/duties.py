@@ -240,7 +240,7 @@ def _lines(duty: Duty, roles: Sequence[str], who: str, now: datetime) -> list[st
     by = f"{duty.due_at:%-d %B %Y, %H:%M} UTC"
     due = f"this has been due since {by}" if duty.due_at <= now else f"by {by}"
     which = " and one of " if needed(duty) > 1 and len(roles) > 1 else " or "
-    ask = f"One person of {which.join(roles)} must look at it and sign, {due}. Nobody signs for what they did themselves."
+    ask = f"One person of {which.join(roles)} must look at it and sign, {due}. Nobody signs for their own act."
     if duty.kind == DutyKind.BREAK_GLASS:
         ask += " Until two people of two roles have signed, who broke the glass can break no other."
     return [did, f"Why: {duty.reason}", ask]

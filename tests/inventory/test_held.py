@@ -27,6 +27,7 @@ from inventory.errors import (
     StaleError,
     VoidChangeError,
 )
+from inventory.guarded.suspending import suspend_key
 from inventory.models import HeldChange, Key, KeyVersion, Owner, PolicyClause, RotationEvidence
 from inventory.models.held import HeldState
 from inventory.states import State
@@ -445,7 +446,7 @@ def shorten_the_clause(key, as_owner):
 
 
 def suspend(key, _):
-    services.suspend_key(pk=key.pk, actor=ACTOR, reason="seen in a log", now=NOW)
+    suspend_key(pk=key.pk, actor=ACTOR, reason="seen in a log", now=NOW)
 
 
 @db

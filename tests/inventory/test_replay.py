@@ -11,6 +11,7 @@ from audit.actions import Action
 from audit.models import Event
 from audit.services import Subject, record
 from inventory import lifecycle, services
+from inventory.guarded.suspending import suspend_key
 from inventory.models import Integration, Key, Owner, PolicyClause, Tenant, Vendor
 from inventory.replay import tables
 from inventory.replay.clauses import shipped
@@ -80,7 +81,7 @@ def _ask_and_decide(key, carol, bob):
 
 
 def _states(key, top):
-    services.suspend_key(pk=top.pk, **HOW)
+    suspend_key(pk=top.pk, **HOW)
     for name, targets in {
         "a": [State.ACTIVE, State.SUSPENDED, State.ACTIVE, State.DEACTIVATED, State.DESTROYED],
         "b": [State.COMPROMISED],
