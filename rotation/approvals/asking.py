@@ -55,9 +55,11 @@ def ask(
     reason: str,
     now: datetime,
     is_break_glass: bool = False,
+    by_report: bool = False,
 ) -> Request:
     """Open a request, and tell by mail whoever can vote on it. Who stands behind a command is who asks.
 
+    With `by_report` everybody with a role may ask: it follows from what they have reported, and others decide it.
     One that waits already for the same, about an older state of the records, becomes void. With `is_break_glass` it is
     approved at once, by nobody. Events: request.opened, request.voided, request.approved.
     Raises: UnknownOperationError, NotAskingError, AlreadyAskedError, NothingAskedError, TooMuchAskedError,
@@ -67,7 +69,9 @@ def ask(
     draft = kind.draft(parameters, now=now, hold=False)
     if is_break_glass:
         _check_break_glass(kind, actor, now)
-    (request,) = _open(kind, [parameters], [draft], actor, reason, now, is_break_glass=is_break_glass)
+    (request,) = _open(
+        kind, [parameters], [draft], actor, reason, now, is_break_glass=is_break_glass, by_report=by_report
+    )
     if is_break_glass:
         move(request, RequestState.APPROVED, now, approved_at=now, next_attempt_at=now)
         tell_log(Action.REQUEST_APPROVED, request, was=RequestState.OPEN, actor=actor, now=now)
@@ -136,10 +140,11 @@ def _open(
     now: datetime,
     *,
     is_break_glass: bool = False,
+    by_report: bool = False,
 ) -> list[Request]:
     check_words(reason, "reason")
     Request._meta.get_field("reason").clean(reason, None)
-    _check_targets(operation, drafts, actor)
+    _check_targets(operation, drafts, actor, by_report=by_report)
     _make_room(operation, drafts, actor, now)
     asked = [
         _drawn_up(operation, parameters, draft, actor, reason, now, is_break_glass=is_break_glass)
@@ -157,12 +162,15 @@ def _open(
     return requests
 
 
-def _check_targets(operation: Operation, drafts: Sequence[Draft], actor: Actor) -> None:
+def _check_targets(operation: Operation, drafts: Sequence[Draft], actor: Actor, *, by_report: bool) -> None:
     for draft in drafts:
         if not draft.targets:
             raise NothingAskedError
         if len(draft.targets) > MAX_TARGETS:
             raise TooMuchAskedError(len(draft.targets), MAX_TARGETS)
+    person = number_of(actor.id)
+    if by_report and person is not None and roles_now(person):
+        return
     if not may_ask(operation, [target.ref for draft in drafts for target in draft.targets], actor=actor):
         raise NotAskingError(operation.title, operation.askers, owner=operation.owner_may_ask)
 
