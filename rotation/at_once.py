@@ -143,8 +143,9 @@ def break_glass(
     For people of Security and DevOps, who show a second factor for this act, and whose break-glass before this one two
     others have signed. Everybody is told by mail. Outside any transaction: the proof is checked in one of its own,
     after everything that would refuse the act anyway.
-    Events: request.opened, request.approved, glass.broken, duty.opened. Raises: GlassNotForThisError,
-    GlassNotTheirsError, GlassStillOpenError, GlassReasonTooShortError, ProofRefusedError, and what approvals.ask() says.
+    Events: request.opened, request.approved, glass.broken, duty.opened.
+    Raises: GlassNotForThisError, GlassNotTheirsError, GlassStillOpenError, GlassReasonTooShortError, ProofRefusedError,
+    and what approvals.ask() says.
     """
     person = _check_glass(operation, actor, reason)
     verifier = cast("Verifier", import_string(settings.VOTE_VERIFIER))
@@ -259,8 +260,8 @@ def _tell_everybody(request: Request, key: Key, actor: Actor, now: datetime) -> 
             "alone, without the votes that it needs else.",
             *description.sentences,
             f"Why: {request.reason}",
-            "Everybody who works here gets this mail. One person of Security and one of DevOps must look at it and sign "
-            "within 24 hours. Digest of the request: " + request.short_digest,
+            "Everybody who works here gets this mail. One person of Security and one of DevOps must look at it and "
+            "sign within 24 hours. The digest of the request: " + request.short_digest,
         ],
         url=settings.SITE_URL + reverse("admin:inventory_key_change", args=[key.pk]),
         now=now,
