@@ -27,10 +27,12 @@ class Action(StrEnum):
     KEY_DESTROYED = "key.destroyed"
     KEY_ROTATED = "key.rotated"
     KEY_DATES_CHANGED = "key.dates_changed"  # of its period of use; each moves a state when its time comes
-    KEY_CHANGE_HELD = "key.change_held"  # asked for, waits for a second person; what they confirm is edited or rotated
+    KEY_ROTATION_REPORTED = "key.rotation_reported"  # done elsewhere; it counts once the request for it is executed
+    # Out of use: what waits for a second person is a request.
+    KEY_CHANGE_HELD = "key.change_held"
     KEY_CHANGE_REJECTED = "key.change_rejected"
     KEY_CHANGE_WITHDRAWN = "key.change_withdrawn"
-    KEY_CHANGE_VOIDED = "key.change_voided"  # the key changed after it was asked
+    KEY_CHANGE_VOIDED = "key.change_voided"
     KEY_FLAGGED_OVERDUE = "key.flagged_overdue"
     FINDING_OPENED = "finding.opened"  # the subjects are the keys; before and after are the codes that are open
     FINDING_CLOSED = "finding.closed"

@@ -34,6 +34,9 @@ PHRASES: dict[str, Phrase] = {
     Action.KEY_DATES_CHANGED: Phrase(
         "changed the period of use of {subjects}", "change the period of use of {subjects}"
     ),
+    Action.KEY_ROTATION_REPORTED: Phrase(
+        "reported a rotation of {subjects}, done where it is kept", "report a rotation of {subjects}"
+    ),
     Action.KEY_CHANGE_HELD: Phrase(
         "asked for a change of {subjects}, to be confirmed by DevOps", "ask for a change of {subjects}"
     ),

@@ -32,6 +32,15 @@ class Engine(Protocol):
     def live(self, refs: Sequence[str]) -> dict[str, list[Asked]]:
         """Return the requests that still wait, by the records they are about. Queries: 1."""
 
+    def done(self, operation: str, refs: Sequence[str]) -> dict[str, list[Asked]]:
+        """Return the requests of one operation that were carried out, newest first, by the same. Queries: 1."""
+
+    def void(self, pks: Sequence[int], *, because: str, actor: Actor, now: datetime) -> None:
+        """Close requests that still wait as void, in the caller's transaction, `because` being a sentence for people.
+
+        Event: request.voided for each. Raises: RotationError when one is over, or being carried out.
+        """
+
 
 _engine: list[Engine] = []
 
@@ -59,3 +68,15 @@ def live(refs: Sequence[str]) -> dict[str, list[Asked]]:
     """Return the requests that still wait, by the records they are about. Queries: 1."""
     (engine,) = _engine
     return engine.live(refs)
+
+
+def done(operation: str, refs: Sequence[str]) -> dict[str, list[Asked]]:
+    """Return the requests of one operation that were carried out, as Engine.done() says. Queries: 1."""
+    (engine,) = _engine
+    return engine.done(operation, refs)
+
+
+def void(pks: Sequence[int], *, because: str, actor: Actor, now: datetime) -> None:
+    """Close requests that rest on what is no longer so, as Engine.void() says."""
+    (engine,) = _engine
+    engine.void(pks, because=because, actor=actor, now=now)

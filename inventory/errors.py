@@ -188,34 +188,14 @@ class RelationsChangedError(InventoryError):
         )
 
 
-class ClosedChangeError(InventoryError):
-    def __init__(self, name: str, state: str) -> None:
-        super().__init__(f"This change of {name} is {state} already.")
-
-
 class VoidChangeError(InventoryError):
-    """What was asked rests on a record that is no longer so. The request is closed."""
+    """What was asked rests on a record that is no longer so."""
 
     def __init__(self, name: str) -> None:
         super().__init__(
-            f"{name}, or the rules for it, changed after this was asked, so it cannot be confirmed any more. "
-            "The request is closed and nothing was done; if the change is still wanted, ask again."
+            f"{name}, or the rules for it, changed after this was asked, so nothing was done. If the change is still "
+            "wanted, ask again."
         )
-
-
-class OwnChangeError(InventoryError):
-    def __init__(self, name: str) -> None:
-        super().__init__(f"You asked for this change of {name} yourself. Somebody else of DevOps must decide on it.")
-
-
-class NotDecidingError(InventoryError):
-    def __init__(self) -> None:
-        super().__init__("Only somebody of DevOps decides on a change that makes a key less late.")
-
-
-class NotRequesterError(InventoryError):
-    def __init__(self) -> None:
-        super().__init__("Only the person who asked for a change can withdraw it.")
 
 
 class RotationDateError(InventoryError):

@@ -11,7 +11,6 @@ from django.utils import timezone
 
 from inventory.findings import CATALOGUE, Severity, title_of
 from inventory.models import Finding, Key, Owner, PolicyClause, Service
-from inventory.models.held import HeldState
 from inventory.selectors import AGE_UNKNOWN, DESTROYED_STATES, SOON, due_in_week
 from inventory.states import CAN_BE_OVERDUE
 
@@ -56,27 +55,6 @@ class LatenessFilter(ConditionFilter):
             "soon": Q(rotate_by__gt=now, rotate_by__lte=now + SOON, state__in=CAN_BE_OVERDUE),
             "none": Q(rotate_by__isnull=True),
         }
-
-
-class OpenFilter(ConditionFilter):
-    """What waits, unless one asks for more."""
-
-    title = "state"
-    parameter_name = "state"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:  # noqa: ANN401 - Django's signature
-        return [("decided", "decided or closed"), ("all", "all")]
-
-    def conditions(self) -> dict[str, Q]:
-        return {
-            "": Q(state=HeldState.PENDING),
-            "decided": ~Q(state=HeldState.PENDING),
-        }
-
-    def choices(self, changelist: Any) -> Iterator[Any]:  # noqa: ANN401 - Django's signature
-        first, *others = super().choices(changelist)
-        yield {**first, "display": "waiting"}
-        yield from others
 
 
 class MissingFilter(ConditionFilter):

@@ -98,7 +98,7 @@ def _changes(changes: Sequence[Any]) -> list[dict[str, Any]]:
             "pk": change.key.pk,
             "name": change.key.name,
             "known_as": change.known_as,
-            "is_waiting": isinstance(change, Held) and change.is_waiting,
+            "request": change.request.pk if isinstance(change, Held) and change.request else None,
             "lines": [line._asdict() for line in lines],
         }
         for change, lines in planned(changes[:SHOWN_ROWS])

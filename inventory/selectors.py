@@ -22,7 +22,6 @@ from inventory.findings import Severity
 from inventory.models import (
     Algorithm,
     Finding,
-    HeldChange,
     Key,
     KeyConsumer,
     KeyParent,
@@ -32,7 +31,6 @@ from inventory.models import (
     Service,
     ThreatLevel,
 )
-from inventory.models.held import HeldState
 from inventory.models.search import LONGEST_NAME
 from inventory.policy import Clause, Rule, Verdict, covers, judge
 from inventory.states import CAN_BE_OVERDUE, State
@@ -329,20 +327,3 @@ def search(keys: QuerySet[Key], text: str) -> QuerySet[Key]:
     for word in words:
         keys = keys.filter(search__text__icontains=word)
     return keys
-
-
-def waiting_change(key: Key) -> HeldChange | None:
-    """Return what waits for confirmation on a key, with who asked and the evidence. Queries: 1."""
-    waiting = HeldChange.objects.filter(key=key, state=HeldState.PENDING)
-    return waiting.select_related("key", "requested_by", "evidence").first()
-
-
-def to_confirm(user_id: int | None) -> QuerySet[HeldChange]:
-    """Return the changes that wait for somebody else than who asked, as this person could decide on."""
-    waiting = HeldChange.objects.filter(state=HeldState.PENDING)
-    return waiting.filter(~Q(requested_by=user_id) | Q(requested_by__isnull=True))
-
-
-def count_to_confirm(user_id: int | None) -> int:
-    """Count what this person could decide on. Queries: 1."""
-    return to_confirm(user_id).count()

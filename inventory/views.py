@@ -19,10 +19,11 @@ from audit.actor import actor_of
 from audit.selectors import timeline
 from inventory import services
 from inventory.algorithms import Facts, InUse, falls, judge
+from inventory.asking import Asked
 from inventory.chips import Chip, algorithm_chip, due_chip, severity_chip, state_chip, status_chip
 from inventory.errors import InventoryError, LessLateError
 from inventory.forms import DayForm, KeyForm, ReasonForm, RegisterKeyForm
-from inventory.models import HeldChange, Key
+from inventory.models import Key
 from inventory.selectors import (
     algorithm_rows,
     algorithms_in_use,
@@ -31,15 +32,14 @@ from inventory.selectors import (
     surroundings,
     threat_level,
     verdict,
-    waiting_change,
 )
 from inventory.states import CAN_BE_OVERDUE, State, targets
 from inventory.terms import KeyKind
-from inventory.wording import entries, held_lines, held_sentence, permitted
+from inventory.wording import entries, permitted
 
 TIMELINE_LENGTH = 20
 SHOWN_CHILDREN = 10
-WAITS = "stays as it is for now: the change waits until somebody of DevOps confirms it"
+WAITS = "stays as it is for now: the change waits until somebody of DevOps approves it"
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def dossier(admin: ModelAdmin, request: HttpRequest, pk: str) -> HttpResponse:
     may_change, may_suspend = may(request, key, "change_key"), may(request, key, "suspend_key")
     versions = list(key.versions.order_by("-number"))
     events = timeline(key.ref, limit=TIMELINE_LENGTH + 1)
-    waiting = waiting_change(key)
+    waiting = services.waiting_on(key)
     judgement = judge(
         Facts(algorithm=key.algorithm, size_bits=key.size_bits, kind=key.kind), algorithm_rows(), now.date()
     )
@@ -92,8 +92,6 @@ def dossier(admin: ModelAdmin, request: HttpRequest, pk: str) -> HttpResponse:
         "may_edit": may_change,
         "may_suspend": may_suspend and State.SUSPENDED in targets(State(key.state)),
         "waiting": waiting,
-        "waiting_sentence": held_sentence(waiting) if waiting else "",
-        "waiting_lines": held_lines(waiting) if waiting else [],
         "may_report": key.state == State.ACTIVE and not waiting and may(request, key, "report_rotation"),
         "may_activate": may_change and key.state == State.PRE_ACTIVATION,
     }
@@ -142,7 +140,7 @@ def edit(admin: ModelAdmin, request: HttpRequest, pk: int) -> HttpResponse:
         "Save the changes",
     )
 
-    def act() -> Key | HeldChange:
+    def act() -> Key | Asked:
         asked: dict[str, Any] = {
             "pk": pk,
             "changes": form.facts,
@@ -161,8 +159,8 @@ def edit(admin: ModelAdmin, request: HttpRequest, pk: int) -> HttpResponse:
 
 
 def _edit_consequence(key: Key) -> str:
-    said = "An edit that would give the key more time waits until somebody of DevOps has confirmed it."
-    if waiting_change(key):
+    said = "An edit that would give the key more time waits until somebody of DevOps has approved it."
+    if services.waiting_on(key):
         said += " One waits already: any other change that you save here closes it."
     return said
 
@@ -204,13 +202,13 @@ def form_page(
     request: HttpRequest,
     form: Any,  # noqa: ANN401 - a Form or a ModelForm
     page: Page,
-    act: Callable[[], Key | HeldChange],
+    act: Callable[[], Key | Asked],
     done: str,
     key: Key | None = None,
 ) -> HttpResponse:
     """Show a form; when it is sent and the service agrees, lead to the key, else say why not.
 
-    `act` returns the key, or the change of it that waits for a second person.
+    `act` returns the key, or the request for a change of it (`key`) that waits for a second person.
     """
     if request.method == "POST" and form.is_valid():
         try:
@@ -220,9 +218,13 @@ def form_page(
         except ValidationError as error:
             _show(form, error)
         else:
-            key, words = (made.key, WAITS) if isinstance(made, HeldChange) else (made, done)
-            messages.success(request, f"{key.name} {words}.")
-            return redirect("admin:inventory_key_change", key.pk)
+            of: object
+            if isinstance(made, Key):
+                of, said = made.pk, f"{made} {done}."
+            else:
+                of, said = made.parameters["key"], f"{key} {WAITS}."
+            messages.success(request, said)
+            return redirect("admin:inventory_key_change", of)
     context = {**admin.admin_site.each_context(request), "title": page.title, "opts": admin.opts}
     context |= {"form": form, "page": page, "key": key}
     return TemplateResponse(request, "admin/inventory/key/form.html", context)

@@ -15,10 +15,8 @@ from audit.actions import Action
 from audit.body import Body, Subject
 from audit.canonical import JSON
 from audit.selectors import ReadEvent
-from inventory.chips import Chip
 from inventory.findings import title_of
-from inventory.models import HeldChange, Integration, Key, Owner, PolicyClause, Service, Tenant, Vendor
-from inventory.models.held import HeldKind, HeldState
+from inventory.models import Integration, Key, Owner, PolicyClause, Service, Tenant, Vendor
 from inventory.services.keys import FACTS, PERIOD, REFERENCES
 from inventory.services.plan import Change, Held
 from inventory.services.related import Relating
@@ -46,6 +44,7 @@ _LABELS = {
     "version": "Version",
     "findings": "Open findings",
     "expires_on": "Certificate valid until",
+    "rotated_on": "Rotated on",
     # what a column of a file is read as, where that is more or less than one fact
     "storage": "Kept in, location",
     "service_description": "Service and purpose",
@@ -81,6 +80,11 @@ def label_of(name: str) -> str:
     return label[:1].upper() + label[1:]
 
 
+def in_order(names: Iterable[str]) -> list[str]:
+    """Return names of facts in the order in which pages show them."""
+    return sorted(names, key=lambda name: (_ORDER.get(name, len(_ORDER)), name))
+
+
 def labels_of(names: str) -> str:
     """Return the labels of facts that stand in one text, as a refusal names them."""
     return ", ".join(label_of(name) for name in names.split(", ") if name)
@@ -98,7 +102,7 @@ def words_of(name: str, value: JSON, names: Mapping[str, str]) -> str:
         return ", ".join(names.get(str(one), str(one)) for one in value)
     field = _field(name)
     text = str(value)
-    if isinstance(field, DateField) or name == "expires_on":
+    if isinstance(field, DateField) or name in {"expires_on", "rotated_on"}:
         return _day(text)
     choices = dict(field.flatchoices) if field else {}
     return names.get(text) or str(choices.get(text, text))
@@ -128,12 +132,17 @@ def entries(events: Sequence[ReadEvent], key: Key) -> list[Entry]:
 
 def _own(said: Body | None, key: Key) -> Subject | None:
     found = next((subject for subject in said.subjects if subject.ref == key.ref), None) if said else None
-    asked = found.after.get("held_change") if found else None
-    if found is None or not isinstance(asked, dict):
-        return found
-    return replace(
-        found, before=cast("dict[str, JSON]", asked["before"]), after=cast("dict[str, JSON]", asked["after"])
-    )
+    if found is None:
+        return None
+    asked, proof = found.after.get("held_change"), found.after.get("evidence")
+    if isinstance(asked, dict):
+        return replace(
+            found, before=cast("dict[str, JSON]", asked["before"]), after=cast("dict[str, JSON]", asked["after"])
+        )
+    if isinstance(proof, dict):
+        told = {"rotated_on": proof["rotated_on"], "evidence": proof["text"], "link": proof["url"]}
+        return replace(found, before={}, after=cast("dict[str, JSON]", told))
+    return found
 
 
 def _references(subject: Subject) -> Iterator[str]:
@@ -166,7 +175,7 @@ def _lines(subject: Subject, names: Mapping[str, str]) -> list[Line]:
             words_of(name, subject.before.get(name), names),
             words_of(name, subject.after.get(name), names),
         )
-        for name in sorted(changed, key=lambda name: (_ORDER.get(name, len(_ORDER)), name))
+        for name in in_order(changed)
     ]
     return [line for line in lines if line.before or line.after]
 
@@ -210,69 +219,6 @@ def permitted(key: Key, now: datetime) -> list[tuple[str, Permit]]:
         "past_processing": key.process_until is not None and key.process_until <= now,
     }
     return [(str(act.label), allows(State(key.state), act, **gone)) for act in Act if act != Act.BE_OVERDUE]
-
-
-# Changes that wait
-
-_HELD_LOOKS: dict[str, str] = {
-    HeldState.PENDING: "soon",
-    HeldState.CONFIRMED: "ok",
-    HeldState.REJECTED: "late",
-    HeldState.WITHDRAWN: "rest",
-    HeldState.VOID: "rest",
-}
-
-
-def held_chip(state: str) -> Chip:
-    return Chip(_HELD_LOOKS[state], HeldState(state).label)
-
-
-def held_lines(held: HeldChange) -> list[Line]:
-    """Return what was asked for, in words, the date of rotation last. Queries: those of names_of()."""
-    said = [side[name] for side in (held.before, held.changes) for name in held.changes if name in REFERENCES]
-    names = names_of(str(reference) for reference in said if reference)
-    lines = [
-        Line(label_of(name), words_of(name, held.before.get(name), names), words_of(name, asked, names))
-        for name, asked in sorted(held.changes.items(), key=lambda item: _ORDER.get(item[0], len(_ORDER)))
-    ]
-    return [*lines, Line(label_of("rotate_by"), _date(held.rotate_by_before), _date(held.rotate_by_after))]
-
-
-def held_sentence(held: HeldChange) -> str:
-    """Return in one sentence what happens to the date of rotation, and because of what."""
-    before, after = _date(held.rotate_by_before), _date(held.rotate_by_after)
-    which = f"The date by which {held.key} must be rotated"
-    if before == after:
-        moves = f"{which} stays {after}" if after else f"{held.key} has no date of rotation and gets none"
-    elif not after:
-        moves = f"{which}, {before}, falls away"
-    elif not before:
-        moves = f"{held.key} must be rotated by {after}, where it had no date"
-    else:
-        moves = f"{which} moves from {before} to {after}"
-    return f"{moves}, because {_because(held)}."
-
-
-def requester(held: HeldChange) -> str:
-    """Return who asked: a person's name, or the command that somebody ran."""
-    return str(held.requested_by or held.requested_by_ref.removeprefix("command:"))
-
-
-def _because(held: HeldChange) -> str:
-    if held.evidence:
-        return f"{requester(held)} says it was rotated on {held.evidence.rotated_on:%-d %B %Y}"
-    facts = _listed([label_of(name) for name in held.changes])
-    if held.kind == HeldKind.IMPORT:
-        return f"a file that {requester(held)} imported says something else of: {facts}"
-    return f"{requester(held)} wants to change: {facts}"
-
-
-def _listed(words: Sequence[str]) -> str:
-    return " and ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else "".join(words)
-
-
-def _date(instant: datetime | None) -> str:
-    return f"{instant:%-d %B %Y}" if instant else ""
 
 
 def _field(name: str) -> Field | None:

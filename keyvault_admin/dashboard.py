@@ -109,8 +109,6 @@ def _waiting(request: HttpRequest) -> dict[str, int]:
 def _what_waits(request: HttpRequest) -> dict[str, QuerySet[Any]]:
     may, now = request.user.has_perm, timezone.now()
     waiting: dict[str, QuerySet[Any]] = {}
-    if may("inventory.confirm_heldchange"):
-        waiting["held"] = inventory.to_confirm(request.user.pk)
     if may("inventory.view_key"):
         waiting["late"] = Key.objects.filter(rotate_by__lte=now, state__in=CAN_BE_OVERDUE)
         waiting["critical"] = inventory.critical_findings()
@@ -248,7 +246,7 @@ def _steps(request: HttpRequest, counted: inventory.Posture, now: datetime) -> l
     """Say what this person could do next, the most pressing first. Queries: 3 at most."""
     keys = reverse("admin:inventory_key_changelist")
     may = request.user.has_perm
-    steps = [*_confirm_steps(request), *_own_steps(request, now, keys)]
+    steps = _own_steps(request, now, keys)
     if counted.compromised and may("inventory.change_key"):
         few = f"{shown(counted.compromised)} key{pluralize(counted.compromised)}"
         steps.append(
@@ -290,19 +288,6 @@ def _log_steps(log: list[Tile]) -> list[Step]:
     title = "Verify the audit log again" if log[0].figure == "verified" else "Verify the audit log"
     note = "every night by itself while beat and worker run; or on the server: manage.py verify_audit"
     return [Step(title, note, log[0].url)]
-
-
-def _confirm_steps(request: HttpRequest) -> list[Step]:
-    """Lead somebody of DevOps to what waits for them: others cannot go on before they have decided."""
-    if not request.user.has_perm("inventory.confirm_heldchange"):
-        return []
-    waiting = inventory.count_to_confirm(request.user.pk)
-    if not waiting:
-        return []
-    title = f"Confirm or reject {waiting:,} change{pluralize(waiting)}"
-    return [
-        Step(title, "rotations and edits that give a key more time", reverse("admin:inventory_heldchange_changelist"))
-    ]
 
 
 def _own_steps(request: HttpRequest, now: datetime, keys: str) -> list[Step]:

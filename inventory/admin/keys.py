@@ -1,6 +1,5 @@
-"""Keys, and the changes of them that wait: lists here, the pages of one key in `views`."""
+"""Keys: the list here, the pages of one key in `views`."""
 
-from datetime import datetime
 from functools import partial
 from typing import ClassVar
 
@@ -12,7 +11,6 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from audit.admin_base import ReadOnlyAdmin
 from audit.keyset import KeysetAdmin, Order
 from inventory import export_views, held_views, import_views, records_views, replay_views, views
 from inventory.admin.common import KEY_PAGES, chip, page_of
@@ -23,14 +21,12 @@ from inventory.filters import (
     FindingFilter,
     LatenessFilter,
     MissingFilter,
-    OpenFilter,
     OwnerFilter,
     ServiceFilter,
     SizeFilter,
 )
-from inventory.models import HeldChange, Key
+from inventory.models import Key
 from inventory.selectors import SINCE, search
-from inventory.wording import held_chip, held_sentence, requester
 
 
 @admin.register(Key)
@@ -117,49 +113,3 @@ class KeyAdmin(KeysetAdmin):
     def due(self, key: Key) -> SafeString:
         shown = chip(due_chip(key.rotate_by, key.state, timezone.now()))
         return format_html('{}<span class="sub">{}</span>', shown, key.winning_clause) if key.winning_clause else shown
-
-
-@admin.register(HeldChange)
-class HeldChangeAdmin(ReadOnlyAdmin):
-    list_title = "Changes to confirm"
-    list_display = ("key_name", "what", "who", "asked", "state_now")
-    list_display_links = ("key_name",)
-    list_filter = (OpenFilter, "kind")
-    list_select_related = ("key", "requested_by", "evidence")
-    search_fields = ("key__name",)
-    search_help_text = "Key"
-    sortable_by = ("asked",)
-
-    def get_urls(self) -> list[URLPattern]:
-        page = partial(page_of, self)
-        return [
-            path("<int:pk>/confirm/", page(held_views.confirm), name="inventory_heldchange_confirm"),
-            path("<int:pk>/reject/", page(held_views.reject), name="inventory_heldchange_reject"),
-            path("<int:pk>/withdraw/", page(held_views.withdraw), name="inventory_heldchange_withdraw"),
-            *super().get_urls(),
-        ]
-
-    def change_view(
-        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: object = None
-    ) -> HttpResponse:
-        return held_views.decision(self, request, object_id)
-
-    @admin.display(description="Key")
-    def key_name(self, held: HeldChange) -> SafeString:
-        return format_html('{}<span class="sub">{}</span>', held.key.name, held.get_kind_display())
-
-    @admin.display(description="What would happen")
-    def what(self, held: HeldChange) -> str:
-        return held_sentence(held)
-
-    @admin.display(description="Asked by")
-    def who(self, held: HeldChange) -> str:
-        return requester(held)
-
-    @admin.display(description="Asked", ordering="requested_at")
-    def asked(self, held: HeldChange) -> datetime:
-        return held.requested_at
-
-    @admin.display(description="State")
-    def state_now(self, held: HeldChange) -> SafeString:
-        return chip(held_chip(held.state))

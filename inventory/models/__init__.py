@@ -2,9 +2,9 @@ from inventory.models.algorithm import Algorithm
 from inventory.models.clause import PolicyClause
 from inventory.models.consumer import KeyConsumer
 from inventory.models.draft import ImportDraft
+from inventory.models.evidence import RotationEvidence
 from inventory.models.finding import Finding
 from inventory.models.header import HeaderMapping
-from inventory.models.held import HeldChange, RotationEvidence
 from inventory.models.key import Key, KeyVersion
 from inventory.models.own import OwnKey
 from inventory.models.owner import Owner
@@ -18,7 +18,6 @@ __all__ = [
     "Algorithm",
     "Finding",
     "HeaderMapping",
-    "HeldChange",
     "ImportDraft",
     "Integration",
     "Key",

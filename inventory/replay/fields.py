@@ -47,11 +47,6 @@ FIELDS: Mapping[str, Mapping[str, str]] = {
     },
     "KeyConsumer": {"id": Why.NUMBER, **_all(REPLAYED, "key service is_approved")},
     "KeyParent": {"id": Why.NUMBER, **_all(REPLAYED, "child parent relation")},
-    "HeldChange": _all(
-        REPLAYED,
-        "id kind key changes before rotate_by_before rotate_by_after expected_revision reason requested_by "
-        "requested_by_ref requested_at evidence state decided_by decided_at decision_reason",
-    ),
     "RotationEvidence": _all(REPLAYED, "id key rotated_on text url reported_by reported_at"),
     "Finding": {
         "id": Why.NUMBER,

@@ -7,14 +7,12 @@ from typing import Any
 from audit.actions import Action
 from audit.body import Subject
 from inventory.lifecycle import dates
-from inventory.models.held import HeldState
 from inventory.replay.told import Fields, Happened, Told, count_up, moment, person, without
 from inventory.states import RevocationReason, State
 
 MOMENTS = frozenset({"activates_at", "protect_until", "process_until"})
 # What an event says beside the facts, and what follows from them: none of it is a fact of the key.
 _BESIDE = frozenset({"rotate_by", "winning_clause", "weaknesses", "expires_on", "version", "state", "findings"})
-_ASKED_BESIDE = frozenset({"rotate_by"})
 Step = Callable[[Told, Happened, Subject], None]
 
 
@@ -47,7 +45,6 @@ def registered(told: Told, happened: Happened, subject: Subject) -> None:
 def edited(told: Told, happened: Happened, subject: Subject) -> None:
     told.fields |= _facts(subject.after)
     count_up(told.fields)
-    _close(told, happened, str(happened.said.facts.get("held_change", "")), HeldState.CONFIRMED)
 
 
 def rotated(told: Told, happened: Happened, subject: Subject) -> None:
@@ -98,49 +95,23 @@ def judged(told: Told, happened: Happened, subject: Subject) -> None:
     _judge(told, subject)
 
 
+def reported(told: Told, happened: Happened, subject: Subject) -> None:
+    _report(told, happened, subject.after["evidence"])
+
+
 def held(told: Told, happened: Happened, subject: Subject) -> None:
-    """Note an open question, and the evidence that was brought with it."""
+    """Note the evidence that came with a question, as reports were told before there were requests."""
     asked: Any = subject.after["held_change"]
-    said, evidence = happened.said, asked.get("evidence")
-    told.parts[asked["ref"]] = {
-        "kind": asked["kind"],
-        "changes": without(asked["after"], _ASKED_BESIDE),
-        "before": without(asked["before"], _ASKED_BESIDE),
-        "rotate_by_before": _instant(asked["before"].get("rotate_by")),
-        "rotate_by_after": _instant(asked["after"].get("rotate_by")),
-        "reason": said.reason,
-        "requested_by": person(said.on_behalf_of or said.actor_id),
-        "requested_by_ref": said.on_behalf_of or said.actor_id,
-        "requested_at": happened.at,
-        "evidence": evidence["ref"] if evidence else None,
-        "state": HeldState.PENDING.value,
-    } | ({"expected_revision": told.fields["revision"]} if "revision" in told.fields else {})
-    if evidence:
-        told.parts[evidence["ref"]] = {
-            "rotated_on": asked["after"].get("last_rotated_on"),
-            "text": evidence["text"],
-            "url": evidence["url"],
-            "reported_by": person(said.actor_id),
-            "reported_at": happened.at,
-        }
+    if evidence := asked.get("evidence"):
+        _report(told, happened, {**evidence, "rotated_on": asked["after"].get("last_rotated_on")})
 
 
-def _closing(state: HeldState) -> Step:
-    def close(told: Told, happened: Happened, subject: Subject) -> None:
-        _close(told, happened, str(subject.before.get("held_change") or ""), state)
-
-    return close
-
-
-def _close(told: Told, happened: Happened, ref: str, state: HeldState) -> None:
-    if (question := told.parts.get(ref)) is None:
-        return  # nothing was asked, or before the log begins
-    said = happened.said
-    question |= {"state": state.value, "decided_at": happened.at}
-    if state in {HeldState.CONFIRMED, HeldState.REJECTED}:
-        question["decided_by"] = person(said.actor_id)
-    if state != HeldState.VOID:
-        question["decision_reason"] = said.reason
+def _report(told: Told, happened: Happened, evidence: Any) -> None:  # noqa: ANN401 - as the log has it
+    told.parts[evidence["ref"]] = {
+        **{name: evidence[name] for name in ("rotated_on", "text", "url")},
+        "reported_by": person(happened.said.actor_id),
+        "reported_at": happened.at,
+    }
 
 
 STEPS: Mapping[str, Step] = {
@@ -158,10 +129,8 @@ STEPS: Mapping[str, Step] = {
     Action.KEY_FLAGGED_OVERDUE: flagged,
     Action.KEY_DIGEST_REGISTERED: judged,
     Action.KEY_MATERIAL_JUDGED: judged,
+    Action.KEY_ROTATION_REPORTED: reported,
     Action.KEY_CHANGE_HELD: held,
-    Action.KEY_CHANGE_REJECTED: _closing(HeldState.REJECTED),
-    Action.KEY_CHANGE_WITHDRAWN: _closing(HeldState.WITHDRAWN),
-    Action.KEY_CHANGE_VOIDED: _closing(HeldState.VOID),
     Action.FINDING_OPENED: found,
     Action.FINDING_CLOSED: found,
 }

@@ -12,7 +12,6 @@ from django.db.models import Model, QuerySet
 
 from inventory.models import (
     Finding,
-    HeldChange,
     Integration,
     Key,
     KeyConsumer,
@@ -38,12 +37,8 @@ VERSION_FIELDS = (
     "state", "generated_on", "activated_at", "suspended_at", "deactivated_at", "compromised_at", "destroyed_at",
     "revoked_at", "revocation_reason", "weaknesses", "expires_on",
 )  # fmt: skip
-HELD_FIELDS = (
-    "kind", "changes", "before", "rotate_by_before", "rotate_by_after", "expected_revision", "reason", "requested_by",
-    "requested_by_ref", "requested_at", "evidence", "state", "decided_by", "decided_at", "decision_reason",
-)  # fmt: skip
 EVIDENCE_FIELDS = ("rotated_on", "text", "url", "reported_by", "reported_at")
-_REFERS = {"requested_by": "user", "decided_by": "user", "reported_by": "user", "evidence": "evidence"}
+_REFERS = {"reported_by": "user"}
 
 
 @dataclass(slots=True)
@@ -67,14 +62,13 @@ def part_defaults() -> dict[str, Fields]:
     """Return the same for the parts of a key, by the first word of their names."""
     return {
         "version": _fields(KeyVersion(), VERSION_FIELDS),
-        "held": _fields(HeldChange(changes={}, before={}), HELD_FIELDS),
         "evidence": _fields(RotationEvidence(), EVIDENCE_FIELDS),
         "finding": {},
     }
 
 
 def keys(pks: Collection[int] | None, *, first: int = 0, last: int | None = None) -> Iterator[Stored]:
-    """Yield the keys by number: those given, or those from first to last. Queries: 7 for each 1,000."""
+    """Yield the keys by number: those given, or those from first to last. Queries: 6 for each 1,000."""
     rows = Key.objects.order_by("pk") if pks is None else Key.objects.filter(pk__in=pks).order_by("pk")
     rows = rows if last is None else rows.filter(pk__lte=last)
     while found := list(rows.filter(pk__gte=first)[:ROWS_AT_ONCE]):
@@ -99,8 +93,6 @@ def _whole(found: list[Key]) -> Iterator[Stored]:
     _add_relations(stored)
     for version in KeyVersion.objects.filter(key__in=stored).order_by("pk"):
         stored[version.key_id].parts[version_name(version.number)] = _fields(version, VERSION_FIELDS)
-    for held in HeldChange.objects.filter(key__in=stored):
-        stored[held.key_id].parts[held.ref] = _fields(held, HELD_FIELDS)
     for evidence in RotationEvidence.objects.filter(key__in=stored):
         stored[evidence.key_id].parts[evidence.ref] = _fields(evidence, EVIDENCE_FIELDS)
     times: Counter[tuple[int, str]] = Counter()

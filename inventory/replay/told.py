@@ -36,7 +36,7 @@ class Told:
     at: str = ""
     who: str = ""
     fields: Fields = field(default_factory=dict)
-    parts: dict[str, Fields] = field(default_factory=dict)  # "version 2", "held:7" …
+    parts: dict[str, Fields] = field(default_factory=dict)  # "version 2", "evidence:7" …
     epoch: int = -1  # of the clauses under which its date was last worked out
 
     def saw(self, happened: Happened, subject: Subject) -> None:

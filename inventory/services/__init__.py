@@ -5,7 +5,7 @@ from inventory.services.exports import export_keys
 from inventory.services.findings import refresh_findings, review_findings
 from inventory.services.forgetting import forget_owners
 from inventory.services.headers import begin_import
-from inventory.services.held import confirm_held, hold_edit, reject_held, report_rotation, withdraw_held
+from inventory.services.held import hold_edit, report_rotation, waiting_on
 from inventory.services.imports import apply_import, plan_import
 from inventory.services.jobs import (
     SEALED_FILES,
@@ -40,7 +40,6 @@ __all__ = [
     "begin_import",
     "checked",
     "clear_imports",
-    "confirm_held",
     "confirm_import",
     "edit_clause",
     "edit_key",
@@ -61,13 +60,12 @@ __all__ = [
     "register_owner",
     "register_service",
     "register_vendor",
-    "reject_held",
     "report_rotation",
     "retire_clause",
     "review_findings",
     "set_threat_level",
     "take_file",
     "waiting_imports",
-    "withdraw_held",
+    "waiting_on",
     "work_off_import",
 ]

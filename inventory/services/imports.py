@@ -1,7 +1,7 @@
 """Bringing a file's rows into the inventory: first a plan to look at, then the same plan in one transaction."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -11,6 +11,7 @@ from audit.actions import Action
 from audit.actor import Actor
 from audit.canonical import JSON
 from audit.services import record
+from inventory.asking import Asked
 from inventory.errors import (
     ChangeWaitsError,
     ImportRunningError,
@@ -20,8 +21,7 @@ from inventory.errors import (
     StaleError,
 )
 from inventory.examining import around_new
-from inventory.models import HeldChange, Key
-from inventory.models.held import HeldState
+from inventory.models import Key
 from inventory.policy import Rule
 from inventory.reading import KeyFacts, ReadRow, Refusal
 from inventory.recognise import algorithm_of, storage_of
@@ -30,6 +30,7 @@ from inventory.services.brought import AS_IT_IS, ImportOptions, read_brought
 from inventory.services.digests import digest_of_public_key
 from inventory.services.findings import refresh_findings
 from inventory.services.headers import remember
+from inventory.services.held import waiting
 from inventory.services.identity import known_keys, rejudged
 from inventory.services.keys import (
     change_facts,
@@ -91,7 +92,7 @@ def plan_import(
 
 def _compare(plan: Plan, records: Records, known: Mapping[str, Key], clauses: Sequence[Rule], tell: Tell) -> None:
     """Sort the rows, each by itself, into what is new, changed, held, the same and refused. Queries: 1."""
-    rows, waiting = plan.brought.rows, _waiting(known.values())
+    rows, asked = plan.brought.rows, waiting({key.pk: key.revision for key in known.values()})
     for done, read in enumerate(rows):
         if done % _ROWS_AT_ONCE == 0:
             tell("compared", done, len(rows))
@@ -106,7 +107,7 @@ def _compare(plan: Plan, records: Records, known: Mapping[str, Key], clauses: Se
         else:
             for name in _no_news(read.facts, key, is_material=read.facts.name in plan.brought.digests):
                 said.pop(name, None)
-            _plan_change(plan, read, key, said, clauses, waiting.get(key.pk))
+            _plan_change(plan, read, key, said, clauses, asked.get(key.pk))
 
 
 def _register_with(plan: Plan, records: Records) -> None:
@@ -134,20 +135,13 @@ def _no_news(facts: KeyFacts, key: Key, *, is_material: bool) -> Iterator[str]:
         yield "storage_medium"
 
 
-def _waiting(keys: Iterable[Key]) -> dict[int, HeldChange]:
-    """Return the open question of each key that has one which still holds."""
-    revisions = {key.pk: key.revision for key in keys}
-    pending = HeldChange.objects.filter(key__in=revisions, state=HeldState.PENDING)
-    return {held.key_id: held for held in pending if held.expected_revision == revisions[held.key_id]}
-
-
 def _plan_change(
     plan: Plan,
     read: ReadRow,
     key: Key,
     said: Mapping[str, Any],
     clauses: Sequence[Rule],
-    waiting: HeldChange | None,
+    asked: Asked | None,
 ) -> None:
     row, known_as = read.row, read.facts.name if read.facts.name != key.name else ""
     changes, relating = differing(key, said), plan.related.changes.get(read.facts.name)
@@ -163,10 +157,8 @@ def _plan_change(
     try:
         change_facts(key, changes, clauses)
     except LessLateError:
-        held = Held(
-            row=row, key=key, before=before, fields=tuple(changes), is_waiting=waiting is not None, known_as=known_as
-        )
-        _hold(plan, held, relating, waiting)
+        held = Held(row=row, key=key, before=before, fields=tuple(changes), request=asked, known_as=known_as)
+        _hold(plan, held, relating)
     else:
         fields = tuple(changes)
         plan.changed.append(
@@ -174,13 +166,13 @@ def _plan_change(
         )
 
 
-def _hold(plan: Plan, held: Held, relating: Relating | None, waiting: HeldChange | None) -> None:
+def _hold(plan: Plan, held: Held, relating: Relating | None) -> None:
     """Hold a row, or refuse it: a question is of facts alone, and a key has one question at a time."""
     if relating is not None:
         both = ", ".join((*held.fields, *relating.fields))
         problem = str(RelationsChangedError(held.key.name))
         plan.refused.append(Refusal(row=held.row, field=both, problem=problem, mend=_APART_MEND))
-    elif waiting is None or waiting.changes == held.proposal.changes:
+    elif held.request is None or held.request.parameters["changes"] == held.proposal.changes:
         plan.held.append(held)
     else:
         waits = str(ChangeWaitsError(held.key.name))
@@ -227,9 +219,8 @@ def apply_import(
     One import at a time; it locks owners that it gives an address, then keys, then waits for its turn to make keys
     parents. `expected_digest` is that of the plan which somebody saw and confirmed. What a person said of headers is
     remembered. Events: owner.registered, owner.edited, service.registered, vendor.registered, tenant.registered,
-    integration.registered, key.imported, key.edited, key.material_judged, key.change_held, each for up to 1,000
-    records; one key.change_voided for each question that rests on an older record; those of refresh_findings(); and one
-    inventory.imported. A file that brings nothing leaves only the last.
+    integration.registered, key.imported, key.edited, key.material_judged, each for up to 1,000 records; those of
+    hold_rows() and refresh_findings(); and one inventory.imported. A file that brings nothing leaves only the last.
     Raises: TableError, ColumnsError, MaterialError, PrivateKeyError, ImportRunningError, PlanChangedError; StaleError
     when somebody registers the same meanwhile.
     """

@@ -43,6 +43,7 @@ from inventory.services.plan import Plan
 
 LIFETIME = timedelta(hours=1)
 LEASE = timedelta(seconds=90)  # without a sign of progress; the longest step of the largest file takes a third of it
+SHOWN_REQUESTS = 100  # on the last page; the rest is counted
 MOST_CLAIMS = 20  # a file that kills its workers is given up
 TOLD_FROM = 1_000  # rows: what has fewer is done before anybody looks
 _WAITING = (ImportState.READING, ImportState.APPLYING)
@@ -169,7 +170,7 @@ def _apply(draft: ImportDraft, _draw: Draw, now: datetime, progress: "_Progress"
                 expected_digest=draft.plan_digest,
                 tell=progress.tell,
             )
-            return _end(draft, ImportState.DONE, note=plan.summary)
+            return _end(draft, ImportState.DONE, note=plan.summary, preview=_asked(plan))
     except ImportLostError:
         raise  # and nothing of it stands
     except ImportRunningError:
@@ -180,6 +181,12 @@ def _apply(draft: ImportDraft, _draw: Draw, now: datetime, progress: "_Progress"
         return _end(draft, ImportState.REFUSED, note=str(error))
 
 
+def _asked(plan: Plan) -> Mapping[str, JSON]:
+    """Return what the last page says of the requests that were opened; nothing where there are none."""
+    shown: list[JSON] = [{"pk": one.pk, "title": one.title} for one in plan.asked[:SHOWN_REQUESTS]]
+    return {"asked": shown, "asked_of": len(plan.asked)} if shown else {}
+
+
 def _worker_for(draft: ImportDraft) -> Actor:
     return Actor.system("worker", on_behalf_of=f"user:{draft.uploaded_by_id}")
 
@@ -187,7 +194,7 @@ def _worker_for(draft: ImportDraft) -> Actor:
 def _end(draft: ImportDraft, state: ImportState, **said: Any) -> str:  # noqa: ANN401 - columns of the draft
     """Write what became of a step, and give the lease back. Raises: ImportLostError when another worker has it now."""
     if state in {ImportState.DONE, ImportState.REFUSED}:
-        said |= {"content": b"", "preview": {}}
+        said = {"content": b"", "preview": {}} | said
     mine = ImportDraft.objects.filter(pk=draft.pk, claims=draft.claims, state=draft.state)
     if not mine.update(state=state, leased_until=None, doing="", rows_done=0, rows_total=0, **said):
         raise ImportLostError(draft.file_name)

@@ -9,14 +9,15 @@ from typing import Any
 from django.db import connection, transaction
 
 from audit.actor import Actor
+from inventory import asking
 from inventory.errors import InventoryError, OwnerNeededError
-from inventory.models import HeldChange, Owner, OwnKey, Service
-from inventory.models.held import HeldKind, HeldState
+from inventory.models import Owner, OwnKey, RotationEvidence, Service
 from inventory.recognise import NotUnderstoodError, person_of
 from inventory.services.held import hold_rotation
 from inventory.services.keys import register_key, require
 from inventory.services.mentioned import People
 from inventory.services.owners import edit_owner, register_owner, register_service
+from inventory.services.questions import ROTATION
 
 SERVICE = "Keyvault Admin"
 REGISTERED = "registered"
@@ -61,9 +62,9 @@ def register_own_keys(
 ) -> list[Became]:
     """Register the keys that have no record yet, and report the rotation of those that are others than recorded.
 
-    A rotation that is reported so waits, like every other, for somebody of DevOps to confirm it; the command stands as
+    A rotation that is reported so waits, like every other, for somebody of DevOps to approve it; the command stands as
     who asked. What people wrote on a record stays. One run at a time. Events: key.registered, owner.registered and
-    service.registered as needed, key.change_held. Raises: InventoryError, ValidationError.
+    service.registered as needed, and those of hold_rotation(). Raises: InventoryError, ValidationError.
     """
     require(reason)
     with connection.cursor() as cursor:
@@ -142,25 +143,26 @@ def _compared(own: OwnKey, said: OwnFacts, actor: Actor, now: datetime) -> Becam
     evidence = _EVIDENCE.format(present=present, before=before)
     try:
         with transaction.atomic():
-            held = hold_rotation(pk=own.key_id, rotated_on=now.date(), evidence=evidence, actor=actor, now=now)
+            asked = hold_rotation(pk=own.key_id, rotated_on=now.date(), evidence=evidence, actor=actor, now=now)
     except InventoryError as error:
         words = f"rotated (key id {present}, was {before}), but that is not reported yet: {error}"
         return Became(name=own.key.name, words=words, is_settled=False)
-    words = f"rotated (key id {present}, was {before}); {held.ref} waits for somebody of DevOps to confirm it"
+    words = f"rotated (key id {present}, was {before}); {asked.ref} waits for somebody of DevOps to approve it"
     return Became(name=own.key.name, words=words)
 
 
 def _known_id(own: OwnKey) -> str:
-    """Return the id that the newest report names which waits or was confirmed, else the one that was registered.
+    """Return the id that the newest report names which waits or was approved, else the one that was registered.
 
     What was rejected, or overtaken by another change of the record, is not on record: it is reported again. Evidence is
     never changed, and what no person reported comes from here.
     """
-    reports = HeldChange.objects.filter(
+    ref = own.key.ref
+    asked = [*asking.live([ref]).get(ref, ()), *asking.done(ROTATION, [ref]).get(ref, ())]
+    reports = RotationEvidence.objects.filter(
         key=own.key_id,
-        kind=HeldKind.ROTATION,
-        state__in=[HeldState.PENDING, HeldState.CONFIRMED],
-        evidence__reported_by=None,
+        pk__in=[one.parameters["evidence"] for one in asked if one.operation == ROTATION],
+        reported_by=None,
     )
-    texts = reports.order_by("-pk").values_list("evidence__text", flat=True)
+    texts = reports.order_by("-pk").values_list("text", flat=True)
     return next((found[1] for text in texts if (found := _REPORTED.fullmatch(text))), own.material_id)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from audit.canonical import JSON
+from inventory.asking import Asked
 from inventory.findings import Surroundings, findings
 from inventory.models import Integration, Key, Owner, Service, Tenant, Vendor
 from inventory.reading import Refusal
@@ -38,7 +39,11 @@ class Change:
 class Held(Change):
     """A row that would give its key more time: it is asked of DevOps, unless it waits for them already."""
 
-    is_waiting: bool
+    request: Asked | None  # that waits since an earlier time
+
+    @property
+    def is_waiting(self) -> bool:
+        return self.request is not None
 
 
 @dataclass(kw_only=True)
@@ -48,6 +53,7 @@ class Plan:
     new: list[tuple[int, Key]] = field(default_factory=list)
     changed: list[Change] = field(default_factory=list)
     held: list[Held] = field(default_factory=list)
+    asked: list[Asked] = field(default_factory=list)  # by this import, once it is done, as the rows of `to_be_held`
     same: list[Key] = field(default_factory=list)  # of which the file says what the record says
     refused: list[Refusal] = field(default_factory=list)
     owners: list[Owner] = field(default_factory=list)  # to be registered with it

@@ -147,7 +147,7 @@ def _with(subject: Subject, both: _Before | None) -> Subject:
 
 def _write_held(plan: "Plan", actor: Actor, reason: str, now: datetime) -> None:
     _refer_again([held.key for held in plan.to_be_held])
-    hold_rows([held.proposal for held in plan.to_be_held], actor=actor, reason=reason, now=now)
+    plan.asked = hold_rows([held.proposal for held in plan.to_be_held], actor=actor, reason=reason, now=now)
 
 
 def _write_rejudged(plan: "Plan", actor: Actor, reason: str, now: datetime) -> None:

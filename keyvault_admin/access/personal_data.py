@@ -131,13 +131,6 @@ HOLDINGS = (
         shown=("id", "key__name", "rotated_on", "text", "url", "reported_at"),
     ),
     Holding(
-        model="inventory.HeldChange",
-        what="changes that they asked for or decided",
-        erasure=FREE_TEXT,
-        matched={"requested_by": "pk", "decided_by": "pk", "requested_by_ref": "ref"},
-        shown=("id", "kind", "key__name", "reason", "requested_at", "state", "decided_at", "decision_reason"),
-    ),
-    Holding(
         model="inventory.ImportDraft",
         what="a file that they uploaded, sealed",
         erasure="is deleted an hour after the upload, by itself",

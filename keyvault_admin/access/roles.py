@@ -26,8 +26,6 @@ PERMISSIONS = {
     "inventory.export_keys": "Can export the inventory",
     "inventory.view_keyversion": "Can view key version",
     "inventory.report_rotation": "Can report a rotation done elsewhere",
-    "inventory.view_heldchange": "Can view held change",
-    "inventory.confirm_heldchange": "Can confirm a change that makes a key less late",
     "inventory.view_owner": "Can view owner",
     "inventory.add_owner": "Can add owner",
     "inventory.change_owner": "Can change owner",
@@ -61,11 +59,11 @@ MODEL_OF_CUSTOM = {
 }
 
 _READ = frozenset(code for code in PERMISSIONS if ".view_" in code)
-_KEYS = frozenset(f"inventory.view_{model}" for model in ("key", "keyversion", "heldchange", "policyclause"))
+_KEYS = frozenset(f"inventory.view_{model}" for model in ("key", "keyversion", "policyclause"))
 _REFERENCE = frozenset({"inventory.view_owner", "inventory.view_service", "inventory.view_vendor"})
 
 MATRIX: dict[Role, frozenset[str]] = {
-    Role.SECURITY: frozenset(PERMISSIONS) - {"inventory.confirm_heldchange"},
+    Role.SECURITY: frozenset(PERMISSIONS),
     Role.DEVOPS: frozenset(PERMISSIONS)
     - {"access.view_user", "access.manage_people", "inventory.change_policyclause"}
     - {"audit.view_exportcursor", "audit.export_log"},

@@ -48,8 +48,6 @@ TOPICS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
         ("inventory.change_key", "edit any key"),
         ("inventory.suspend_key", "suspend any key at once"),
         ("inventory.report_rotation", "report a rotation done elsewhere"),
-        ("inventory.view_heldchange", "see changes that wait for a second person"),
-        ("inventory.confirm_heldchange", "confirm or reject them, never their own"),
         ("inventory.import_keys", "import an inventory"),
         ("inventory.export_keys", "export the inventory"),
         ("inventory.find_token", "look up a token that was found"),

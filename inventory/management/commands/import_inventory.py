@@ -27,7 +27,7 @@ class Command(BaseCommand):
         "Import an inventory from a CSV file, an Excel workbook or JSON, or certificates and public keys from PEM, "
         "DER, PKCS#7, SSH lines or a set of JSON web keys; what a file is, is told by its content. Keys are recognised "
         "by their exact name; the same file twice changes nothing. Rows that cannot be understood are refused one by "
-        "one, with what to mend; rows that would give a key more time wait until somebody of DevOps confirms them; the "
+        "one, with what to mend; rows that would give a key more time wait until somebody of DevOps approves them; the "
         "rest goes in. A file with a private key in it is refused as a whole. "
         "Exit code: 0 when no row was refused, 2 when some were refused or wait for --dates, 1 when nothing was read."
     )
@@ -101,11 +101,14 @@ class Command(BaseCommand):
         return content
 
     def _tell_of_held(self, plan: Plan) -> None:
+        asked = {one.parameters["key"]: one.ref for one in plan.asked}
         for held in plan.held:
-            since = "waits already" if held.is_waiting else "waits from now on"
+            waits = f"{held.request.ref} waits already" if held.request else "it waits from now on"
+            if new := asked.get(held.key.pk):
+                waits = f"{new} waits from now on"
             self.stdout.write(
-                f"row {held.row}, {', '.join(held.fields)}: would give {held.key.name} more time; it {since} "
-                "for somebody of DevOps to confirm, under Changes to confirm."
+                f"row {held.row}, {', '.join(held.fields)}: would give {held.key.name} more time; {waits} "
+                "for somebody of DevOps to approve."
             )
 
     def _warn(self, plan: Plan, place: str) -> None:
