@@ -5,8 +5,9 @@ Each leaves a duty in the same transaction: others look at it within a day (rota
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import date, datetime
 from hashlib import sha256
+from hmac import compare_digest
 from typing import cast
 
 from django.conf import settings
@@ -17,22 +18,28 @@ from django.views.decorators.debug import sensitive_variables
 
 from audit.actions import Action
 from audit.actor import Actor
-from audit.canonical import JSON, canonical
+from audit.canonical import JSON, canonical, timestamp
 from audit.services import Subject, record
+from inventory.errors import KeyMaterialError
 from inventory.guarded.suspending import suspend_key
 from inventory.guarded.transitions import compromise_at_once
 from inventory.models import Key
+from inventory.recognise import holds_key_material
 from inventory.selectors import share_clauses
+from inventory.services.held import rotation_question
 from inventory.services.keys import require
+from inventory.services.questions import ROTATION
 from inventory.states import RevocationReason, State
 from rotation import approvals
 from rotation.approvals import Proof
+from rotation.approvals.asking import BREAK_GLASS_LIFETIME
 from rotation.approvals.voting import Verifier
 from rotation.duties import Act, name_of, open_duty
 from rotation.errors import (
     AlreadyAskedError,
     AlreadyCompromisedError,
     AnonymousReportError,
+    GlassChangedError,
     GlassNotForThisError,
     GlassNotTheirsError,
     GlassReasonTooShortError,
@@ -42,6 +49,7 @@ from rotation.errors import (
 from rotation.letters import write_letter
 from rotation.models import DutyKind, Request
 from rotation.operations import operation_of
+from rotation.operations.base import Description, Payload
 from rotation.requests import live_about
 from rotation.selectors import everybodys_mails, open_glass, voting_roles
 
@@ -55,8 +63,9 @@ _COMPROMISED = (State.COMPROMISED, State.DESTROYED_COMPROMISED)
 def suspend(*, pk: int, actor: Actor, reason: str, now: datetime) -> Key:
     """Take a key out of use at once (T7). The door asks who may. Locks the key.
 
-    Events: key.suspended, duty.opened. Raises: ReasonMissingError, IllegalTransitionError.
+    Events: key.suspended, duty.opened. Raises: ReasonMissingError, KeyMaterialError, IllegalTransitionError.
     """
+    _check_words(reason)
     key = suspend_key(pk=pk, actor=actor, reason=reason, now=now)
     _leave_duty(key, DutyKind.SUSPENSION, f"Suspension of {key.name}", actor=actor, reason=reason, now=now)
     _tell_owner(key, f"{key.name} was suspended", reason, actor, now)
@@ -85,7 +94,7 @@ def report_compromise(*, pk: int, actor: Actor, reason: str, now: datetime) -> R
     """
     if actor.kind != "person":
         raise AnonymousReportError
-    require(reason)
+    _check_words(reason)
     share_clauses()
     key = Key.objects.select_for_update(of=("self",), no_key=True).get(pk=pk)
     before = State(key.state)
@@ -128,11 +137,48 @@ def _revocation_of(key: Key, actor: Actor, reason: str, now: datetime) -> Reques
 # Break-glass
 
 
+@dataclass(frozen=True, kw_only=True)
+class Shown:
+    """What breaking the glass would do, in plain words, and the digest of what they are made from."""
+
+    description: Description
+    digest: bytes
+
+
+def show_glass(*, operation: str, entered: Mapping[str, JSON], actor: Actor, reason: str, now: datetime) -> Shown:
+    """Say what break_glass() would do; nothing of it stays. Raises: as break_glass(), but for the proof."""
+    _check_glass(operation, actor, reason)
+    kind = operation_of(operation)
+    with transaction.atomic():
+        digest = glass_digest(operation, entered)
+        parameters = _parameters(operation, entered, actor, now)
+        draft = kind.draft(parameters, now=now, hold=False)
+        payload = Payload(
+            operation=operation,
+            targets=tuple(draft.targets),
+            parameters=parameters,
+            facts=draft.facts,
+            steps=(),
+            excluded=(),
+            reason=reason,
+            requested_by=actor.id,
+            requested_at=timestamp(now),
+            expires_at=timestamp(now + BREAK_GLASS_LIFETIME),
+            is_break_glass=True,
+            nonce="",
+        )
+        description = kind.describe(payload)
+        lines = tuple(description.lines)  # some are looked up only when they are read
+        transaction.set_rollback(True)
+    return Shown(description=replace(description, lines=lines), digest=digest)
+
+
 @sensitive_variables("proof")
 def break_glass(
     *,
     operation: str,
-    parameters: Mapping[str, JSON],
+    entered: Mapping[str, JSON],
+    digest: bytes,
     actor: Actor,
     reason: str,
     proof: Proof,
@@ -140,40 +186,49 @@ def break_glass(
 ) -> Request:
     """Ask for what nobody votes on, in an emergency: approved at once, carried out by the worker, over after an hour.
 
-    For people of Security and DevOps, who show a second factor for this act, and whose break-glass before this one two
-    others have signed. Everybody is told by mail. Outside any transaction: the proof is checked in one of its own,
-    after everything that would refuse the act anyway.
+    For people of Security and DevOps, who show a second factor for exactly what show_glass() showed them, and whose
+    break-glass before this one two others have signed. Everybody is told by mail. `entered` is a key with its
+    reason_code, or with rotated_on, evidence and url. Outside any transaction: the proof is checked in one of its own,
+    after everything that would refuse the act anyway. Locks the key.
     Events: request.opened, request.approved, glass.broken, duty.opened.
-    Raises: GlassNotForThisError, GlassNotTheirsError, GlassStillOpenError, GlassReasonTooShortError, ProofRefusedError,
-    and what approvals.ask() says.
+    Raises: GlassNotForThisError, GlassNotTheirsError, GlassStillOpenError, GlassReasonTooShortError, GlassChangedError,
+    ProofRefusedError, KeyMaterialError, and what approvals.ask() says.
     """
     person = _check_glass(operation, actor, reason)
-    verifier = cast("Verifier", import_string(settings.VOTE_VERIFIER))
-    device = verifier(
-        actor=actor,
-        code=proof.code,
-        answer=proof.answer,
-        challenge=proof.challenge,
-        digest=glass_digest(operation, parameters),
-        now=now,
-    )
+    _check_unchanged(operation, entered, digest)
+    device = _verified(proof, digest, actor, now)
     if device is None:
         raise ProofRefusedError
     acting = replace(actor, verified_by=device, verified_at=now)
     try:
-        return _break(operation=operation, parameters=parameters, actor=acting, reason=reason, now=now)
+        return _break(operation, entered, digest, acting, reason, now)
     except IntegrityError as error:
         if still_open := open_glass(person):  # another one of theirs, in this moment
             raise GlassStillOpenError(still_open.title) from error
         raise GlassNotTheirsError from error
 
 
-def glass_digest(operation: str, parameters: Mapping[str, JSON]) -> bytes:
-    """Return what a passkey answers for: a SHA-256 over the operation and the records it is about."""
-    return sha256(canonical([GLASS, operation, {"key": parameters["key"]}])).digest()
+@sensitive_variables("proof")
+def _verified(proof: Proof, digest: bytes, actor: Actor, now: datetime) -> str | None:
+    verifier = cast("Verifier", import_string(settings.VOTE_VERIFIER))
+    return verifier(
+        actor=actor, code=proof.code, answer=proof.answer, challenge=proof.challenge, digest=digest, now=now
+    )
+
+
+def glass_digest(operation: str, entered: Mapping[str, JSON]) -> bytes:
+    """Return a SHA-256 over the operation, what was entered, and the key as it is now. Queries: 1."""
+    revision = Key.objects.values_list("revision", flat=True).get(pk=cast("int", entered["key"]))
+    return sha256(canonical([GLASS, operation, dict(entered), revision])).digest()
+
+
+def _check_unchanged(operation: str, entered: Mapping[str, JSON], digest: bytes) -> None:
+    if not compare_digest(glass_digest(operation, entered), digest):
+        raise GlassChangedError
 
 
 def _check_glass(operation: str, actor: Actor, reason: str) -> int:
+    """Return who acts, if they may. Queries: 2."""
     kind = operation_of(operation)
     if not kind.breaks_glass:
         raise GlassNotForThisError(kind.title)
@@ -184,19 +239,42 @@ def _check_glass(operation: str, actor: Actor, reason: str) -> int:
         raise GlassStillOpenError(still_open.title)
     if len(reason.strip()) < LEAST_REASON:
         raise GlassReasonTooShortError(LEAST_REASON)
+    _check_words(reason)
     return person
 
 
+def _parameters(operation: str, entered: Mapping[str, JSON], actor: Actor, now: datetime) -> Mapping[str, JSON]:
+    """Return the parameters of the operation; of a rotation the evidence is written down first."""
+    if operation != ROTATION:
+        return entered
+    question = rotation_question(
+        pk=cast("int", entered["key"]),
+        rotated_on=date.fromisoformat(str(entered["rotated_on"])),
+        evidence=str(entered["evidence"]),
+        url=str(entered["url"]),
+        actor=actor,
+        now=now,
+    )
+    return question.parameters
+
+
 @transaction.atomic
-def _break(*, operation: str, parameters: Mapping[str, JSON], actor: Actor, reason: str, now: datetime) -> Request:
+def _break(
+    operation: str, entered: Mapping[str, JSON], digest: bytes, actor: Actor, reason: str, now: datetime
+) -> Request:
+    share_clauses()
+    key = Key.objects.select_for_update(of=("self",), no_key=True).get(pk=cast("int", entered["key"]))
+    _check_unchanged(operation, entered, digest)
+    parameters = _parameters(operation, entered, actor, now)
     request = approvals.ask(
         operation=operation, parameters=parameters, actor=actor, reason=reason, now=now, is_break_glass=True
     )
-    key = Key.objects.get(pk=request.key_id)
     facts: dict[str, JSON] = {
-        "request": request.ref, "operation": operation, "expires_at": request.expires_at,
+        "request": request.ref,
+        "operation": operation,
+        "expires_at": request.expires_at,
         "verified_by": actor.verified_by,
-    }  # fmt: skip
+    }
     subjects = [Subject(ref=key.ref, label=key.name)]
     record(Action.GLASS_BROKEN, actor=actor, now=now, reason=reason, subjects=subjects, facts=facts)
     title = f"Break-glass: {request.title}"[:300]
@@ -206,6 +284,12 @@ def _break(*, operation: str, parameters: Mapping[str, JSON], actor: Actor, reas
 
 
 # Pieces
+
+
+def _check_words(reason: str) -> None:
+    require(reason)
+    if holds_key_material(reason):
+        raise KeyMaterialError("reason")
 
 
 def _leave_duty(

@@ -161,6 +161,11 @@ class GlassStillOpenError(RotationError):
         )
 
 
+class GlassChangedError(RotationError):
+    def __init__(self) -> None:
+        super().__init__("This is not what you were shown, or the key has changed since. Look at it as it is now.")
+
+
 class GlassReasonTooShortError(RotationError):
     def __init__(self, least: int) -> None:
         super().__init__(

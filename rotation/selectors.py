@@ -39,7 +39,9 @@ def security_mails() -> list[str]:
 def role_mails(roles: Sequence[str], *, but: int | None = None) -> list[str]:
     """Return the addresses of the active people who have one of these roles, but for one of them. Queries: 1."""
     people = get_user_model().objects.filter(groups__name__in=roles, is_active=True).exclude(email="")
-    return sorted(people.exclude(pk=but).values_list("email", flat=True).distinct())
+    if but is not None:
+        people = people.exclude(pk=but)
+    return sorted(people.values_list("email", flat=True).distinct())
 
 
 def everybodys_mails() -> list[str]:
