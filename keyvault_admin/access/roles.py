@@ -39,6 +39,7 @@ PERMISSIONS = {
     "inventory.change_policyclause": "Can change policy clause",
     "rotation.view_digest": "Can view digest",
     "rotation.view_duty": "Can view duty",
+    "rotation.view_request": "Can view request",
     "rotation.view_review": "Can view review",
     "rotation.sign_review": "Can judge and sign reviews",
     "audit.view_event": "Can view event",
@@ -69,8 +70,9 @@ MATRIX: dict[Role, frozenset[str]] = {
     - {"audit.view_exportcursor", "audit.export_log"},
     Role.ENGINEERING: _KEYS
     | _REFERENCE
+    | {"rotation.view_request"}
     | {"inventory.add_key", "inventory.change_own_key", "inventory.report_rotation"},
-    Role.MANAGEMENT: _KEYS | _REFERENCE | {"rotation.view_digest"},
+    Role.MANAGEMENT: _KEYS | _REFERENCE | {"rotation.view_digest", "rotation.view_request"},
     Role.AUDITOR: _READ | {"inventory.export_keys", "audit.export_log"},
 }
 
