@@ -12,10 +12,10 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("audit", "inventory", "rotation", "keyvault_admin")
 DOORS = {
-    "admin", "admin_base", "admin_site", "api", "at_once_views", "backends", "checks", "clause_views", "dashboard",
-    "duty_admin", "duty_forms", "duty_views", "export_views", "filters", "forms", "held_views",
-    "import_forms", "import_views", "middleware", "records_views", "replay_views", "review_forms",
-    "review_views", "signals", "tasks", "throttle", "views",
+    "admin", "admin_base", "admin_site", "api", "approval_forms", "approval_views", "at_once_views", "backends",
+    "checks", "clause_views", "dashboard", "duty_admin", "duty_forms", "duty_views", "export_views", "filters",
+    "forms", "held_views", "import_forms", "import_views", "middleware", "records_views", "replay_views",
+    "request_admin", "review_forms", "review_views", "signals", "tasks", "throttle", "views",
 }  # fmt: skip
 SERVICES = {"services", "at_once", "duties", "guarded", "overdue", "notifications", "recording", "reviews"}
 
