@@ -10,7 +10,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 class AuditedAdmin(admin.ModelAdmin):
     """A door: it parses, asks a service and shows. Services leave the events, so Django's LogEntry is never written."""
 
-    actions = None
+    actions: tuple[str, ...] | None = None
     list_per_page = 50
     show_full_result_count = False
     empty_value_display = "—"

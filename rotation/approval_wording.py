@@ -178,9 +178,10 @@ def overtaken(payload: Payload, operation: Operation | None, now: datetime) -> s
     """Return why a request can no longer be carried out as it stands, "" while it can. Queries: the operation's."""
     if operation is None:
         return "This version knows no such operation."
+    rules: tuple[type[Exception], ...] = (InventoryError, RotationError, *operation.refusals)
     try:
         draft = operation.draft(payload.parameters, now=now, hold=False)
-    except (InventoryError, RotationError, *operation.refusals) as error:
+    except rules as error:
         return str(error)
     then = {target.ref: target.revision for target in payload.targets}
     if {target.ref: target.revision for target in draft.targets} == then:
