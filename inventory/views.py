@@ -95,6 +95,9 @@ def dossier(admin: ModelAdmin, request: HttpRequest, pk: str) -> HttpResponse:
         "requests": asking.live([key.ref]).get(key.ref, ()),
         "may_report": key.state == State.ACTIVE and not waiting and may(request, key, "report_rotation"),
         "may_activate": may_change and key.state == State.PRE_ACTIVATION,
+        "may_report_compromise": key.state not in {State.COMPROMISED, State.DESTROYED_COMPROMISED},
+        "may_break_glass": key.state in {State.ACTIVE, State.SUSPENDED}
+        and request.user.has_perm("inventory.suspend_key"),
     }
     return TemplateResponse(request, "admin/inventory/key/dossier.html", context)
 

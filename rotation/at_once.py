@@ -145,9 +145,9 @@ class Shown:
     digest: bytes
 
 
-def show_glass(*, operation: str, entered: Mapping[str, JSON], actor: Actor, reason: str, now: datetime) -> Shown:
-    """Say what break_glass() would do; nothing of it stays. Raises: as break_glass(), but for the proof."""
-    _check_glass(operation, actor, reason)
+def show_glass(*, operation: str, entered: Mapping[str, JSON], actor: Actor, now: datetime) -> Shown:
+    """Say what break_glass() would do; nothing of it stays. Raises: as break_glass(), but for reason and proof."""
+    _check_glass(operation, actor)
     kind = operation_of(operation)
     with transaction.atomic():
         digest = glass_digest(operation, entered)
@@ -160,7 +160,7 @@ def show_glass(*, operation: str, entered: Mapping[str, JSON], actor: Actor, rea
             facts=draft.facts,
             steps=(),
             excluded=(),
-            reason=reason,
+            reason="",
             requested_by=actor.id,
             requested_at=timestamp(now),
             expires_at=timestamp(now + BREAK_GLASS_LIFETIME),
@@ -194,7 +194,10 @@ def break_glass(
     Raises: GlassNotForThisError, GlassNotTheirsError, GlassStillOpenError, GlassReasonTooShortError, GlassChangedError,
     ProofRefusedError, KeyMaterialError, and what approvals.ask() says.
     """
-    person = _check_glass(operation, actor, reason)
+    person = _check_glass(operation, actor)
+    if len(reason.strip()) < LEAST_REASON:
+        raise GlassReasonTooShortError(LEAST_REASON)
+    _check_words(reason)
     _check_unchanged(operation, entered, digest)
     device = _verified(proof, digest, actor, now)
     if device is None:
@@ -227,7 +230,7 @@ def _check_unchanged(operation: str, entered: Mapping[str, JSON], digest: bytes)
         raise GlassChangedError
 
 
-def _check_glass(operation: str, actor: Actor, reason: str) -> int:
+def _check_glass(operation: str, actor: Actor) -> int:
     """Return who acts, if they may. Queries: 2."""
     kind = operation_of(operation)
     if not kind.breaks_glass:
@@ -237,9 +240,6 @@ def _check_glass(operation: str, actor: Actor, reason: str) -> int:
         raise GlassNotTheirsError
     if still_open := open_glass(person):
         raise GlassStillOpenError(still_open.title)
-    if len(reason.strip()) < LEAST_REASON:
-        raise GlassReasonTooShortError(LEAST_REASON)
-    _check_words(reason)
     return person
 
 

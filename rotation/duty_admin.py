@@ -21,6 +21,9 @@ from rotation.models import Duty, DutyState
 
 KEY_PAGES += [
     ("<int:pk>/suspend/", at_once_views.suspend, "inventory_key_suspend"),
+    ("<int:pk>/report-compromise/", at_once_views.report, "inventory_key_report_compromise"),
+    ("<int:pk>/break-glass/revoke/", at_once_views.revoke_alone, "inventory_key_revoke_alone"),
+    ("<int:pk>/break-glass/rotation/", at_once_views.rotate_alone, "inventory_key_rotate_alone"),
 ]
 
 

@@ -78,6 +78,11 @@ def tend_requests() -> None:
     logger.info("%d requests expired, of %d somebody was reminded", expired, reminded)
 
 
+def nudge_mail() -> None:
+    """Hurry what was written a moment ago into the mail. Without a broker it waits for the beat."""
+    deliver_mail.apply_async(retry=False)
+
+
 def nudge_request(pk: int) -> None:
     """Hurry an approved request to a worker, once the vote is committed. Without a broker it waits for the beat."""
     carry_out_request.apply_async(args=(pk,), retry=False)

@@ -7,6 +7,7 @@ from itertools import pairwise
 import pytest
 from django.core.exceptions import ValidationError
 from django.db import DatabaseError, IntegrityError, ProgrammingError, connection, transaction
+from inventory.models.held import HeldState
 from psycopg import errors as pg
 
 from audit.actions import Action
@@ -29,7 +30,6 @@ from inventory.errors import (
 )
 from inventory.guarded.suspending import suspend_key
 from inventory.models import HeldChange, Key, KeyVersion, Owner, PolicyClause, RotationEvidence
-from inventory.models.held import HeldState
 from inventory.states import State
 from inventory.wording import held_sentence
 from rotation.models import Notice

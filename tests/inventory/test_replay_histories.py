@@ -12,13 +12,13 @@ from django.db import transaction
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
+from inventory.models.held import HeldState
 
 from audit.selectors import head
 from inventory import services
 from inventory.errors import InventoryError
 from inventory.guarded.suspending import suspend_key
 from inventory.models import HeldChange, Key, Owner, PolicyClause, Service, ThreatLevel, Vendor
-from inventory.models.held import HeldState
 from inventory.replay import tables
 from inventory.replay.comparing import compare
 from inventory.replay.running import Run

@@ -225,9 +225,9 @@ def test_dossier_shows_what_is_missing_and_where_to_mend_it(client: Client, alic
 @pytest.mark.parametrize(
     ("state", "acts"),
     [
-        (State.PRE_ACTIVATION, {"Activate", "Edit"}),
-        (State.ACTIVE, {"Edit", "Report a rotation", "Suspend now"}),
-        (State.SUSPENDED, {"Edit"}),
+        (State.PRE_ACTIVATION, {"Activate", "Edit", "Report a compromise"}),
+        (State.ACTIVE, {"Edit", "Report a rotation", "Suspend now", "Report a compromise"}),
+        (State.SUSPENDED, {"Edit", "Report a compromise"}),
     ],
 )
 def test_dossier_offers_only_what_may_be_done_now(client: Client, alice: User, state: State, acts: set[str]) -> None:

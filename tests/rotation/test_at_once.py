@@ -167,9 +167,7 @@ def test_one_person_breaks_the_glass_and_two_others_look_at_it(as_role, alice, b
     with as_role("command"):
         type(gone).objects.filter(pk=gone.pk).update(is_active=False)
     key = make_key()
-    shown = at_once.show_glass(
-        operation="key.revoke", entered=revocation(key), actor=acting(alice), reason=EMERGENCY, now=timezone.now()
-    )
+    shown = at_once.show_glass(operation="key.revoke", entered=revocation(key), actor=acting(alice), now=timezone.now())
     seal()
     number = last_number()
     request = break_glass(key, alice, digest=shown.digest)
@@ -200,7 +198,7 @@ def test_a_rotation_by_breaking_the_glass(as_role, alice, bob):
     key = make_key()
     entered = {"key": key.pk, "rotated_on": timezone.now().date().isoformat(), "evidence": "version 2", "url": ""}
     now = timezone.now()
-    shown = at_once.show_glass(operation="key.rotation", entered=entered, actor=acting(bob), reason=EMERGENCY, now=now)
+    shown = at_once.show_glass(operation="key.rotation", entered=entered, actor=acting(bob), now=now)
     assert not Request.objects.exists()
     assert "version 1 is deactivated as superseded" in " ".join(shown.description.sentences)
     assert not key.rotation_evidence.exists()
