@@ -268,14 +268,12 @@ def _review_steps(request: HttpRequest) -> list[Step]:
 
 
 def _duty_tile(request: HttpRequest) -> list[Tile]:
-    """Say how much of what people did alone nobody has looked at; nothing where all is. Queries: none of its own."""
+    """Say how much of what people did alone nobody has looked at in time, if there is any. Queries: none of its own."""
     waiting = _waiting(request)
-    if not waiting.get("open_duties"):
+    if not waiting.get("duties"):
         return []
-    url, late = reverse("admin:rotation_duty_changelist"), waiting["duties"]
-    note = f"{shown(late)} overdue" if late else "others look at it within a day"
-    state = "overdue" if late else "open"
-    return [Tile("Done alone", shown(waiting["open_duties"]), "late" if late else "soon", note, f"{url}?state={state}")]
+    url = f"{reverse('admin:rotation_duty_changelist')}?state=overdue"
+    return [Tile("Done alone, overdue", shown(waiting["duties"]), "late", f"{shown(waiting['open_duties'])} open", url)]
 
 
 def _duty_steps(request: HttpRequest) -> list[Step]:

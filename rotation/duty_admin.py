@@ -10,6 +10,7 @@ from django.urls import URLPattern, path
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.text import Truncator
 
 from audit.admin_base import ReadOnlyAdmin
 from audit.keyset import KeysetAdmin, Order
@@ -73,7 +74,7 @@ class DutyAdmin(KeysetAdmin, ReadOnlyAdmin):
 
     @admin.display(description="What")
     def what(self, duty: Duty) -> SafeString:
-        return format_html('{}<span class="sub">{}</span>', duty.title, duty.get_kind_display())
+        return format_html('{}<span class="sub">{}</span>', duty.title, Truncator(duty.reason).chars(90))
 
     @admin.display(description="By")
     def who(self, duty: Duty) -> str:

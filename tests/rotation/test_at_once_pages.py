@@ -203,7 +203,7 @@ def test_what_is_late_is_seen_everywhere(client, alice, bob, dave):
     break_glass(make_key(name="glass"), sam)
     sign_in(client, dave)
     text = said_on(client.get("/"))
-    assert "Done alone 2 1 overdue" in text
+    assert "Done alone, overdue 1 2 open" in text
     listed = said_on(client.get(f"{LIST}?state=overdue"))
     assert duty.title in listed
     assert "6 hours late" in listed
