@@ -8,6 +8,7 @@ from django.utils import timezone
 from audit.actor import Actor
 from inventory.errors import KeyMaterialError, ReasonMissingError
 from inventory.models import Key
+from inventory.replay.running import Run
 from inventory.states import State
 from rotation import approvals, at_once
 from rotation.approvals import Proof
@@ -30,7 +31,7 @@ from rotation.errors import (
 )
 from rotation.models import Digest, Duty, Request
 from tests.conftest import make_person
-from tests.inventory.world import actions_since, events_of, key_in, last_number, make_key, make_owner, seal
+from tests.inventory.world import NOW, actions_since, events_of, key_in, last_number, make_key, make_owner, seal
 from tests.rotation.approval_world import WORKER, carry_out, proof_of, vote
 from tests.rotation.duty_world import acting, sign
 
@@ -88,12 +89,19 @@ def test_what_a_report_does_depends_on_the_state(alice, bob, carol):
         assert (done.request is not None) == (target == State.SUSPENDED)
         assert Duty.objects.filter(key=key, kind="report", done_by=carol).count() == 1
     for state in (State.COMPROMISED, State.DESTROYED_COMPROMISED):
-        key, number = key_in(state, name=f"is {state}"), None
+        key = key_in(state, name=f"is {state}")
         seal()
         number = last_number()
         with pytest.raises(AlreadyCompromisedError):
             report(key, carol)
         assert actions_since(number) == []
+
+
+def test_the_log_tells_what_a_report_did(carol):
+    """The inventory worked out from the log alone is that of the tables."""
+    for state in (State.PRE_ACTIVATION, State.ACTIVE, State.SUSPENDED, State.DEACTIVATED):
+        report(make_key(state=state, name=f"was {state}"), carol, now=NOW)
+    assert list(Run().differences()) == []
 
 
 def test_two_reports_of_one_key_are_one_request_and_two_duties(carol, dave):
