@@ -109,6 +109,14 @@ class Action(StrEnum):
     REVIEW_COMPLETED = "review.completed"
     REVIEW_FLAGGED_OVERDUE = "review.flagged_overdue"
 
+    # What one person does alone, and who looks at it afterwards
+    KEY_COMPROMISE_REPORTED = "key.compromise_reported"  # by anybody; what it did to the state is an event of its own
+    GLASS_BROKEN = "glass.broken"  # one person asked for what nobody votes on; the facts name the request
+    DUTY_OPENED = "duty.opened"  # somebody has to look at what was done to the subject; the facts name the duty
+    DUTY_SIGNED = "duty.signed"  # the reason says what they found
+    DUTY_CLOSED = "duty.closed"
+    DUTY_FLAGGED_OVERDUE = "duty.flagged_overdue"
+
     # The log and the installation
     AUDIT_VERIFIED = "audit.verified"
     AUDIT_EXPORT_BEGUN = "audit.export_begun"  # before the first byte of the log leaves

@@ -156,6 +156,21 @@ PHRASES: dict[str, Phrase] = {
     ),
     Action.REVIEW_COMPLETED: Phrase("completed the {subjects}", "complete the {subjects}"),
     Action.REVIEW_FLAGGED_OVERDUE: Phrase("flagged the {subjects} as overdue", "flag the {subjects} as overdue"),
+    Action.KEY_COMPROMISE_REPORTED: Phrase("reported a compromise of {subjects}", "report a compromise of {subjects}"),
+    Action.GLASS_BROKEN: Phrase("broke the glass over {subjects}", "break the glass over {subjects}"),
+    Action.DUTY_OPENED: Phrase(
+        "asked others to look at what was done to {subjects}", "ask others to look at what was done to {subjects}"
+    ),
+    Action.DUTY_SIGNED: Phrase(
+        "looked at what was done to {subjects}, and signed", "sign for what was done to {subjects}"
+    ),
+    Action.DUTY_CLOSED: Phrase(
+        "closed the review of what was done to {subjects}", "close the review of what was done to {subjects}"
+    ),
+    Action.DUTY_FLAGGED_OVERDUE: Phrase(
+        "flagged as overdue the review of what was done to {subjects}",
+        "flag as overdue the review of what was done to {subjects}",
+    ),
     Action.AUDIT_VERIFIED: Phrase(
         "verified the log and found it whole", "verify the log", "verified the log and found it altered"
     ),

@@ -95,6 +95,9 @@ def dossier(admin: ModelAdmin, request: HttpRequest, pk: str) -> HttpResponse:
         "requests": requests,
         "may_report": key.state == State.ACTIVE and not waits and may(request, key, "report_rotation"),
         "may_activate": may_change and key.state == State.PRE_ACTIVATION,
+        "may_report_compromise": key.state not in {State.COMPROMISED, State.DESTROYED_COMPROMISED},
+        "may_break_glass": key.state in {State.ACTIVE, State.SUSPENDED}
+        and request.user.has_perm("inventory.suspend_key"),
     }
     return TemplateResponse(request, "admin/inventory/key/dossier.html", context)
 
@@ -164,19 +167,6 @@ def _edit_consequence(key: Key) -> str:
     if services.waiting_on(key):
         said += " One waits already: any other change that you save here closes it."
     return said
-
-
-def suspend(admin: ModelAdmin, request: HttpRequest, pk: int) -> HttpResponse:
-    """Suspend a key at once."""
-    key = key_for(request, pk, "suspend_key")
-    page = Page(
-        f"Suspend {key.name}",
-        "From now on the key must not protect anything new. Nothing is switched off where it is kept: tell the "
-        "services that use it. Taking it back into use needs two people.",
-        "Suspend it now",
-        state_chip(State.SUSPENDED),
-    )
-    return _decision(admin, request, key, page, services.suspend_key, "is suspended")
 
 
 def activate(admin: ModelAdmin, request: HttpRequest, pk: int) -> HttpResponse:

@@ -18,6 +18,7 @@ from inventory import selectors as inventory
 from inventory.chips import Chip, due_chip
 from inventory.models import Key, Owner, Service
 from inventory.states import CAN_BE_OVERDUE
+from keyvault_admin.access.roles import VOTING
 from keyvault_admin.access.selectors import open_reviews
 from rotation import requests
 from rotation import selectors as rotation
@@ -89,12 +90,14 @@ def posture_context(request: HttpRequest) -> dict[str, Any]:
             *_key_tiles(counted),
             _findings_tile(counted),
             *_review_tile(request),
+            *_duty_tile(request),
             *log,
         ],
         "bars": bars,
         "due_count": sum(bar.count for bar in bars),
         "steps": [
             *_alert_steps(now, log),
+            *_duty_steps(request),
             *_vote_steps(request, now),
             *_review_steps(request),
             *_steps(request, counted, now),
@@ -131,6 +134,11 @@ def _what_waits(request: HttpRequest) -> dict[str, QuerySet[Any]]:
         waiting["open_reviews"] = rotation.open_reviews()
     if may("rotation.sign_review"):
         waiting["to_sign"] = rotation.reviews_to_sign(request.user.pk or 0, getattr(request.user, "role_names", ()))
+    if may("rotation.view_duty"):
+        waiting["duties"] = rotation.overdue_duties(now)
+        waiting["open_duties"] = rotation.open_duties()
+        if roles := set(getattr(request.user, "role_names", ())) & {*VOTING}:
+            waiting["duties_to_sign"] = rotation.duties_to_sign(request.user.pk or 0, sorted(roles))
     if may("rotation.view_digest"):
         waiting["mail"] = rotation.undelivered(now)
     return waiting
@@ -265,6 +273,26 @@ def _review_steps(request: HttpRequest) -> list[Step]:
     title = "Judge and sign a review" if waiting == 1 else f"Judge and sign {shown(waiting)} reviews"
     note = "what changed the state of keys; two people of different roles answer for it"
     return [Step(title, note, f"{reverse('admin:rotation_review_changelist')}?state=open")]
+
+
+def _duty_tile(request: HttpRequest) -> list[Tile]:
+    """Say how much of what people did alone nobody has looked at in time, if there is any. Queries: none of its own."""
+    waiting = _waiting(request)
+    if not waiting.get("duties"):
+        return []
+    url = f"{reverse('admin:rotation_duty_changelist')}?state=overdue"
+    return [Tile("Done alone, overdue", shown(waiting["duties"]), "late", f"{shown(waiting['open_duties'])} open", url)]
+
+
+def _duty_steps(request: HttpRequest) -> list[Step]:
+    """Lead to what somebody did alone, for whoever can sign that they have looked. Queries: none of its own."""
+    waiting = _waiting(request)
+    count, late = waiting.get("duties_to_sign", 0), waiting.get("duties", 0)
+    if not count:
+        return []
+    acts = "what somebody did alone" if count == 1 else f"{shown(count)} things that people did alone"
+    note = f"{shown(late)} overdue" if late else "suspended, reported or done in an emergency; signed within a day"
+    return [Step(f"Look at {acts}", note, f"{reverse('admin:rotation_duty_changelist')}?state=open")]
 
 
 def _differing_tile(counts: Mapping[str, Any]) -> Tile:

@@ -20,6 +20,9 @@ SCHEDULE: dict[str, dict[str, Any]] = {
     "tend-requests": {"task": "rotation.tasks.tend_requests", "schedule": timedelta(minutes=1)},
     # Every hour: reviews of periods that are over are opened, and what is not signed yet is reminded of.
     "tend-reviews": {"task": "rotation.tasks.tend_reviews", "schedule": timedelta(hours=1)},
+    # Every minute: what one person did alone and nobody has looked at in time is flagged and reminded of; what is
+    # suspended for 72 hours becomes a duty.
+    "tend-duties": {"task": "rotation.tasks.tend_duties", "schedule": timedelta(minutes=1)},
     # Every five minutes: sessions that are over are deleted, so that no clock set back finds them again.
     "clear-sessions": {"task": "keyvault_admin.access.tasks.clear_sessions", "schedule": timedelta(minutes=5)},
     # Every night: what time alone finds wrong with a key, such as an algorithm whose day has come.

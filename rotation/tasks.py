@@ -8,7 +8,7 @@ from kombu.exceptions import OperationalError
 
 from audit.actor import Actor
 from inventory.tasks import COMPARISON_SECONDS
-from rotation import approvals, differences, notifications, overdue, reviews
+from rotation import approvals, differences, duties, notifications, overdue, reviews
 from rotation.errors import NotHereError
 
 logger = logging.getLogger(__name__)
@@ -42,6 +42,15 @@ def tend_reviews() -> None:
         logger.error("A review was opened and nobody could be told: no person of its roles has an address")
 
 
+@shared_task
+def tend_duties() -> None:
+    actor, now = Actor.system("worker"), timezone.now()
+    opened = duties.open_due(actor=actor, now=now)
+    closed = duties.close_moot(actor=actor, now=now)
+    reminded = duties.remind(actor=actor, now=now)
+    logger.info("%d duties opened, %d closed by themselves, %d reminders written", len(opened), closed, reminded)
+
+
 @shared_task(time_limit=COMPARISON_SECONDS, soft_time_limit=COMPARISON_SECONDS - 60)
 def compare_with_log() -> None:
     """Compare the inventory with the log, and tell Security where they differ."""
@@ -73,6 +82,14 @@ def tend_requests() -> None:
     expired = approvals.expire_due(actor=actor, now=now)
     reminded = approvals.remind_due(actor=actor, now=now)
     logger.info("%d requests expired, of %d somebody was reminded", expired, reminded)
+
+
+def nudge_mail() -> None:
+    """Hurry what was written a moment ago into the mail. Without a broker it waits for the beat."""
+    try:
+        deliver_mail.apply_async(retry=False)
+    except OperationalError as error:
+        logger.warning("nobody was nudged to deliver mail: %s", error)
 
 
 def nudge_request(pk: int) -> None:

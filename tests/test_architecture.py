@@ -13,11 +13,11 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("audit", "inventory", "rotation", "keyvault_admin")
 DOORS = {
     "admin", "admin_base", "admin_site", "api", "approval_forms", "approval_views", "asking_forms", "asking_views",
-    "request_admin", "backends", "checks", "clause_views", "dashboard", "export_views",
-    "filters", "forms", "held_views", "import_forms", "import_views", "middleware", "records_views", "replay_views",
-    "review_forms", "review_views", "signals", "tasks", "throttle", "views",
+    "at_once_views", "backends", "checks", "clause_views", "dashboard", "duty_admin", "duty_forms", "duty_views",
+    "export_views", "filters", "forms", "held_views", "import_forms", "import_views", "middleware", "records_views",
+    "replay_views", "request_admin", "review_forms", "review_views", "signals", "tasks", "throttle", "views",
 }  # fmt: skip
-SERVICES = {"services", "overdue", "notifications", "recording", "reviews"}
+SERVICES = {"services", "at_once", "duties", "guarded", "overdue", "notifications", "recording", "reviews"}
 
 
 class Source(NamedTuple):

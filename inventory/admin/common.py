@@ -22,6 +22,10 @@ from inventory.chips import Chip
 from inventory.counts import Belonging, KeysHeld, keys_of, sortable_by_counts
 from inventory.errors import InventoryError
 
+# Pages of a key whose acts live above the inventory: route, view and name. Whoever has them adds them when its own
+# admin is loaded, so that they stand under the address of the key.
+KEY_PAGES: list[tuple[str, Any, str]] = []
+
 
 def chip(shown: Chip) -> SafeString:
     return format_html('<span class="chip {}">{}</span>', shown.look, shown.words)

@@ -13,7 +13,7 @@ from django.utils.safestring import SafeString
 
 from audit.keyset import KeysetAdmin, Order
 from inventory import export_views, held_views, import_views, records_views, replay_views, views
-from inventory.admin.common import chip, page_of
+from inventory.admin.common import KEY_PAGES, chip, page_of
 from inventory.chips import Chip, due_chip, state_chip
 from inventory.filters import (
     AlgorithmFilter,
@@ -69,9 +69,9 @@ class KeyAdmin(KeysetAdmin):
             path("replay/", page(replay_views.what_the_log_says), name="inventory_key_replay"),
             path("<int:pk>/as-of/", page(replay_views.as_of), name="inventory_key_as_of"),
             path("<int:pk>/edit/", page(views.edit), name="inventory_key_edit"),
-            path("<int:pk>/suspend/", page(views.suspend), name="inventory_key_suspend"),
             path("<int:pk>/activate/", page(views.activate), name="inventory_key_activate"),
             path("<int:pk>/report-rotation/", page(held_views.report), name="inventory_key_report_rotation"),
+            *[path(route, page(view), name=name) for route, view, name in KEY_PAGES],
             *super().get_urls(),
         ]
 

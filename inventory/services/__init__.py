@@ -17,7 +17,7 @@ from inventory.services.jobs import (
     waiting_imports,
     work_off_import,
 )
-from inventory.services.keys import activate_key, edit_key, register_key, suspend_key
+from inventory.services.keys import activate_key, edit_key, register_key
 from inventory.services.own_keys import Became, House, OwnFacts, register_own_keys
 from inventory.services.owners import edit_owner, edit_service, register_owner, register_service
 from inventory.services.periods import apply_due_transitions
@@ -66,7 +66,6 @@ __all__ = [
     "retire_clause",
     "review_findings",
     "set_threat_level",
-    "suspend_key",
     "take_file",
     "waiting_imports",
     "waiting_on",

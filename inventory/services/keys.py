@@ -1,4 +1,4 @@
-"""Registering, editing, activating and suspending keys."""
+"""Registering, editing and activating keys."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
@@ -161,15 +161,6 @@ def edited(key: Key, before: Mapping[str, JSON]) -> Subject:
         before={name: before[name] for name in names},
         after={name: after[name] for name in names},
     )
-
-
-@transaction.atomic
-def suspend_key(*, pk: int, actor: Actor, reason: str, now: datetime) -> Key:
-    """Take a key out of use at once (T7); one person may. Locks the key. Event: key.suspended.
-
-    Raises: IllegalTransitionError.
-    """
-    return _transition(pk, State.SUSPENDED, Action.KEY_SUSPENDED, actor=actor, reason=reason, now=now)
 
 
 @transaction.atomic

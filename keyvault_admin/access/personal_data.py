@@ -196,6 +196,20 @@ HOLDINGS = (
         shown=("id", "request_id", "role", "is_approval", "comment", "verified_by", "voted_at", "voided_at"),
     ),
     Holding(
+        model="rotation.Duty",
+        what="what they did alone, and why",
+        erasure=FREE_TEXT,
+        matched={"done_by": "pk", "done_by_ref": "ref"},
+        shown=("id", "kind", "title", "reason", "done_at", "state", "closed_at"),
+    ),
+    Holding(
+        model="rotation.DutySignature",
+        what="that they looked at what somebody did alone, and what they found",
+        erasure=FREE_TEXT,
+        matched={"person": "pk"},
+        shown=("id", "duty__title", "role", "verdict", "words", "signed_at"),
+    ),
+    Holding(
         model="audit.Event",
         what="what they did: number and roles in the hashed bytes; name, mail, address and browser sealed beside",
         erasure="the bytes stay; what is sealed cannot be opened any more",

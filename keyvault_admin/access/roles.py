@@ -38,6 +38,7 @@ PERMISSIONS = {
     "inventory.view_policyclause": "Can view policy clause",
     "inventory.change_policyclause": "Can change policy clause",
     "rotation.view_digest": "Can view digest",
+    "rotation.view_duty": "Can view duty",
     "rotation.view_request": "Can view request",
     "rotation.view_review": "Can view review",
     "rotation.sign_review": "Can judge and sign reviews",

@@ -1,5 +1,6 @@
 """Work that is still to be done, as rows; one file a topic."""
 
+from rotation.models.duties import Duty, DutyKind, DutySignature, DutyState
 from rotation.models.mail import Digest, DigestState, Notice
 from rotation.models.requests import LIVE, Request, RequestState, RequestTarget, Vote
 from rotation.models.reviews import Review, ReviewItem, ReviewSignature, ReviewState, Verdict
@@ -8,6 +9,10 @@ __all__ = [
     "LIVE",
     "Digest",
     "DigestState",
+    "Duty",
+    "DutyKind",
+    "DutySignature",
+    "DutyState",
     "Notice",
     "Request",
     "RequestState",

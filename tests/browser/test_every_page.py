@@ -10,7 +10,7 @@ from playwright.sync_api import expect
 from audit.actor import Actor
 from inventory import services
 from inventory.models import Key
-from rotation import notifications, overdue, reviews
+from rotation import at_once, notifications, overdue, reviews
 from rotation.models import Review
 from tests.browser import tour
 from tests.browser.conftest import Visitor
@@ -48,7 +48,7 @@ def world(carol, as_role):
     }.items():
         facts = {"name": name, **said} | (old if "owner" in said else {})
         services.register_key(facts=facts, actor=TEST, reason="found by an audit", now=now)
-    services.suspend_key(pk=Key.objects.get(name="nothing-known").pk, actor=TEST, reason="nobody knows it", now=now)
+    at_once.suspend(pk=Key.objects.get(name="nothing-known").pk, actor=TEST, reason="nobody knows it", now=now)
     services.report_rotation(
         pk=Key.objects.get(name="kek").pk, rotated_on=now.date(), evidence="version 2 in the store",
         actor=Actor(kind="person", id=carol.ref), now=now,

@@ -42,6 +42,8 @@ LISTS = {
     "falls": "/inventory/algorithm/falls/",
     "falls-2036": "/inventory/algorithm/falls/?day=2036-01-01",
     "mail": "/rotation/digest/",
+    "duties": "/rotation/duty/",
+    "duties-overdue": "/rotation/duty/?state=overdue",
     "reviews": "/rotation/review/",
     "reviews-overdue": "/rotation/review/?state=overdue",
     "log": EVENTS,
@@ -63,7 +65,19 @@ LISTS = {
 }
 # The first record of a list, where there is one: its page and the pages of it.
 RECORDS = {
-    "dossier": (f"{KEYS}?due=overdue", ("edit/", "suspend/", "report-rotation/", "digest/", "as-of/")),
+    "dossier": (
+        f"{KEYS}?due=overdue",
+        (
+            "edit/",
+            "suspend/",
+            "report-rotation/",
+            "digest/",
+            "as-of/",
+            "report-compromise/",
+            "break-glass/revoke/",
+            "break-glass/rotation/",
+        ),
+    ),
     "dossier-kek": (f"{KEYS}?kind__exact=kek", ()),
     "dossier-certificate": (f"{KEYS}?kind__exact=tls_certificate", ()),
     "dossier-suspended": (f"{KEYS}?state__exact=suspended", ()),
@@ -74,6 +88,7 @@ RECORDS = {
     "request": ("/rotation/request/?view=open", ()),
     "clause": (CLAUSES, ("edit/", "retire/")),
     "digest": ("/rotation/digest/", ()),
+    "duty": ("/rotation/duty/", ()),
     "review": ("/rotation/review/", ()),
     "person": ("/access/user/", ("edit/", "last-day/", "link/", "take-role/", "personal-data/", "deactivate/")),
     "event": (EVENTS, ()),

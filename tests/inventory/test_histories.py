@@ -20,6 +20,7 @@ from audit.services import Subject, record
 from audit.verification import verify
 from inventory import lifecycle, services
 from inventory.errors import IllegalTransitionError, SecondPersonError
+from inventory.guarded.suspending import suspend_key
 from inventory.models import Key, KeyVersion
 from inventory.states import BY_PAIR, State
 from tests.approving import as_worker, voters
@@ -88,7 +89,7 @@ class History(RuleBasedStateMachine):
     def suspend(self):
         target = State.SUSPENDED if self.now == State.ACTIVE else None
         how = {"pk": self.key.pk, "actor": ACTOR, "reason": "test", "now": self.clock}
-        self.tried(target, lambda: services.suspend_key(**how), IllegalTransitionError)
+        self.tried(target, lambda: suspend_key(**how), IllegalTransitionError)
 
     @rule()
     def activate(self):

@@ -12,6 +12,7 @@ from audit.models import Event
 from audit.services import Subject, record
 from inventory import lifecycle, services
 from inventory.guarded import transitions
+from inventory.guarded.suspending import suspend_key
 from inventory.models import Integration, Key, Owner, PolicyClause, RotationEvidence, Tenant, Vendor
 from inventory.permits import Permit
 from inventory.replay import tables
@@ -98,7 +99,7 @@ def _asked_before_there_were_requests(key, carol):
 
 
 def _states(key, top):
-    services.suspend_key(pk=top.pk, **HOW)
+    suspend_key(pk=top.pk, **HOW)
     for name, targets in {
         "a": [State.ACTIVE, State.SUSPENDED, State.ACTIVE, State.DEACTIVATED, State.DESTROYED],
         "b": [State.COMPROMISED],

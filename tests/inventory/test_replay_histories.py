@@ -16,6 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_a
 from audit.selectors import head
 from inventory import services
 from inventory.errors import InventoryError
+from inventory.guarded.suspending import suspend_key
 from inventory.models import Key, Owner, PolicyClause, Service, ThreatLevel, Vendor
 from inventory.replay import tables
 from inventory.replay.comparing import compare
@@ -147,7 +148,7 @@ class History(RuleBasedStateMachine):
         how = {"pk": key.pk, "changes": {}, "expected_revision": key.revision, "relations": relations}
         self.tried(lambda: services.edit_key(**how, **REASON, now=self.clock))
 
-    @rule(nth=st.integers(0, 5), act=CERTAIN([services.suspend_key, services.activate_key]))
+    @rule(nth=st.integers(0, 5), act=CERTAIN([suspend_key, services.activate_key]))
     def move(self, nth, act):
         self.tried(lambda: act(pk=self.key(nth).pk, **REASON, now=self.clock))
 

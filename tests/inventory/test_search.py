@@ -8,6 +8,7 @@ from django.db.models import F
 from psycopg.errors import InsufficientPrivilege
 
 from inventory import services
+from inventory.guarded.suspending import suspend_key
 from inventory.models import Key, KeySearch
 from inventory.selectors import search
 from rotation.overdue import flag_overdue
@@ -93,7 +94,7 @@ def test_new_dates_flags_and_states_leave_the_search_text_where_it_is():
     key = make_key(owner=make_owner("ann", "ann@example.org"))
     before = place(key.name)
     assert flag_overdue(actor=ACTOR, now=NOW).newly_late == 1
-    services.suspend_key(pk=key.pk, actor=ACTOR, reason="test", now=NOW)
+    suspend_key(pk=key.pk, actor=ACTOR, reason="test", now=NOW)
     Key.objects.update(rotate_by=F("rotate_by"), name=F("name"))
     assert place(key.name) == before
     edit(Key.objects.get(pk=key.pk), purpose="another")

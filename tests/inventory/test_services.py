@@ -20,6 +20,7 @@ from inventory.errors import (
     SecondPersonError,
     StaleError,
 )
+from inventory.guarded.suspending import suspend_key
 from inventory.models import Key, KeyVersion, Owner, Service
 from inventory.states import ENTRIES, State
 from tests.inventory.world import (
@@ -47,7 +48,7 @@ def edit(key, *, revision=None, reason="a mistake", now=NOW, **changes):
 
 
 def suspend(key, reason="seen in a log"):
-    return services.suspend_key(pk=key.pk, actor=ACTOR, reason=reason, now=NOW)
+    return suspend_key(pk=key.pk, actor=ACTOR, reason=reason, now=NOW)
 
 
 def activate(key, reason="rolled out"):

@@ -17,6 +17,7 @@ from audit.actor import Actor
 from inventory import services, tasks
 from inventory.examining import touched_by_clause
 from inventory.findings import CATALOGUE
+from inventory.guarded.suspending import suspend_key
 from inventory.models import Finding, Key, PolicyClause
 from inventory.selectors import posture
 from inventory.services import Relations, refresh_findings, review_findings
@@ -181,7 +182,7 @@ def test_a_destroyed_key_has_no_findings():
 @db
 def test_a_suspension_is_found_by_the_night():
     key = whole()
-    services.suspend_key(pk=key.pk, actor=ACTOR, reason="seen in a log", now=NOW)
+    suspend_key(pk=key.pk, actor=ACTOR, reason="seen in a log", now=NOW)
     assert review(NOW + timedelta(hours=72)).opened.total() == 0
     done = review(NOW + timedelta(hours=73))
     assert (dict(done.opened), stands(key)) == ({"suspended-too-long": 1}, ["suspended-too-long"])
@@ -218,7 +219,7 @@ def test_an_owner_who_left_is_found(bob, as_role):
 @db
 def test_a_dry_run_writes_nothing(capsys):
     key = whole()
-    services.suspend_key(pk=key.pk, actor=ACTOR, reason="x", now=NOW)
+    suspend_key(pk=key.pk, actor=ACTOR, reason="x", now=NOW)
     with time_machine.travel(NOW + timedelta(days=4), tick=False):
         call_command("review_findings", "--dry-run")
         assert stands(key) == []

@@ -14,6 +14,7 @@ from django.urls import reverse
 from audit.actions import Action, Outcome
 from audit.services import record
 from inventory import services
+from inventory.guarded.suspending import suspend_key
 from inventory.models import Finding, ImportDraft, Key, KeyParent
 from inventory.states import State
 from keyvault_admin.access.models import User
@@ -224,9 +225,9 @@ def test_dossier_shows_what_is_missing_and_where_to_mend_it(client: Client, alic
 @pytest.mark.parametrize(
     ("state", "acts"),
     [
-        (State.PRE_ACTIVATION, {"Activate", "Edit"}),
-        (State.ACTIVE, {"Edit", "Report a rotation", "Suspend now"}),
-        (State.SUSPENDED, {"Edit"}),
+        (State.PRE_ACTIVATION, {"Activate", "Edit", "Report a compromise"}),
+        (State.ACTIVE, {"Edit", "Report a rotation", "Suspend now", "Report a compromise"}),
+        (State.SUSPENDED, {"Edit", "Report a compromise"}),
     ],
 )
 def test_dossier_offers_only_what_may_be_done_now(client: Client, alice: User, state: State, acts: set[str]) -> None:
@@ -252,7 +253,7 @@ def test_timeline_tells_what_changed_in_words(client: Client, alice: User) -> No
     services.edit_key(
         pk=key.pk, changes={"owner": second}, expected_revision=1, actor=ACTOR, reason="ann has left", now=NOW
     )
-    services.suspend_key(pk=key.pk, actor=ACTOR, reason="ticket 4411", now=NOW)
+    suspend_key(pk=key.pk, actor=ACTOR, reason="ticket 4411", now=NOW)
     sign_in(client, alice)
     page = dossier(client, key)
     assert "test edited it: “ann has left”" in page
@@ -312,7 +313,7 @@ def test_pages_escape_what_people_wrote(client: Client, alice: User) -> None:
     nasty = '<img src=x onerror="alert(1)">'
     sign_in(client, alice)
     key = make_key(name=nasty, purpose=nasty, notes=nasty, algorithm=nasty, owner=make_owner(nasty))
-    services.suspend_key(pk=key.pk, actor=ACTOR, reason=nasty, now=NOW)
+    suspend_key(pk=key.pk, actor=ACTOR, reason=nasty, now=NOW)
     seal()
     for path in ("/", LIST, f"{LIST}{key.pk}/change/", f"{LIST}{key.pk}/edit/", f"{LIST}{key.pk}/suspend/"):
         assert "<img src=x" not in client.get(path).content.decode()

@@ -14,6 +14,7 @@ from audit.errors import AuditError
 from audit.models import Event
 from inventory import services as inventory
 from inventory.errors import KeyMaterialError
+from inventory.guarded.suspending import suspend_key
 from rotation import notifications, reviews
 from rotation.errors import (
     AlreadySignedError,
@@ -95,7 +96,7 @@ def test_periods_end_on_every_second_monday(now, end):
 
 def test_a_review_holds_every_transition_and_nothing_else(as_role, alice):
     keys = [transition(name) for name in ("one", "two")]
-    suspended = inventory.suspend_key(pk=keys[0].pk, actor=actor_for(alice), reason="x", now=timezone.now())
+    suspended = suspend_key(pk=keys[0].pk, actor=actor_for(alice), reason="x", now=timezone.now())
     make_key(name="registered only")
     review = opened(as_role)
     found = {item.event_number: item for item in items_of(review)}

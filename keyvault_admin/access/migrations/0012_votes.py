@@ -1,4 +1,4 @@
-"""What people are given by votes, the worker carries out."""
+"""What people are given by votes, the worker carries out; who sees requests, and what one person did alone."""
 
 from django.db import migrations
 

@@ -22,7 +22,7 @@ from keyvault_admin.access.models import TotpDevice, User
 from keyvault_admin.access.roles import Role
 from keyvault_admin.local import demo
 from keyvault_admin.own_keys import own_keys
-from rotation import overdue, reviews
+from rotation import at_once, overdue, reviews
 
 SECONDS_TO_TYPE = 10  # how long one enrolment may take on a busy machine
 SUSPENDED = 3
@@ -95,7 +95,7 @@ class Command(BaseCommand):
     def _suspend_some(self, now: datetime) -> None:
         active = Key.objects.filter(state=State.ACTIVE, owner__isnull=True).order_by("name")
         for pk in list(active.values_list("pk", flat=True)[:SUSPENDED]):
-            inventory.suspend_key(
+            at_once.suspend(
                 pk=pk, actor=ACTOR, reason="its owner has left; suspended until somebody answers for it", now=now
             )
 

@@ -29,7 +29,7 @@ from keyvault_admin.access.models import (
     User,
 )
 from keyvault_admin.access.personal_data import HOLDINGS
-from rotation.models import Notice, Review, ReviewItem, ReviewSignature, Vote
+from rotation.models import Duty, DutySignature, Notice, Review, ReviewItem, ReviewSignature, Vote
 from rotation.operations.base import Target
 from tests.keyvault_admin.access.test_erasure import COMMAND, acting, carols_world, erase  # noqa: F401 - a fixture
 from tests.people import sign_in
@@ -72,6 +72,7 @@ def full_world(carols_world: User, as_role: Role, now: datetime) -> User:  # noq
         Notice(key=key, rotate_by=now, threshold_days=7, recipient=carol.email, written_at=now).save()
         _judge_and_sign(carol, now)
         _ask_and_vote(carol, now)
+        _act_alone_and_look(carol, key, now)
     return carol
 
 
@@ -86,6 +87,21 @@ def _ask_and_vote(carol: User, now: datetime) -> None:
             verified_by="totp:1", voted_at=now,
         ).save()  # fmt: skip
         cursor.execute("ALTER TABLE rotation_vote ENABLE TRIGGER rotation_vote_guard")
+
+
+def _act_alone_and_look(carol: User, key: Key, now: datetime) -> None:
+    """Carol suspended a key, and looked at what a command did, while she still could."""
+    said = {"key": key, "done_at": now, "opened_at": now, "due_at": now + timedelta(hours=24), "next_reminder_at": now}
+    Duty(kind="suspension", title="Suspension", reason="x", done_by=carol, done_by_ref=carol.ref, **said).save()
+    other = Duty(kind="suspension", title="Suspension", reason="x", done_by_ref="command:test", **said)
+    other.save()
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE rotation_dutysignature DISABLE TRIGGER rotation_dutysignature_guard")
+        DutySignature(
+            duty=other, person=carol, role="DevOps", verdict="in_order", words="fine", verified_by="totp:1",
+            signed_at=now,
+        ).save()  # fmt: skip
+        cursor.execute("ALTER TABLE rotation_dutysignature ENABLE TRIGGER rotation_dutysignature_guard")
 
 
 def _judge_and_sign(carol: User, now: datetime) -> None:
