@@ -100,6 +100,86 @@ class WrongParametersError(RotationError):
         super().__init__("What was asked cannot be read: fill in the form once more.")
 
 
+# What one person did alone
+
+
+class NotSigningError(RotationError):
+    def __init__(self) -> None:
+        super().__init__(
+            "Only people of Security and DevOps who have an authenticator app or a passkey sign this, each for a role "
+            "of their own."
+        )
+
+
+class ClosedDutyError(RotationError):
+    def __init__(self) -> None:
+        super().__init__("Everybody who was needed has looked at this already.")
+
+
+class OwnActError(RotationError):
+    def __init__(self) -> None:
+        super().__init__("You did this yourself: somebody else looks at it.")
+
+
+class SignedTwiceError(RotationError):
+    def __init__(self) -> None:
+        super().__init__("You have signed this already. The other signature is somebody else's.")
+
+
+class DutyRoleTakenError(RotationError):
+    def __init__(self, role: str) -> None:
+        super().__init__(f"Somebody has signed for {role} already. The other signature is that of another role.")
+
+
+class DutyWordsMissingError(RotationError):
+    def __init__(self) -> None:
+        super().__init__("Say what you found, also where it is in order: a signature without words shows nothing.")
+
+
+class AnonymousReportError(RotationError):
+    def __init__(self) -> None:
+        super().__init__("Somebody who is signed in reports a compromise, so that others can ask them about it.")
+
+
+class AlreadyCompromisedError(RotationError):
+    def __init__(self, name: str) -> None:
+        super().__init__(f"{name} is recorded as compromised already. What is new about it belongs into its notes.")
+
+
+class GlassNotTheirsError(RotationError):
+    def __init__(self) -> None:
+        super().__init__(
+            "Only people of Security and DevOps who have an authenticator app or a passkey break the glass. Suspend "
+            "the key if you may, or report a compromise: both take effect at once."
+        )
+
+
+class GlassNotForThisError(RotationError):
+    def __init__(self, title: str) -> None:
+        super().__init__(f"{title}: nobody does this alone, in an emergency neither. Suspend the key, then ask for it.")
+
+
+class GlassStillOpenError(RotationError):
+    def __init__(self, title: str) -> None:
+        super().__init__(
+            f"You have broken the glass already: “{title}”. Before you may again, one person of Security and one of "
+            "DevOps have to look at it and sign. Suspending a key needs no broken glass."
+        )
+
+
+class GlassChangedError(RotationError):
+    def __init__(self) -> None:
+        super().__init__("This is not what you were shown, or the key has changed since. Look at it as it is now.")
+
+
+class GlassReasonTooShortError(RotationError):
+    def __init__(self, least: int) -> None:
+        super().__init__(
+            f"Say in at least {least} characters what happened and why it cannot wait for two votes: everybody will "
+            "read it."
+        )
+
+
 def _events(numbers: Sequence[int]) -> str:
     named = ", ".join(map(str, numbers[:_NAMED]))
     more = f" and {len(numbers) - _NAMED} more" if len(numbers) > _NAMED else ""

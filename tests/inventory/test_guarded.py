@@ -10,7 +10,6 @@ from psycopg import errors as pg
 from audit.actions import Action
 from audit.actor import Actor
 from audit.services import Subject, record
-from inventory import services
 from inventory.errors import (
     DatesError,
     IllegalTransitionError,
@@ -21,6 +20,7 @@ from inventory.errors import (
     StillWrapsError,
 )
 from inventory.guarded import transitions
+from inventory.guarded.suspending import suspend_key
 from inventory.models import Finding, Key
 from inventory.permits import Permit
 from inventory.replay.running import Run
@@ -109,7 +109,7 @@ def test_a_decision_has_a_reason():
 
 def test_a_suspended_key_comes_back_and_is_told_by_the_log():
     key = make_key()
-    services.suspend_key(pk=key.pk, actor=ACTOR, reason="looks odd", now=NOW - DAY)
+    suspend_key(pk=key.pk, actor=ACTOR, reason="looks odd", now=NOW - DAY)
     key = done(transitions.reactivate_key, Action.KEY_REACTIVATED, key)
     assert key.state == State.ACTIVE
     assert differences() == []

@@ -17,6 +17,7 @@ from audit.models import Event
 from inventory import services
 from inventory.errors import InventoryError, SecondPersonError
 from inventory.guarded import transitions
+from inventory.guarded.suspending import suspend_key
 from inventory.models import Key, KeyVersion
 from inventory.permits import Permit
 from inventory.services import Relations
@@ -71,7 +72,7 @@ def test_suspending_and_waiting_ends_nothing():
     """Suspending is free, and time deactivates suspended keys: at the date of their registration, and at no other."""
     key, endless = make_key(protect_until=NOW + 30 * DAY), make_key(name="endless")
     for one in (key, endless):
-        services.suspend_key(pk=one.pk, actor=ACTOR, **REASON)
+        suspend_key(pk=one.pk, actor=ACTOR, **REASON)
     beat(NOW + 29 * DAY)
     assert (state_of(key), state_of(endless)) == (State.SUSPENDED, State.SUSPENDED)
     beat(NOW + 30 * DAY)
@@ -103,7 +104,7 @@ def test_a_date_of_activation_does_not_bring_a_suspended_key_back(alice):
     """It stands on the record for good; the beat looks at keys that were never in use, and T4 is not T10."""
     key = make_key(state=State.PRE_ACTIVATION, activates_at=NOW)
     beat(NOW)
-    services.suspend_key(pk=key.pk, actor=actor_for(alice), **REASON)
+    suspend_key(pk=key.pk, actor=actor_for(alice), **REASON)
     beat(NOW + DAY)
     refused(SecondPersonError, services.activate_key, pk=key.pk, actor=actor_for(alice), **REASON)
     refused_by_database(set_state, key.versions.get(), State.ACTIVE, event_for(key, Action.KEY_ACTIVATED))
@@ -206,7 +207,7 @@ def insert_vote(request, person, role):
 def test_who_suspended_a_key_has_no_vote_on_its_return(alice, bob):
     anna, dora = make_person("anna", "Security"), make_person("dora", "DevOps")
     key = make_key()
-    services.suspend_key(pk=key.pk, actor=actor_for(alice), **REASON)
+    suspend_key(pk=key.pk, actor=actor_for(alice), **REASON)
     seal()
     request = approvals.ask(operation="key.reactivate", parameters={"key": key.pk}, actor=actor_for(bob), **REASON)
     assert approvals.payload_of(request).excluded == (alice.ref,)
@@ -221,7 +222,7 @@ def test_who_suspended_a_key_has_no_vote_on_its_return(alice, bob):
 
 def test_suspending_by_a_helper_excludes_whoever_wished_it(alice):
     key = make_key()
-    services.suspend_key(pk=key.pk, actor=Actor.system("worker", on_behalf_of=alice.ref), **REASON)
+    suspend_key(pk=key.pk, actor=Actor.system("worker", on_behalf_of=alice.ref), **REASON)
     seal()
     asked = {"operation": "key.reactivate", "parameters": {"key": key.pk}, "actor": actor_for(alice)}
     assert approvals.payload_of(approvals.ask(**asked, **REASON)).excluded == (alice.ref,)

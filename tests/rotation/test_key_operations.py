@@ -11,6 +11,7 @@ from audit.models import Event
 from audit.selectors import read
 from inventory import services
 from inventory.errors import InventoryError
+from inventory.guarded.suspending import suspend_key
 from inventory.models import Key, Tenant
 from inventory.services import Relations
 from inventory.states import State
@@ -101,7 +102,7 @@ def test_a_destruction_says_how_it_was_done_and_what_it_does_not_reach(alice):
 
 def test_a_reactivation_says_when_and_why_it_was_suspended(alice, bob):
     key = make_key()
-    services.suspend_key(pk=key.pk, actor=actor_for(bob), reason="ticket 7", now=NOW - DAY)
+    suspend_key(pk=key.pk, actor=actor_for(bob), reason="ticket 7", now=NOW - DAY)
     seal()
     request = ask(alice, "key.reactivate", key=key.pk)
     said = lines(request)

@@ -16,7 +16,7 @@ import pytest
 from django.utils import timezone
 
 from audit import canonical
-from inventory.services import suspend_key
+from inventory.guarded.suspending import suspend_key
 from inventory.states import State
 from rotation import approvals
 from rotation.models import Request, RequestState

@@ -9,6 +9,7 @@ from django.db import connection, transaction
 
 from inventory import services
 from inventory.errors import StaleError
+from inventory.guarded.suspending import suspend_key
 from inventory.models import Key, PolicyClause
 from inventory.selectors import hold_clauses
 from rotation import approvals
@@ -294,7 +295,7 @@ def edit(key, _):
 
 
 def suspend(key, _):
-    services.suspend_key(pk=key.pk, actor=ACTOR, reason="seen in a log", now=NOW)
+    suspend_key(pk=key.pk, actor=ACTOR, reason="seen in a log", now=NOW)
 
 
 @db
