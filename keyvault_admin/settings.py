@@ -331,6 +331,7 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     "socket_timeout": 10,
     "socket_connect_timeout": 1,
     "health_check_interval": 10,
+    "max_retries": 0,  # of who sends; a nudge fails at once. Worker and beat wait for the broker by themselves
 }
 CELERY_ACCEPT_CONTENT = CELERY_RESULT_ACCEPT_CONTENT = ["json"]
 CELERY_TASK_SERIALIZER = "json"

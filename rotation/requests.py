@@ -1,11 +1,12 @@
 """Reads of requests: what waits for whom, whose votes are missing, and who could give them."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.contrib.auth import get_user_model
 from django.db import connection
-from django.db.models import Count, Exists, OuterRef, QuerySet
+from django.db.models import Exists, OuterRef, QuerySet
 
 from audit import canonical
 from rotation.models import LIVE, Request, RequestState, Vote
@@ -57,34 +58,22 @@ def standing_votes(request: Request) -> QuerySet[Vote]:
 
 def missing_steps(request: Request) -> dict[str, int]:
     """Return how many votes of each role are still missing; nothing once all are there. Queries: 1."""
-    approvals = standing_votes(request).filter(is_approval=True).order_by()
-    given = dict(approvals.values_list("role").annotate(Count("pk")))
-    wanted: dict[str, int] = {}
-    for step in _said(request)["steps"]:
-        wanted[step["role"]] = wanted.get(step["role"], 0) + step["count"]
-    return {role: count - given.get(role, 0) for role, count in wanted.items() if count > given.get(role, 0)}
+    return _missing(request, _given(request))
 
 
 def voters(request: Request, roles: Sequence[str]) -> dict[str, set[int]]:
     """Return who could vote for each role now: enrolled, not barred, and without a vote on it yet. Queries: 2."""
-    voted = set(standing_votes(request).values_list("person_id", flat=True))
-    barred = _barred(request)
-    found: dict[str, set[int]] = {role: set() for role in roles}
-    with connection.cursor() as cursor:
-        cursor.execute(_VOTERS, [list(roles)])
-        for role, person in cursor.fetchall():
-            if person not in voted and f"user:{person}" not in barred:
-                found[role].add(person)
-    return found
+    return _could(request, roles, _given(request))
 
 
 def fillable_step(request: Request, person: int) -> str | None:
-    """Return the role for which this person would vote, None where they fill no missing step. Queries: 3.
+    """Return the role for which this person would vote, None where they fill no missing step. Queries: 2.
 
     Of two that are open to them, the one after which other people can fill the rest; else the one with fewer others.
     """
-    missing = missing_steps(request)
-    could = voters(request, list(missing))
+    given = _given(request)
+    missing = _missing(request, given)
+    could = _could(request, list(missing), given)
     others = {role: people - {person} for role, people in could.items()}
 
     def worth(role: str) -> tuple[int, int, str]:
@@ -95,15 +84,16 @@ def fillable_step(request: Request, person: int) -> str | None:
 
 
 def unfillable(request: Request) -> tuple[str, ...]:
-    """Return the roles of missing steps that nobody could fill as things are, each once. Queries: 3."""
-    missing = missing_steps(request)
-    return tuple(dict.fromkeys(_unmatched(missing, voters(request, list(missing)))))
+    """Return the roles of missing steps that nobody could fill as things are, each once. Queries: 2."""
+    given = _given(request)
+    missing = _missing(request, given)
+    return tuple(dict.fromkeys(_unmatched(missing, _could(request, list(missing), given))))
 
 
 def voters_mails(request: Request) -> list[str]:
-    """Return the addresses of everybody who can fill a missing step. Queries: 4."""
-    missing = missing_steps(request)
-    people = set().union(*voters(request, list(missing)).values())
+    """Return the addresses of everybody who can fill a missing step. Queries: 3."""
+    given = _given(request)
+    people = set().union(*_could(request, list(_missing(request, given)), given).values())
     return mails_of(people)
 
 
@@ -117,6 +107,38 @@ def roles_now(person: int) -> set[str]:
     """Return the roles that somebody active has, as they are now. Queries: 1."""
     found = get_user_model().objects.filter(pk=person, is_active=True, groups__isnull=False)
     return set(found.values_list("groups__name", flat=True))
+
+
+class _Given(NamedTuple):
+    person: int
+    role: str
+    is_approval: bool
+
+
+def _given(request: Request) -> list[_Given]:
+    """Return the votes that are not void. Queries: 1."""
+    found = standing_votes(request).order_by().values_list("person_id", "role", "is_approval")
+    return [_Given(*vote) for vote in found]
+
+
+def _missing(request: Request, given: Sequence[_Given]) -> dict[str, int]:
+    approvals = Counter(vote.role for vote in given if vote.is_approval)
+    wanted: Counter[str] = Counter()
+    for step in _said(request)["steps"]:
+        wanted[step["role"]] += step["count"]
+    return {role: count - approvals[role] for role, count in wanted.items() if count > approvals[role]}
+
+
+def _could(request: Request, roles: Sequence[str], given: Sequence[_Given]) -> dict[str, set[int]]:
+    """Return who could vote for each role now. Queries: 1."""
+    voted, barred = {vote.person for vote in given}, _barred(request)
+    found: dict[str, set[int]] = {role: set() for role in roles}
+    with connection.cursor() as cursor:
+        cursor.execute(_VOTERS, [list(roles)])
+        for role, person in cursor.fetchall():
+            if person not in voted and f"user:{person}" not in barred:
+                found[role].add(person)
+    return found
 
 
 def _said(request: Request) -> Mapping[str, Any]:

@@ -36,7 +36,7 @@ from rotation.operations import operation_of
 from rotation.operations.base import Payload
 from rotation.requests import fillable_step, missing_steps, standing_votes, voters
 
-MAX_BALLOTS = 200  # under one code
+MAX_BALLOTS = 100  # under one code
 LABEL = "keyvault-admin/approvals/ballots/v1"
 
 
@@ -148,12 +148,12 @@ def _check(request: Request, ballot: Ballot, person: int, now: datetime, *, appr
         raise OwnRequestError
     if ref in payload.excluded:
         raise ExcludedError
+    role = fillable_step(request, person) or (None if approves else _any_step(request, payload, person))
+    if role is not None:
+        return role
     if standing_votes(request).filter(person_id=person).exists():
         raise AlreadyVotedError
-    role = fillable_step(request, person) or (None if approves else _any_step(request, payload, person))
-    if role is None:
-        raise NoStepError(sorted(missing_steps(request)))
-    return role
+    raise NoStepError(sorted(missing_steps(request)))
 
 
 def _any_step(request: Request, payload: Payload, person: int) -> str | None:
