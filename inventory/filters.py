@@ -10,10 +10,9 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from inventory.findings import CATALOGUE, Severity, title_of
-from inventory.models import Finding, Key, Owner, PolicyClause, Service
+from inventory.models import Finding, Key, Owner, PolicyClause, Service, lateness
 from inventory.models.held import HeldState
 from inventory.selectors import AGE_UNKNOWN, DESTROYED_STATES, SOON, due_in_week
-from inventory.states import CAN_BE_OVERDUE
 
 _DIGITS = 19  # fewer always fit 64 bits
 _DIGITS_OF_SIZE = 10  # and 32
@@ -39,7 +38,9 @@ class LatenessFilter(ConditionFilter):
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:  # noqa: ANN401 - Django's signature
         week = self._week()
         chosen = [(f"{week:%Y-%m-%d}", f"in the week of {week:%-d %B}")] if week else []
-        return [("overdue", "overdue"), ("soon", "in 30 days"), ("none", "no date"), *chosen]
+        return [
+            ("overdue", "overdue"), ("accepted", "accepted"), ("soon", "in 30 days"), ("none", "no date"), *chosen
+        ]  # fmt: skip
 
     def _week(self) -> datetime | None:
         try:
@@ -52,8 +53,9 @@ class LatenessFilter(ConditionFilter):
         now, week = timezone.now(), self._week()
         weeks = {f"{week:%Y-%m-%d}": due_in_week(week, now)} if week else {}
         return weeks | {
-            "overdue": Q(rotate_by__lte=now, state__in=CAN_BE_OVERDUE),
-            "soon": Q(rotate_by__gt=now, rotate_by__lte=now + SOON, state__in=CAN_BE_OVERDUE),
+            "overdue": lateness.overdue(now),
+            "accepted": lateness.accepted(now),
+            "soon": lateness.due_within(now, now + SOON),
             "none": Q(rotate_by__isnull=True),
         }
 

@@ -2,14 +2,15 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from django.contrib.postgres.expressions import ArraySubquery
 from django.db import OperationalError, connection
 from django.db.models import BinaryField, Count, Exists, F, OuterRef, Q, QuerySet
-from django.db.models.functions import Coalesce, Left, Substr
+from django.db.models.functions import Coalesce, JSONObject, Left, Substr
 from django.utils.text import smart_split, unescape_string_literal
 from psycopg.errors import LockNotAvailable
 
@@ -21,6 +22,8 @@ from inventory.errors import ClausesHeldError
 from inventory.findings import Severity
 from inventory.models import (
     Algorithm,
+    ExceptionLimit,
+    ExceptionState,
     Finding,
     HeldChange,
     Key,
@@ -29,13 +32,15 @@ from inventory.models import (
     KeyVersion,
     Owner,
     PolicyClause,
+    PolicyException,
     Service,
     ThreatLevel,
+    lateness,
 )
 from inventory.models.held import HeldState
 from inventory.models.search import LONGEST_NAME
-from inventory.policy import Clause, Rule, Verdict, covers, judge
-from inventory.states import CAN_BE_OVERDUE, State
+from inventory.policy import Clause, Limit, Rule, Verdict, covers, judge
+from inventory.states import State
 from inventory.terms import Classification
 
 SOON = timedelta(days=30)
@@ -72,15 +77,46 @@ def share_clauses() -> None:
 def rules_if(*, clause: PolicyClause | None = None, threat: ThreatLevel | None = None) -> list[Rule]:
     """Return the rules that would hold with a clause, or a threat level, as the given object has it.
 
-    The object need not be saved. Queries: 2, or 1 with a threat level.
+    Each knows for which keys an exception to it stands. The object need not be saved. Queries: 2, or 1 with a threat
+    level.
     """
-    ageing = {one.code: one for one in PolicyClause.objects.filter(is_in_force=True, longest_age_days__isnull=False)}
+    clauses = PolicyClause.objects.filter(is_in_force=True, longest_age_days__isnull=False)
+    found = list(clauses.annotate(standing=ArraySubquery(_STANDING.filter(clause=OuterRef("pk")).values(_WHEN))))
+    excepted = {one.code: _excepted(one.standing) for one in found}
+    ageing = {one.code: one for one in found}
     if clause is not None:
         ageing.pop(clause.code, None)
         if clause.is_in_force and clause.longest_age_days is not None:
             ageing[clause.code] = clause
     percent = (threat or threat_level()).percent
-    return [one.rule(percent) for _, one in sorted(ageing.items())]
+    return [replace(one.rule(percent), excepted=excepted.get(code, {})) for code, one in sorted(ageing.items())]
+
+
+# Exceptions that stand. What has run out and nobody has closed yet is among them: its moment lies behind and says so.
+_STANDING = PolicyException.objects.filter(state=ExceptionState.STANDING).order_by()
+_WHEN = JSONObject(key="key_id", until="until")
+
+
+def _excepted(standing: Sequence[Mapping[str, Any]]) -> dict[int, datetime]:
+    return {one["key"]: datetime.fromisoformat(one["until"]).astimezone(UTC) for one in standing}
+
+
+def exceptions_of(key: Key) -> Sequence[PolicyException]:
+    """Return the exceptions that stand for a key, the first to end first. Queries: 1."""
+    return list(_STANDING.filter(key=key).select_related("clause").order_by("until", "pk"))
+
+
+def exceptions_by_key(pks: Collection[int]) -> dict[int, dict[int, datetime]]:
+    """Return the clauses from which these keys are excepted, and until when: by key, by clause. Queries: 1."""
+    found: defaultdict[int, dict[int, datetime]] = defaultdict(dict)
+    for key, clause, until in _STANDING.filter(key__in=pks).values_list("key", "clause", "until"):
+        found[key][clause] = until
+    return found
+
+
+def exception_limits() -> list[Limit]:
+    """Return how long exceptions may last. Queries: 1."""
+    return [limit.terms for limit in ExceptionLimit.objects.all()]
 
 
 def hold_clauses() -> None:
@@ -128,6 +164,7 @@ class Posture:
 
     keys: int
     overdue: int
+    accepted: int  # past their dates, and excepted
     due_soon: int
     owners_due_soon: int
     suspended: int
@@ -145,11 +182,12 @@ def posture(now: datetime) -> Posture:
     `owners_due_soon` are the owners of those keys that were counted as `due_soon`.
     Queries: 1. Each figure is a range of an index, so none of them reads the table however long it is.
     """
-    late = Key.objects.filter(rotate_by__lte=now, state__in=CAN_BE_OVERDUE)
-    soon = Q(rotate_by__gt=now, rotate_by__lte=now + SOON, state__in=CAN_BE_OVERDUE)
+    late = Key.objects.filter(lateness.overdue(now))
+    soon = lateness.due_within(now, now + SOON)
     counted = _counted(
         keys=Key.objects.all(),
         overdue=late,
+        accepted=Key.objects.filter(lateness.accepted(now)),
         due_soon=Key.objects.filter(soon),
         owners_due_soon=Key.objects.filter(soon),
         suspended=Key.objects.filter(state=State.SUSPENDED),
@@ -197,13 +235,13 @@ def findings_of(key: Key) -> Sequence[Finding]:
 def held_by(owner: Owner, now: datetime) -> tuple[int, int]:
     """Return how many keys somebody answers for, and how many of them are late, both up to COUNTED. Queries: 1."""
     held = Key.objects.filter(owner=owner)
-    counted = _counted(held=held, late=held.filter(rotate_by__lte=now, state__in=CAN_BE_OVERDUE))
+    counted = _counted(held=held, late=held.filter(lateness.overdue(now)))
     return counted["held"], counted["late"]
 
 
 def most_overdue(now: datetime, count: int) -> Sequence[Key]:
     """Return the keys that have been late for longest. Queries: 1."""
-    late = Key.objects.filter(rotate_by__lte=now, state__in=CAN_BE_OVERDUE)
+    late = Key.objects.filter(lateness.overdue(now))
     return list(late.select_related("owner", "service", "winning_clause").order_by("rotate_by", "pk")[:count])
 
 
@@ -216,9 +254,7 @@ class Week:
 
 def due_in_week(start: datetime, now: datetime) -> Q:
     """What falls due in the week that begins at `start`, and is not late yet."""
-    return Q(
-        rotate_by__gt=now, rotate_by__gte=start, rotate_by__lt=start + timedelta(weeks=1), state__in=CAN_BE_OVERDUE
-    )
+    return lateness.falls_due(start, start + timedelta(weeks=1), now)
 
 
 def due_by_week(now: datetime, weeks: int) -> list[Week]:

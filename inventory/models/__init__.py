@@ -1,7 +1,9 @@
+from inventory.models import lateness
 from inventory.models.algorithm import Algorithm
 from inventory.models.clause import PolicyClause
 from inventory.models.consumer import KeyConsumer
 from inventory.models.draft import ImportDraft
+from inventory.models.exception import ExceptionLimit, ExceptionState, PolicyException
 from inventory.models.finding import Finding
 from inventory.models.header import HeaderMapping
 from inventory.models.held import HeldChange, RotationEvidence
@@ -16,6 +18,8 @@ from inventory.models.vendor import Vendor
 
 __all__ = [
     "Algorithm",
+    "ExceptionLimit",
+    "ExceptionState",
     "Finding",
     "HeaderMapping",
     "HeldChange",
@@ -29,10 +33,12 @@ __all__ = [
     "OwnKey",
     "Owner",
     "PolicyClause",
+    "PolicyException",
     "RotationEvidence",
     "Service",
     "Tenant",
     "Threat",
     "ThreatLevel",
     "Vendor",
+    "lateness",
 ]
