@@ -26,6 +26,7 @@ class Action(StrEnum):
     KEY_COMPROMISED = "key.compromised"
     KEY_DESTROYED = "key.destroyed"
     KEY_ROTATED = "key.rotated"
+    KEY_DATES_CHANGED = "key.dates_changed"  # of its period of use; each moves a state when its time comes
     KEY_CHANGE_HELD = "key.change_held"  # asked for, waits for a second person; what they confirm is edited or rotated
     KEY_CHANGE_REJECTED = "key.change_rejected"
     KEY_CHANGE_WITHDRAWN = "key.change_withdrawn"

@@ -118,6 +118,13 @@ def timeline(subject: str, limit: int = PAGE_EVENTS) -> list[ReadEvent]:
     return read(Event.objects.filter(number__in=numbers).order_by("-number"))
 
 
+def last_about(subject: str, actions: Sequence[Action]) -> ReadEvent | None:
+    """Return the last event about a subject ("key:12") by which one of these things was done; at most two queries."""
+    numbers = EventSubject.objects.filter(subject=subject).values("number")
+    done = Event.objects.filter(number__in=numbers, action__in=actions, outcome=Outcome.DONE)
+    return next(iter(read(done.order_by("-number")[:1])), None)
+
+
 def latest_verification() -> ReadEvent | None:
     """Return the event of the last verification; its outcome says whether the log was whole. One query."""
     return next(iter(read(Event.objects.filter(action=Action.AUDIT_VERIFIED).order_by("-number")[:1])), None)

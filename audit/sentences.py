@@ -31,6 +31,9 @@ PHRASES: dict[str, Phrase] = {
     Action.KEY_COMPROMISED: Phrase("reported {subjects} as compromised", "report {subjects} as compromised"),
     Action.KEY_DESTROYED: Phrase("destroyed {subjects}", "destroy {subjects}"),
     Action.KEY_ROTATED: Phrase("rotated {subjects}", "rotate {subjects}"),
+    Action.KEY_DATES_CHANGED: Phrase(
+        "changed the period of use of {subjects}", "change the period of use of {subjects}"
+    ),
     Action.KEY_CHANGE_HELD: Phrase(
         "asked for a change of {subjects}, to be confirmed by DevOps", "ask for a change of {subjects}"
     ),

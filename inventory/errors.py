@@ -273,6 +273,40 @@ class NotActiveError(InventoryError):
         )
 
 
+class NotRevocableError(InventoryError):
+    """There is nothing in use that could be revoked."""
+
+    def __init__(self, name: str, state: str) -> None:
+        super().__init__(
+            f"{name} is {_word(state)}, and only a key that is active or suspended is revoked. If others may know it, "
+            "report a compromise: that takes effect at once."
+        )
+
+
+class StillWrapsError(InventoryError):
+    """Destroying the key would take others along."""
+
+    def __init__(self, name: str, below: Sequence[str], count: int) -> None:
+        self.count = count
+        more = f" and {count - len(below):,} more" if count > len(below) else ""
+        super().__init__(
+            f"{name} still wraps {', '.join(below)}{more}. What it wraps could not be opened any more: wrap it under "
+            "another key, or destroy it first."
+        )
+
+
+class PeriodOverError(InventoryError):
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"The period in which {name} protects is over, so time would deactivate it again at once. Ask for another "
+            "date first."
+        )
+
+
+class DatesError(InventoryError):
+    """Dates that cannot be, or that would change nothing."""
+
+
 class ReplayError(InventoryError):
     """The log cannot be replayed, because one of its events cannot be read."""
 

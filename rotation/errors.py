@@ -100,3 +100,15 @@ def _events(numbers: Sequence[int]) -> str:
 class UnknownOperationError(RotationError):
     def __init__(self, code: str) -> None:
         super().__init__(f"There is no guarded operation {code!r}.")
+
+
+class NoSuchKeyError(RotationError):
+    def __init__(self, most: int) -> None:
+        super().__init__(f"Choose from 1 to {most} keys that are in the inventory.")
+
+
+class WrongParametersError(RotationError):
+    """What was asked lacks something, or says something that cannot be read."""
+
+    def __init__(self) -> None:
+        super().__init__("What was asked cannot be read: fill in the form once more.")

@@ -148,6 +148,7 @@ STEPS: Mapping[str, Step] = {
     Action.KEY_IMPORTED: registered,
     Action.KEY_EDITED: edited,
     Action.KEY_ROTATED: rotated,
+    Action.KEY_DATES_CHANGED: edited,
     Action.KEY_ACTIVATED: moved,
     Action.KEY_SUSPENDED: moved,
     Action.KEY_REACTIVATED: moved,

@@ -194,7 +194,8 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
            AND r.state = 'executing'
            AND (r.operation, event ->> 'action') IN (
                 ('key.revoke', 'key.compromised'), ('key.revoke', 'key.deactivated'),
-                ('key.destroy', 'key.destroyed'), ('key.reactivate', 'key.reactivated'), ('key.rotation', 'key.rotated'))
+                ('key.destroy', 'key.destroyed'), ('key.reactivate', 'key.reactivated'), ('key.rotation', 'key.rotated'),
+                ('key.dates', 'key.dates_changed'))
            AND NOT EXISTS (
                 SELECT FROM jsonb_array_elements(event -> 'subjects') s
                  WHERE NOT EXISTS (SELECT FROM public.rotation_requesttarget t

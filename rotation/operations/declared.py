@@ -1,1 +1,5 @@
 """Every guarded operation of this package: importing this module declares them, when the application starts."""
+
+from rotation.operations import keys
+
+__all__ = ["keys"]
