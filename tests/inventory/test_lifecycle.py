@@ -10,7 +10,7 @@ from inventory import lifecycle
 from inventory.errors import IllegalTransitionError
 from inventory.models import Key
 from inventory.states import BY_PAIR, ENTRIES, State
-from tests.inventory.world import NOW, action_for, event_for, key_in, make_key, set_state
+from tests.inventory.world import NOW, action_for, allowed, event_for, key_in, make_key, set_state
 
 
 @pytest.mark.django_db
@@ -19,11 +19,14 @@ def test_transition_passes_for_the_legal_pairs_and_no_others(source):
     for target in State:
         key = key_in(source, name=f"to {target}")
         revision = key.revision
-        event = event_for(key, action_for(source, target))
+        action = action_for(source, target)
         if (source, target) in BY_PAIR:
-            lifecycle.transition(key, to=target, event=event, now=NOW, reason="superseded")
+            with allowed(key, action) as facts:
+                event = event_for(key, action, facts=facts)
+                lifecycle.transition(key, to=target, event=event, now=NOW, reason="superseded")
             reached, revision = target, revision + 1
         else:
+            event = event_for(key, action)
             with pytest.raises(IllegalTransitionError):
                 lifecycle.transition(key, to=target, event=event, now=NOW, reason="superseded")
             reached = source
@@ -46,8 +49,10 @@ def test_transition_passes_for_the_legal_pairs_and_no_others(source):
 )
 def test_a_transition_leaves_its_dates(source, target, reason, left):
     key = make_key(state=source)
-    event = event_for(key, action_for(source, target))
-    lifecycle.transition(key, to=target, event=event, now=NOW, reason=reason)
+    action = action_for(source, target)
+    with allowed(key, action) as facts:
+        event = event_for(key, action, facts=facts)
+        lifecycle.transition(key, to=target, event=event, now=NOW, reason=reason)
     version = key.versions.get()
     names = {"activated_at", "suspended_at", "deactivated_at", "compromised_at", "destroyed_at", "revoked_at"}
     assert {name for name in names if getattr(version, name) == NOW} == left

@@ -1,5 +1,6 @@
 """Keys, owners and events for tests of the inventory and of what is built on it."""
 
+from contextlib import contextmanager
 from datetime import UTC, date, datetime
 
 from django.db import connection
@@ -12,6 +13,7 @@ from audit.services import Subject, record
 from inventory import services
 from inventory.models import Key, KeyVersion, Owner
 from inventory.states import State
+from tests.approving import permitted
 
 ACTOR = Actor.system("test")
 NOW = datetime(2026, 11, 21, 9, 0, tzinfo=UTC)
@@ -30,6 +32,26 @@ WAYS = {
         (State.DESTROYED_COMPROMISED, Action.KEY_COMPROMISED),
     ],
 }
+
+
+# What nobody does alone: the words, and from where calling a key compromised takes it out of use.
+VOTED = {Action.KEY_DESTROYED, Action.KEY_REACTIVATED, Action.KEY_DEACTIVATED, Action.KEY_ROTATED}
+IN_USE = {State.ACTIVE, State.SUSPENDED}
+
+
+def needs_votes(source, action):
+    """Say whether the database wants an approved request for leaving a state by that word."""
+    return action in VOTED or (action == Action.KEY_COMPROMISED and source in IN_USE)
+
+
+@contextmanager
+def allowed(key, action, source=None):
+    """Be who may do that to the key at this moment: the worker with a request, or anybody. Yield facts for the event."""
+    if needs_votes(State(source or key.state), action):
+        with permitted(action, key) as facts:
+            yield facts
+    else:
+        yield {}
 
 
 def action_for(source, target):
@@ -80,8 +102,11 @@ def key_in(state, **changes):
         ("activated_at", "suspended_at", "deactivated_at", "compromised_at", "destroyed_at", "revoked_at"), NOW
     )
     KeyVersion.objects.filter(pk=version.pk).update(revocation_reason="unspecified", **dates)
+    source = State.PRE_ACTIVATION
     for target, action in WAYS[state]:
-        set_state(version, target, event_for(key, action))
+        with allowed(key, action, source) as facts_of_event:
+            set_state(version, target, event_for(key, action, facts=facts_of_event))
+        source = target
     key.refresh_from_db()
     version.refresh_from_db()
     assert key.state == version.state == state

@@ -1,0 +1,74 @@
+"""Carrying guarded operations through, as people and the worker do: asked, voted on, executed.
+
+`permitted` gives a test that changes a state by hand what the database demands: a request about the key, approved by two
+people of flesh and second factor, and being carried out.
+"""
+
+import secrets
+from contextlib import contextmanager
+from datetime import timedelta
+
+from django.utils import timezone
+
+from audit.actions import Action
+from rotation.models import Request, RequestState
+from rotation.operations.base import Target
+from tests.conftest import _become, make_person
+from tests.rotation.request_world import asked, voted
+
+# By which operation each word for a change comes about.
+OPERATIONS = {
+    Action.KEY_DESTROYED: "key.destroy",
+    Action.KEY_REACTIVATED: "key.reactivate",
+    Action.KEY_COMPROMISED: "key.revoke",
+    Action.KEY_DEACTIVATED: "key.revoke",
+    Action.KEY_ROTATED: "key.rotation",
+    Action.KEY_DATES_CHANGED: "key.dates",
+}
+
+
+def voters():
+    """Return somebody of Security, one more, and somebody of DevOps: the first asks, the others vote."""
+    token = secrets.token_hex(4)
+    return (
+        make_person(f"asks-{token}", "Security"),
+        make_person(f"votes-s-{token}", "Security"),
+        make_person(f"votes-d-{token}", "DevOps"),
+    )
+
+
+def executing(operation, *keys, people=None):
+    """Return a request about the keys that the worker is carrying out at this moment."""
+    asker, security, devops = people or voters()
+    targets = tuple(Target(ref=key.ref, label=key.name, revision=key.revision) for key in keys)
+    request = asked(operation, asker, key=keys[0], targets=targets)
+    voted(request, security, "Security")
+    voted(request, devops, "DevOps")
+    now = timezone.now()
+    Request.objects.filter(pk=request.pk).update(state=RequestState.APPROVED, approved_at=now)
+    with _become("worker"):
+        leased = now + timedelta(minutes=5)
+        Request.objects.filter(pk=request.pk).update(state=RequestState.EXECUTING, leased_until=leased)
+    request.refresh_from_db()
+    return request
+
+
+@contextmanager
+def permitted(action, *keys, people=None):
+    """Be the worker, who carries out a request for this change of the keys; yield what its event says of that.
+
+    With `db` only: the role changes inside the transaction.
+    """
+    request = executing(OPERATIONS[action], *keys, people=people)
+    with _become("worker"):
+        yield {"request": request.ref}
+    over(request)
+
+
+def over(request):
+    """Close a request, so that another one about the same keys can be asked."""
+    with _become("worker"):
+        now = timezone.now()
+        Request.objects.filter(pk=request.pk).update(
+            state=RequestState.EXECUTED, closed_at=now, leased_until=None, next_attempt_at=None
+        )
