@@ -12,7 +12,7 @@ from inventory.algorithms import clause_strength
 from inventory.findings import Demands, Peers, Surroundings, Table, Under, demands_more
 from inventory.models import Finding, Key, KeyParent, KeyVersion
 from inventory.policy import Clause
-from inventory.selectors import DESTROYED_STATES, algorithm_rows, clauses_in_force
+from inventory.selectors import DESTROYED_STATES, algorithm_rows, clauses_in_force, exceptions_by_key
 
 # What findings() reads of a key: neither its texts nor anything that grows with them.
 _EXAMINED = (
@@ -28,7 +28,7 @@ def around_new(now: datetime) -> Surroundings:
 
 
 def examined(pks: Collection[int], judged_by: Surroundings) -> list[tuple[Key, Surroundings]]:
-    """Return keys with all that findings() needs to know. Queries: 5.
+    """Return keys with all that findings() needs to know. Queries: 6.
 
     `judged_by` is of around_new(); who examines many keys asks for it once.
     """
@@ -45,7 +45,7 @@ def examined(pks: Collection[int], judged_by: Surroundings) -> list[tuple[Key, S
         .order_by("pk")
     )
     under, peers = _under(pks), _peers(pks)
-    current = _current_versions(pks)
+    current, excepted = _current_versions(pks), exceptions_by_key(pks)
     return [
         (
             key,
@@ -54,6 +54,7 @@ def examined(pks: Collection[int], judged_by: Surroundings) -> list[tuple[Key, S
                 under=under.get(key.pk, ()),
                 peers=peers.get(key.pk, ()),
                 **current.get(key.pk, {}),
+                excepted=excepted.get(key.pk, {}),
                 is_owner_gone=key.is_owner_gone,  # type: ignore[attr-defined]
             ),
         )

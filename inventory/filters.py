@@ -188,20 +188,20 @@ class FindingFilter(ConditionFilter):
         return [("any", "any"), ("critical", "a critical one"), *of_code]
 
     def conditions(self) -> dict[str, Q]:
-        stands = Finding.objects.filter(key=OuterRef("pk"), closed_at__isnull=True)
+        stands = Finding.objects.filter(lateness.wrong(timezone.now()), key=OuterRef("pk"))
         chosen = self.value() or ""
         of_code = {chosen: Q(Exists(stands.filter(code=chosen)))} if chosen in CATALOGUE else {}
         return of_code | {"any": Q(Exists(stands)), "critical": Q(Exists(stands.filter(severity=Severity.CRITICAL)))}
 
 
 class StandingFilter(ConditionFilter):
-    """Findings that stand open, unless somebody asks for others."""
+    """Findings that stand open and that nobody has accepted, unless somebody asks for others."""
 
     title = "state"
     parameter_name = "state"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:  # noqa: ANN401 - Django's signature
-        return [("closed", "closed"), ("all", "open and closed")]
+        return [("accepted", "accepted"), ("closed", "closed"), ("all", "open and closed")]
 
     def choices(self, changelist: Any) -> Iterator[Any]:  # noqa: ANN401 - Django's signature
         first, *others = super().choices(changelist)
@@ -210,8 +210,9 @@ class StandingFilter(ConditionFilter):
 
     def conditions(self) -> dict[str, Q]:
         chosen = self.value() or ""
-        known = {"closed": Q(closed_at__isnull=False), "all": Q()}
-        return {chosen: known.get(chosen, Q(closed_at__isnull=True))}
+        now = timezone.now()
+        known = {"accepted": lateness.accepted_wrong(now), "closed": Q(closed_at__isnull=False), "all": Q()}
+        return {chosen: known.get(chosen, lateness.wrong(now))}
 
 
 class CodeFilter(ConditionFilter):

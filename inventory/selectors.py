@@ -174,6 +174,7 @@ class Posture:
     restricted_overdue: int
     open_findings: int
     critical_findings: int
+    accepted_findings: int
 
 
 def posture(now: datetime) -> Posture:
@@ -195,8 +196,9 @@ def posture(now: datetime) -> Posture:
         without_owner=Key.objects.filter(owner__isnull=True),
         of_unknown_age=Key.objects.filter(AGE_UNKNOWN),
         restricted_overdue=late.filter(classification=Classification.RESTRICTED),
-        open_findings=Finding.objects.filter(closed_at__isnull=True),
-        critical_findings=critical_findings(),
+        open_findings=Finding.objects.filter(lateness.wrong(now)),
+        critical_findings=critical_findings(now),
+        accepted_findings=Finding.objects.filter(lateness.accepted_wrong(now)),
     )
     if counted["keys"] > COUNTED:
         counted["keys"] = max(counted["keys"], counted["estimate"])
@@ -222,9 +224,9 @@ def _counted(**rows: QuerySet[Any]) -> dict[str, int]:
     return dict(zip(["estimate", *rows], found_counts, strict=True))
 
 
-def critical_findings() -> QuerySet[Finding]:
-    """Return the critical findings that are open: a partial index. No query by itself."""
-    return Finding.objects.filter(closed_at__isnull=True, severity=Severity.CRITICAL)
+def critical_findings(now: datetime) -> QuerySet[Finding]:
+    """Return the critical findings that are open and not accepted: a partial index. No query by itself."""
+    return Finding.objects.filter(lateness.wrong(now), severity=Severity.CRITICAL)
 
 
 def findings_of(key: Key) -> Sequence[Finding]:

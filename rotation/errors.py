@@ -112,3 +112,8 @@ class WrongParametersError(RotationError):
 
     def __init__(self) -> None:
         super().__init__("What was asked cannot be read: fill in the form once more.")
+
+
+class NotLoweringError(RotationError):
+    def __init__(self) -> None:
+        super().__init__("This gives no key more time, so nobody needs to vote on it: it is saved at once.")

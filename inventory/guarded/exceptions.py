@@ -13,7 +13,7 @@ from inventory.models import ExceptionState, Key, PolicyClause, PolicyException
 from inventory.permits import Permit
 from inventory.recognise import holds_key_material
 from inventory.selectors import rules, share_clauses
-from inventory.services.exceptions import accepted_words, check_exception, follow
+from inventory.services.exceptions import ExceptionTerms, accepted_words, check_exception, follow
 from inventory.services.findings import refresh_findings
 from inventory.services.keys import require
 
@@ -23,9 +23,7 @@ def grant_exception(
     *,
     key: int,
     clause: int,
-    compensating_control: str,
-    residual_risk: str,
-    until: datetime,
+    terms: ExceptionTerms,
     permit: Permit,
     actor: Actor,
     reason: str,
@@ -38,11 +36,11 @@ def grant_exception(
     Raises: KeyGoneError, NotBoundError, ExceptionLengthError, KeyMaterialError, ValidationError.
     """
     require(reason)
-    check_said(compensating_control, residual_risk)
+    check_said(terms)
     share_clauses()
     locked = Key.objects.select_for_update(of=("self",), no_key=True).get(pk=key)
     excepted = PolicyClause.objects.get(pk=clause)
-    limit = check_exception(locked, excepted, until, now)
+    limit = check_exception(locked, excepted, terms.until, now)
     before = PolicyException.objects.filter(key=locked, clause=excepted, state=ExceptionState.STANDING).first()
     if before:
         before.state, before.closed_at = ExceptionState.SUPERSEDED, now
@@ -50,11 +48,11 @@ def grant_exception(
     granted = PolicyException(
         key=locked,
         clause=excepted,
-        compensating_control=compensating_control,
-        residual_risk=residual_risk,
+        compensating_control=terms.compensating_control,
+        residual_risk=terms.residual_risk,
         reason=reason,
         granted_at=now,
-        until=until,
+        until=terms.until,
         longest_days=limit.longest_days,
         request=permit.request,
     )
@@ -68,9 +66,10 @@ def grant_exception(
     return granted
 
 
-def check_said(compensating_control: str, residual_risk: str) -> None:
+def check_said(terms: ExceptionTerms) -> None:
     """Raise KeyMaterialError for a text with a secret in it."""
-    for name, said in (("compensating control", compensating_control), ("residual risk", residual_risk)):
+    texts = {"compensating control": terms.compensating_control, "residual risk": terms.residual_risk}
+    for name, said in texts.items():
         if holds_key_material(said):
             raise KeyMaterialError(name)
 

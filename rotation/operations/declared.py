@@ -1,5 +1,5 @@
 """Every guarded operation of this package: importing this module declares them, when the application starts."""
 
-from rotation.operations import keys
+from rotation.operations import clauses, exceptions, keys
 
-__all__ = ["keys"]
+__all__ = ["clauses", "exceptions", "keys"]
