@@ -6,6 +6,7 @@ from typing import NamedTuple, Protocol
 
 from audit.actor import Actor
 from audit.canonical import JSON
+from inventory.errors import NotAskedError
 
 
 class Asked(NamedTuple):
@@ -20,6 +21,8 @@ class Asked(NamedTuple):
 
 class Engine(Protocol):
     """What rotation.approvals does for those below it."""
+
+    refusals: tuple[type[Exception], ...]  # its own rules, whose words may be shown
 
     def ask_all(
         self, operation: str, questions: Sequence[Mapping[str, JSON]], *, actor: Actor, reason: str, now: datetime
@@ -50,9 +53,12 @@ def ask(operation: str, parameters: Mapping[str, JSON], *, actor: Actor, reason:
 def ask_all(
     operation: str, questions: Sequence[Mapping[str, JSON]], *, actor: Actor, reason: str, now: datetime
 ) -> list[Asked]:
-    """Open many requests of one operation, as Engine.ask_all() says."""
+    """Open many requests of one operation, as Engine.ask_all() says. Raises: NotAskedError for what it refuses."""
     (engine,) = _engine
-    return engine.ask_all(operation, questions, actor=actor, reason=reason, now=now)
+    try:
+        return engine.ask_all(operation, questions, actor=actor, reason=reason, now=now)
+    except engine.refusals as error:
+        raise NotAskedError(str(error)) from error
 
 
 def live(refs: Sequence[str]) -> dict[str, list[Asked]]:

@@ -4,7 +4,6 @@ policy.judge() decides once for each combination of what the clauses look at, a 
 those verdicts with the keys. So the policy is written down in one place only, and a million keys take seconds.
 """
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -146,12 +145,6 @@ class Effect:
     by_owner: Sequence[OwnerShare]  # the 20 with the most
     samples: Mapping[str, Sequence[SampledKey]]  # by the name of the share, up to 20 keys each
     changes_digest: str  # SHA-256 over (key, date and clause before, date and clause after); see docs/policies.md
-
-    @property
-    def digest(self) -> str:
-        """Return a SHA-256 by which saving tells that the effect is the one that was shown."""
-        told = [self.changes_digest, self.changed, self.get_less_time, self.get_more_time, self.owners, self.shares]
-        return hashlib.sha256(repr(told).encode()).hexdigest()
 
     @property
     def facts(self) -> dict[str, JSON]:

@@ -115,6 +115,10 @@ class RetiredClauseError(InventoryError):
         super().__init__(f"{label} is retired. Register a new clause instead; the old one stays for its history.")
 
 
+class NotAskedError(InventoryError):
+    """The engine of approvals opened no request; it says why."""
+
+
 class NothingChangesError(InventoryError):
     def __init__(self) -> None:
         super().__init__("Nothing would change: what was entered is what stands there already.")

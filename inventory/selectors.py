@@ -127,6 +127,16 @@ def hold_clauses() -> None:
     _lock(_HOLD_ALONE)
 
 
+def hold_clauses_patiently() -> None:
+    """Hold the clauses as hold_clauses() does, and wait for imports and other long work. For the worker alone.
+
+    Raises: OperationalError when they take longer still, so that it is tried again.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL lock_timeout = '60s'")
+        cursor.execute(_HOLD_ALONE)
+
+
 def _lock(statement: str) -> None:
     try:
         with connection.cursor() as cursor:

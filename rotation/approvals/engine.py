@@ -8,12 +8,15 @@ from audit.canonical import JSON
 from inventory.asking import Asked
 from rotation.approvals.asking import ask_all
 from rotation.approvals.pieces import payload_of
+from rotation.errors import RotationError
 from rotation.models import Request, RequestTarget
 from rotation.requests import live_about
 
 
 class ApprovalEngine:
     """Opens requests, and finds those that wait."""
+
+    refusals = (RotationError,)
 
     def ask_all(
         self, operation: str, questions: Sequence[Mapping[str, JSON]], *, actor: Actor, reason: str, now: datetime

@@ -20,7 +20,7 @@ from inventory.guarded import clauses as guarded
 from inventory.models import PolicyClause, ThreatLevel
 from inventory.models.threat import lowers
 from inventory.permits import Permit
-from inventory.selectors import hold_clauses
+from inventory.selectors import hold_clauses_patiently
 from inventory.services.clauses import CLAUSE_FACTS, LEVEL_FACTS, check_entered, clause_snapshot
 from rotation.errors import NotLoweringError, WrongParametersError
 from rotation.operations import register
@@ -41,7 +41,7 @@ class Proposal(NamedTuple):
 def _draft(propose: Callable[[Parameters], Proposal], parameters: Parameters, now: datetime, *, hold: bool) -> Draft:
     """Look at what the change would do. Raises: EffectChangedError when it is not what somebody has seen."""
     if hold:
-        hold_clauses()
+        hold_clauses_patiently()
     proposal = propose(parameters)
     proposal.record.full_clean()
     effect = _simulated(proposal.record, now)

@@ -9,6 +9,7 @@ from django.urls import reverse
 from audit.actions import Action
 from audit.actor import Actor
 from audit.canonical import JSON, parse_timestamp, timestamp
+from inventory.errors import StaleError
 from inventory.guarded.exceptions import check_said, grant_exception
 from inventory.models import Key, PolicyClause
 from inventory.permits import Permit
@@ -17,20 +18,23 @@ from inventory.services.exceptions import ExceptionTerms, check_exception, effec
 from rotation.errors import WrongParametersError
 from rotation.operations import register
 from rotation.operations.affected import chosen, facts_of, lines_of, named, targets_of, whom
-from rotation.operations.base import MANAGEMENT, SECURITY, Description, Draft, Line, Operation, Payload, Step, Target
+from rotation.operations.base import MANAGEMENT, SECURITY, Description, Draft, Line, Operation, Payload, Step
 
 _SAID = ("compensating_control", "residual_risk")
 
 
 def draft(parameters: Mapping[str, JSON], *, now: datetime, hold: bool) -> Draft:
-    """Parameters: key, clause, compensating_control, residual_risk, until (a day). The key is its first target.
+    """Parameters: key, clause and its revision, compensating_control, residual_risk, until (a day).
 
-    Raises: as guarded.grant_exception(), NoSuchKeyError, WrongParametersError.
+    Its target is the key alone, so that the key's owner may ask. Raises: as guarded.grant_exception(), NoSuchKeyError,
+    WrongParametersError, StaleError.
     """
     (key,) = chosen(parameters, hold=hold) if "keys" not in parameters else [None]
     clause = PolicyClause.objects.filter(pk=parameters["clause"]).first() if _is_id(parameters) else None
     if key is None or clause is None:
         raise WrongParametersError
+    if clause.revision != parameters.get("revision"):
+        raise StaleError(clause.label)
     terms = _read(parameters)
     check_said(terms)
     limit = check_exception(key, clause, terms.until, now)
@@ -41,8 +45,7 @@ def draft(parameters: Mapping[str, JSON], *, now: datetime, hold: bool) -> Draft
         "renews": {"ref": standing.ref, "until": timestamp(standing.until)} if standing else None,
         "effect": _effect(key, clause, terms.until, now),
     }
-    targets = [*targets_of([key]), Target(ref=clause.ref, label=clause.label, revision=clause.revision)]
-    return Draft(targets=targets, facts=facts_of([key], lambda _: None, now) | facts)
+    return Draft(targets=targets_of([key]), facts=facts_of([key], lambda _: None, now) | facts)
 
 
 def _is_id(parameters: Mapping[str, JSON]) -> bool:
@@ -129,7 +132,7 @@ def _said_day(said: Any) -> str:  # noqa: ANN401 - a timestamp of the payload, o
 
 def execute(payload: Payload, permit: Permit, actor: Actor, now: datetime) -> None:
     terms = _read(payload.parameters)
-    key, clause = (int(target.ref.partition(":")[2]) for target in payload.targets)
+    key, clause = int(payload.targets[0].ref.partition(":")[2]), int(str(payload.parameters["clause"]))
     grant_exception(key=key, clause=clause, terms=terms, permit=permit, actor=actor, reason=payload.reason, now=now)
 
 

@@ -7,6 +7,7 @@ from inventory.states import State
 from tests.approving import permitted
 from tests.inventory.world import NOW, event_for, make_key, set_state
 
+
 @pytest.mark.django_db
 def test_try():
     key = make_key()

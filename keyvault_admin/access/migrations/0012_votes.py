@@ -2,6 +2,15 @@
 
 from django.db import migrations
 
+from keyvault_admin.access.role_migration import carry_matrix
+
 
 class Migration(migrations.Migration):
-    dependencies = [("access", "0011_proof")]
+    dependencies = [
+        ("access", "0011_proof"),
+        ("audit", "0007_retention"),
+        ("inventory", "0019_no_held_changes"),
+        ("rotation", "0007_approval_rules"),
+    ]
+
+    operations = [migrations.RunPython(carry_matrix, migrations.RunPython.noop)]
