@@ -180,7 +180,17 @@ PHRASES: dict[str, Phrase] = {
         "sealed the {subjects} under the present sealing key", "seal the {subjects} under the present sealing key"
     ),
     Action.DEMO_SEEDED: Phrase("filled the demo", "fill the demo"),
-    Action.REQUEST_EXECUTED: Phrase("carried out {subjects}", "carry out {subjects}"),
+    Action.REQUEST_OPENED: Phrase("asked for {asked}", "ask for {asked}"),
+    Action.REQUEST_VOTED: Phrase("voted on {asked}", "vote on {asked}"),
+    Action.REQUEST_APPROVED: Phrase("approved {asked}", "approve {asked}"),
+    Action.REQUEST_REJECTED: Phrase("rejected {asked}", "reject {asked}"),
+    Action.REQUEST_WITHDRAWN: Phrase("took back {asked}", "take back {asked}"),
+    Action.REQUEST_EXPIRED: Phrase("closed as expired {asked}", "close as expired {asked}"),
+    Action.REQUEST_VOIDED: Phrase("closed as void {asked}", "close as void {asked}"),
+    Action.REQUEST_VOTE_VOIDED: Phrase("voided a vote on {asked}", "void a vote on {asked}"),
+    Action.REQUEST_EXECUTED: Phrase("carried out {asked}", "carry out {asked}"),
+    Action.REQUEST_FAILED: Phrase("could not carry out {asked}", "carry out {asked}", "could not carry out {asked}"),
+    Action.REQUEST_RETRIED: Phrase("had {asked} tried again", "have {asked} tried again"),
 }
 
 
@@ -195,7 +205,19 @@ def sentence(said: Body, who: str) -> str:
         Outcome.FAILED: f"{{who}} {phrase.failed}" if phrase.failed else f"{{who}} tried to {phrase.tried} and failed",
     }.get(Outcome(said.outcome) if said.outcome in set(Outcome) else Outcome.DONE, "")
     whom = f" for {said.on_behalf_of}" if said.on_behalf_of else ""
-    return words.format(who=who, subjects=listed(said.subjects)) + whom
+    return words.format(who=who, subjects=listed(said.subjects), asked=asked(said.subjects)) + whom
+
+
+def asked(subjects: Sequence[Subject]) -> str:
+    """Return what was asked and of what: "“Revoke a key” on billing/stripe", "12 times “Edit a key”"."""
+    requests = [subject for subject in subjects if subject.ref.startswith("request:")]
+    if not requests:
+        return listed(subjects)
+    title = f"“{requests[0].label or requests[0].ref}”"
+    if len(requests) > 1:
+        return f"{len(requests)} times {title}"
+    records = [subject for subject in subjects if subject is not requests[0]]
+    return f"{title} on {listed(records)}" if records else title
 
 
 def listed(subjects: Sequence[Subject]) -> str:

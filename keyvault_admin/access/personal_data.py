@@ -188,6 +188,28 @@ HOLDINGS = (
         shown=("id", "role", "signed_at", "voided_at"),
     ),
     Holding(
+        model="rotation.Request",
+        what="requests that they asked for, or that are about them",
+        erasure="stays, because the votes are on its bytes; names that stand in these, or in a reason, are out of "
+        "reach",
+        matched={"requested_by": "pk", "requested_by_ref": "ref", "subject_ref": "ref"},
+        shown=("id", "operation", "title", "reason", "requested_at", "expires_at", "state", "closed_at"),
+    ),
+    Holding(
+        model="rotation.RequestTarget",
+        what="that a request is about them",
+        erasure=STAYS,
+        matched={"ref": "ref"},
+        shown=("id", "request_id"),
+    ),
+    Holding(
+        model="rotation.Vote",
+        what="their votes, with their comments and the device they showed",
+        erasure=FREE_TEXT,
+        matched={"person": "pk"},
+        shown=("id", "request_id", "role", "is_approval", "comment", "verified_by", "voted_at", "voided_at"),
+    ),
+    Holding(
         model="audit.Event",
         what="what they did: number and roles in the hashed bytes; name, mail, address and browser sealed beside",
         erasure="the bytes stay; what is sealed cannot be opened any more",

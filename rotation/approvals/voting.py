@@ -32,6 +32,7 @@ from rotation.errors import (
     TooManyBallotsError,
 )
 from rotation.models import Request, RequestState, Vote
+from rotation.operations import operation_of
 from rotation.operations.base import Payload
 from rotation.requests import fillable_step, missing_steps, standing_votes, voters
 
@@ -206,14 +207,20 @@ def _count(request: Request, actor: Actor, comment: str, now: datetime, *, appro
 
 
 def _tell(votes: Sequence[Vote], now: datetime) -> None:
-    by_state: dict[str, list[Request]] = {}
+    """Tell who asked how it stands; one mail for each person and outcome."""
+    outcomes: dict[tuple[str, str], list[Request]] = {}
     for put in votes:
-        by_state.setdefault(put.request.state, []).append(put.request)
-    words = {
-        RequestState.OPEN: ("has one more vote", "It waits for the others."),
-        RequestState.APPROVED: ("was approved", "It is being carried out."),
-        RequestState.REJECTED: ("was rejected", f"The reason: {votes[0].comment}"),
-    }
-    for state, requests in by_state.items():
-        what, because = words[RequestState(state)]
+        outcomes.setdefault(_words(put), []).append(put.request)
+    for (what, because), requests in outcomes.items():
         mails.tell_requester(requests, what, because, now=now)
+
+
+def _words(put: Vote) -> tuple[str, str]:
+    match put.request.state:
+        case RequestState.APPROVED if operation_of(put.request.operation).at_machine:
+            return "was approved", f"Carry it out on the server, with --request {put.request_id}, before it expires."
+        case RequestState.APPROVED:
+            return "was approved", "It is carried out within a minute."
+        case RequestState.REJECTED:
+            return "was rejected", f"The reason: {put.comment}"
+    return "has one more vote", "It waits for the others."

@@ -1,5 +1,6 @@
 """Every action has its words, and every outcome."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -57,3 +58,14 @@ def test_changes_pairs_what_was_with_what_is() -> None:
         Change("new field", None, '["a"]'),
         Change("owner", None, "carol"),
     ]
+
+
+def test_a_request_is_told_with_what_it_is_about() -> None:
+    def told(*subjects: Subject) -> str:
+        return sentence(replace(said("request.opened"), subjects=subjects), "Bob")
+
+    request = Subject(ref="request:7", label="Revoke a key")
+    assert told(request) == "Bob asked for “Revoke a key”"
+    assert told(request, Subject(ref="key:1", label="stripe")) == "Bob asked for “Revoke a key” on stripe"
+    many = [Subject(ref=f"request:{number}", label="Edit a key") for number in range(12)]
+    assert told(*many, Subject(ref="key:1")) == "Bob asked for 12 times “Edit a key”"

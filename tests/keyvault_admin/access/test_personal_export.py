@@ -10,6 +10,7 @@ import pytest
 from django.apps import apps
 from django.contrib.sessions.models import Session
 from django.core.management import CommandError, call_command
+from django.db import connection
 from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
@@ -28,9 +29,11 @@ from keyvault_admin.access.models import (
     User,
 )
 from keyvault_admin.access.personal_data import HOLDINGS
-from rotation.models import Notice, Review, ReviewItem, ReviewSignature
+from rotation.models import Notice, Review, ReviewItem, ReviewSignature, Vote
+from rotation.operations.base import Target
 from tests.keyvault_admin.access.test_erasure import COMMAND, acting, carols_world, erase  # noqa: F401 - a fixture
 from tests.people import sign_in
+from tests.rotation import request_world as requests
 
 Role = Callable[[str], AbstractContextManager[None]]
 SECRETS = (b"secret-digest-of-a-link", b"secret-digest-of-a-code", b"secret-seed-of-an-app", b"sealed-file-of-hers")
@@ -75,7 +78,21 @@ def full_world(carols_world: User, as_role: Role, now: datetime) -> User:  # noq
         HeaderMapping(header="wer", field="owner", used_at=now, used_by=carol.ref).save()
         Notice(key=key, rotate_by=now, threshold_days=7, recipient=carol.email, written_at=now).save()
         _judge_and_sign(carol, now)
+        _ask_and_vote(carol, now)
     return carol
+
+
+def _ask_and_vote(carol: User, now: datetime) -> None:
+    """Carol asked for something about herself, and voted on something else while she still could."""
+    requests.asked("test.thing", carol, targets=(Target(ref=carol.ref, label="", revision=1),))
+    other = requests.asked("test.thing", "command:test")
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE rotation_vote DISABLE TRIGGER rotation_vote_guard")
+        Vote(
+            request=other, person=carol, role="DevOps", is_approval=True, comment="fine", digest=other.digest,
+            verified_by="totp:1", voted_at=now,
+        ).save()  # fmt: skip
+        cursor.execute("ALTER TABLE rotation_vote ENABLE TRIGGER rotation_vote_guard")
 
 
 def _judge_and_sign(carol: User, now: datetime) -> None:
