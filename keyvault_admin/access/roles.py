@@ -43,6 +43,7 @@ PERMISSIONS = {
     "inventory.ask_policyexception": "Can ask for an exception to a clause",
     "inventory.end_policyexception": "Can end an exception early",
     "rotation.view_digest": "Can view digest",
+    "rotation.view_request": "Can view request",
     "rotation.view_review": "Can view review",
     "rotation.sign_review": "Can judge and sign reviews",
     "audit.view_event": "Can view event",
@@ -76,8 +77,9 @@ MATRIX: dict[Role, frozenset[str]] = {
     - {"audit.view_exportcursor", "audit.export_log"},
     Role.ENGINEERING: _KEYS
     | _REFERENCE
+    | {"rotation.view_request"}
     | {"inventory.add_key", "inventory.change_own_key", "inventory.report_rotation"},
-    Role.MANAGEMENT: _KEYS | _REFERENCE | {"rotation.view_digest"},
+    Role.MANAGEMENT: _KEYS | _REFERENCE | {"rotation.view_digest", "rotation.view_request"},
     Role.AUDITOR: _READ | {"inventory.export_keys", "audit.export_log"},
 }
 

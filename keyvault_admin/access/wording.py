@@ -71,6 +71,7 @@ TOPICS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
     )),
     ("Proof and people", (
         ("rotation.view_digest", "see the mail that went out"),
+        ("rotation.view_request", "see what waits for votes, and vote for a role of their own"),
         ("rotation.view_review", "see reviews and who signed them"),
         ("rotation.sign_review", "judge and sign reviews, never what they did themselves"),
         ("audit.view_event", "see the audit log"),

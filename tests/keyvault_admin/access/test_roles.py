@@ -39,6 +39,7 @@ EXPECTED = {
     "inventory.view_vendor":      (True,  True,  True,  True,  True),
     "rotation.sign_review":       (True,  True,  False, False, False),
     "rotation.view_digest":       (True,  True,  False, True,  True),
+    "rotation.view_request":      (True,  True,  True,  True,  True),
     "rotation.view_review":       (True,  True,  False, False, True),
 }  # fmt: skip
 
