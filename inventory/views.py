@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from audit.actor import actor_of
 from audit.selectors import timeline
-from inventory import services
+from inventory import asking, services
 from inventory.algorithms import Facts, InUse, falls, judge
 from inventory.chips import Chip, algorithm_chip, due_chip, severity_chip, state_chip, status_chip
 from inventory.errors import InventoryError, LessLateError
@@ -94,6 +94,7 @@ def dossier(admin: ModelAdmin, request: HttpRequest, pk: str) -> HttpResponse:
         "waiting": waiting,
         "waiting_sentence": held_sentence(waiting) if waiting else "",
         "waiting_lines": held_lines(waiting) if waiting else [],
+        "requests": asking.live([key.ref]).get(key.ref, ()),
         "may_report": key.state == State.ACTIVE and not waiting and may(request, key, "report_rotation"),
         "may_activate": may_change and key.state == State.PRE_ACTIVATION,
     }

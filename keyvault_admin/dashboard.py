@@ -18,10 +18,15 @@ from inventory import selectors as inventory
 from inventory.chips import Chip, due_chip
 from inventory.models import Key, Owner, Service, lateness
 from keyvault_admin.access.selectors import open_reviews
+from rotation import requests
 from rotation import selectors as rotation
+from rotation.approval_wording import left
+from rotation.models import Request
+from rotation.operations import operations
 
 WEEKS = 12
 MOST_OVERDUE = 6
+WAITING_REQUESTS = 3  # that the first page names
 TABLES_DIFFER = "differs"  # from the tables of the inventory
 
 
@@ -62,7 +67,7 @@ class Step:
 
 
 def posture_context(request: HttpRequest) -> dict[str, Any]:
-    """Return what the first page shows this person, by what they may see. Queries: 14 at most."""
+    """Return what the first page shows this person, by what they may see. Queries: 15 at most."""
     reviews = open_reviews()
     if not request.user.has_perm("inventory.view_key"):
         return {"reviews": reviews}
@@ -78,11 +83,12 @@ def posture_context(request: HttpRequest) -> dict[str, Any]:
         "overdue_count": shown(counted.overdue),
         "key_count": shown(counted.keys) if counted.keys <= COUNTED else about(counted.keys),
         "service_count": Service.objects.count(),
-        "tiles": [*_key_tiles(counted), _findings_tile(counted), *_review_tile(request), *log],
+        "tiles": [*_vote_tile(request), *_key_tiles(counted), _findings_tile(counted), *_review_tile(request), *log],
         "bars": bars,
         "due_count": sum(bar.count for bar in bars),
         "steps": [
             *_alert_steps(now, log),
+            *_vote_steps(request, now),
             *_review_steps(request),
             *_steps(request, counted, now),
             *_log_steps(log),
@@ -108,6 +114,8 @@ def _waiting(request: HttpRequest) -> dict[str, int]:
 def _what_waits(request: HttpRequest) -> dict[str, QuerySet[Any]]:
     may, now = request.user.has_perm, timezone.now()
     waiting: dict[str, QuerySet[Any]] = {}
+    if may("rotation.view_request"):
+        waiting["votes"] = _to_vote_on(request, now)
     if may("inventory.confirm_heldchange"):
         waiting["held"] = inventory.to_confirm(request.user.pk)
     if may("inventory.view_key"):
@@ -190,6 +198,41 @@ def _log_tile(request: HttpRequest, now: datetime) -> list[Tile]:
         return [Tile("Audit log", "altered", "late", f"found {ago} · {events}", url)]
     look = "ok" if now - latest.said.at < VERIFIED_WITHIN else "soon"
     return [Tile("Audit log", "verified", look, f"{ago} · {events}", url)]
+
+
+def _to_vote_on(request: HttpRequest, now: datetime) -> QuerySet[Request]:
+    roles = getattr(request.user, "role_names", ())
+    return requests.waiting_for(request.user.pk or 0, roles).filter(expires_at__gt=now)
+
+
+def _vote_tile(request: HttpRequest) -> list[Tile]:
+    """Say how many requests wait for this person's vote, where a role of theirs votes at all. Queries: none."""
+    roles = getattr(request.user, "role_names", ())
+    if not any(step.role in roles for operation in operations() for step in operation.steps):
+        return []
+    url, votes = reverse("admin:rotation_request_changelist"), _waiting(request).get("votes", 0)
+    note = "somebody cannot go on before" if votes else "nothing waits"
+    return [Tile("Waiting for your vote", shown(votes), "run" if votes else "", note, f"{url}?view=waiting")]
+
+
+def _vote_steps(request: HttpRequest, now: datetime) -> list[Step]:
+    """Lead to what waits for this person's vote, the first to expire first. Queries: 1 where anything does."""
+    votes = _waiting(request).get("votes", 0)
+    if not votes:
+        return []
+    found = _to_vote_on(request, now).select_related("requested_by").defer("payload")[:WAITING_REQUESTS]
+    steps = [_vote_step(asked, now) for asked in found]
+    if votes > len(steps):
+        url = f"{reverse('admin:rotation_request_changelist')}?view=waiting"
+        steps.append(Step(f"{shown(votes - len(steps))} more wait for your vote", "the first to expire first", url))
+    return steps
+
+
+def _vote_step(asked: Request, now: datetime) -> Step:
+    who = asked.requested_by or asked.requested_by_ref
+    missing = " and ".join(sorted(asked.waits_for))
+    note = f"asked by {who} · {missing} vote missing · {left(asked.expires_at, now)}"
+    return Step(asked.title, note, reverse("admin:rotation_request_change", args=[asked.pk]))
 
 
 def _review_tile(request: HttpRequest) -> list[Tile]:

@@ -17,11 +17,13 @@ from audit.keyset import KeysetAdmin, Order
 from inventory.admin.common import chip, page_of
 from inventory.chips import Chip
 from inventory.filters import ConditionFilter
-from rotation import review_views
-from rotation.models import Digest, DigestState, Review, ReviewItem, ReviewState, Verdict
+from rotation import request_admin, review_views
+from rotation.models import Digest, DigestState, Request, Review, ReviewItem, ReviewState, Verdict
 from rotation.review_wording import due_chip
 from rotation.reviews.pieces import rules_of
 from rotation.selectors import STANDING, with_progress
+
+admin.register(Request)(request_admin.RequestAdmin)
 
 _LOOKS = {DigestState.PENDING: "rest", DigestState.SENDING: "run", DigestState.SENT: "ok", DigestState.FAILED: "late"}
 

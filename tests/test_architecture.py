@@ -12,7 +12,8 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("audit", "inventory", "rotation", "keyvault_admin")
 DOORS = {
-    "admin", "admin_base", "admin_site", "api", "backends", "checks", "clause_views", "dashboard", "export_views",
+    "admin", "admin_base", "admin_site", "api", "approval_forms", "approval_views", "request_admin",
+    "backends", "checks", "clause_views", "dashboard", "export_views",
     "filters", "forms", "held_views", "import_forms", "import_views", "middleware", "records_views", "replay_views",
     "review_forms", "review_views", "signals", "tasks", "throttle", "views",
 }  # fmt: skip

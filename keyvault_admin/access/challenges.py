@@ -55,6 +55,16 @@ def take_challenge(request: HttpRequest, *, purpose: str, now: datetime) -> byte
     return bytes.fromhex(kept["challenge"]) if kept and kept["purpose"] == purpose else None
 
 
+def keep_vote_challenge(request: HttpRequest, *, digest: bytes, now: datetime) -> bytes:
+    """Return a new challenge that is good for a vote on what has this digest, and for nothing else."""
+    return keep_challenge(request, purpose=vote_purpose(digest), about=digest, now=now)
+
+
+def take_vote_challenge(request: HttpRequest, *, digest: bytes, now: datetime) -> bytes | None:
+    """Return the challenge for a vote on this digest, as `take_challenge` does. Named by settings.VOTE_CHALLENGE."""
+    return take_challenge(request, purpose=vote_purpose(digest), now=now)
+
+
 def keep(request: HttpRequest, key: str, record: Mapping[str, str], *, until: datetime) -> None:
     """Put a record into the session under this key; the one before it is void."""
     request.session[key] = {**record, "until": until.isoformat()}

@@ -1,7 +1,7 @@
 """Pages of one's own session, behind the same guard as the admin site: a second factor and a role."""
 
 from django.contrib import admin
-from django.urls import path
+from django.urls import path, re_path
 
 from keyvault_admin.access import views
 
@@ -22,4 +22,5 @@ urlpatterns = [
     path("factors/<slug:kind>/<int:pk>/remove/", views.RemoveFactorView.as_view(), name="factor-remove"),
     path("single-sign-on/", views.LinkView.as_view(), name="single-sign-on"),
     path("passkey/", views.OwnPasskeyChallengeView.as_view(), name="passkey-step-up"),
+    re_path(r"^passkey/vote/(?P<digest>[0-9a-f]{64})/$", views.VoteChallengeView.as_view(), name="passkey-vote"),
 ]

@@ -32,7 +32,8 @@ const use = async (button, status) => {
   try {
     const credential = await credentialFor(button);
     button.form.elements[button.dataset.passkeyInto].value = JSON.stringify(credential.toJSON());
-    button.form.submit();
+    if (!button.dataset.passkeyThen) return button.form.submit();
+    status.textContent = button.dataset.passkeyThen; // the form has several buttons, and the person chooses one
   } catch (error) {
     status.textContent = wordsFor(error);
     button.disabled = false;

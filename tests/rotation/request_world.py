@@ -1,15 +1,91 @@
-"""Requests and votes as rows, for tests of what reads them: nobody was asked, and nothing is carried out."""
+"""Requests and votes as rows, for tests of what reads them: nobody was asked. And an operation upon nothing real."""
 
 import secrets
-from dataclasses import asdict
+from collections import defaultdict
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import timedelta
+from hashlib import sha256
 
 from django.utils import timezone
 
 from audit import canonical
+from audit.actions import Action
+from audit.actor import Actor
+from inventory.errors import InventoryError
+from rotation import approvals
 from rotation.models import Request, RequestTarget, Vote
-from rotation.operations.base import Payload, Step, Target
+from rotation.operations.base import Description, Draft, Line, Operation, Payload, Step, Target
+from rotation.operations.payloads import write_payload
 from tests.people import give_device
+from tests.rotation.approval_world import declared
+
+THING = "test.thing"
+
+
+@dataclass
+class World:
+    """Things that have a number and a revision, and what was done to them."""
+
+    revisions: dict = field(default_factory=lambda: defaultdict(lambda: 1))
+    done: list = field(default_factory=list)
+    refuses: str = ""
+    breaks: bool = False
+
+    def target(self, number):
+        return Target(ref=f"thing:{number}", label=f"thing {number}", revision=self.revisions[number])
+
+    def draft(self, parameters, *, now, hold):
+        if self.refuses:
+            raise InventoryError(self.refuses)
+        return Draft(targets=[self.target(parameters["number"])])
+
+    def execute(self, payload, permit, actor, now):
+        if self.breaks:
+            raise InventoryError("The paint ran out.")
+        self.done.append((payload, permit))
+
+
+def describe(payload):
+    facts = payload.facts
+    colour = facts.get("colour", "blue")
+    return Description(
+        title=f"Turn {payload.targets[0].label} into {colour}",
+        sentences=[
+            f"It will be {facts.get('colour', 'blue')} for {facts.get('days', 3)} days.",
+            "Two services see it.",
+        ],
+        lines=[
+            Line(label="Colour", text=colour, before=facts.get("before", "red")),
+            Line(label="Ticket", text="the ticket", url=facts.get("url", "https://example.org/4711")),
+            Line(label="Used by", text=facts.get("consumers", "crm-sync, data-warehouse")),
+        ],
+    )
+
+
+@contextmanager
+def thing():
+    """Declare the operation, and give what it acts upon."""
+    world = World()
+    declaration = Operation(
+        code=THING,
+        title="Paint a thing",
+        action=Action.KEY_EDITED,
+        askers=("Security", "DevOps"),
+        steps=(Step("Security"), Step("DevOps")),
+        draft=world.draft,
+        describe=describe,
+        execute=world.execute,
+    )
+    with declared(declaration):
+        yield world
+
+
+def execute(request, as_role):
+    """Carry it out as the worker does."""
+    with as_role("worker"):
+        return approvals.carry_out(pk=request.pk, actor=Actor.system("worker"), now=timezone.now())
+
 
 BOTH = (Step("Security"), Step("DevOps"))
 
@@ -36,9 +112,7 @@ def payload_for(operation, person, *, now=None, lasting=timedelta(hours=20), tar
 
 def row_of(payload, *, title="Do a thing", person=None, key=None):
     """Return the row of a payload, not saved."""
-    from hashlib import sha256
-
-    raw = canonical.canonical(asdict(payload))
+    raw = write_payload(payload)
     return Request(
         operation=payload.operation,
         payload=raw,
@@ -55,9 +129,14 @@ def row_of(payload, *, title="Do a thing", person=None, key=None):
     )
 
 
-def asked(operation, person, *, title="Do a thing", key=None, **said):
-    """Write down a request of a person, with its targets."""
+def asked(operation, person, *, title=None, key=None, world=None, number=7, refs=(), **said):
+    """Write down a request of a person, with its targets; in a world, to paint the thing of that number."""
+    if world is not None:
+        said = {"targets": (world.target(number),), "parameters": {"number": number}} | said
+    if refs:
+        said["targets"] = tuple(Target(ref=ref, label=ref, revision=1) for ref in refs)
     payload = payload_for(operation, person, **said)
+    title = title or (describe(payload).title if operation == THING else "Do a thing")
     made = row_of(payload, title=title, person=None if isinstance(person, str) else person, key=key)
     made.save(force_insert=True)
     RequestTarget.objects.bulk_create(RequestTarget(request=made, ref=target.ref) for target in payload.targets)

@@ -16,6 +16,7 @@ from keyvault_admin.access.views.passkeys import (
     OwnPasskeyChallengeView,
     PasskeyChallengeView,
     PasskeyOptionsView,
+    VoteChallengeView,
 )
 from keyvault_admin.access.views.personal_data import (
     own_data,
@@ -59,6 +60,7 @@ __all__ = [
     "ReturnView",
     "ShowLinkView",
     "SignInView",
+    "VoteChallengeView",
     "at_sign_in",
     "end_other_sessions",
     "end_own_session",

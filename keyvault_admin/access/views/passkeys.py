@@ -12,6 +12,7 @@ from keyvault_admin.access.challenges import (
     draw_challenge,
     hand_visitor_challenge,
     keep_challenge,
+    keep_vote_challenge,
 )
 from keyvault_admin.access.views.own import OwnPageMixin
 from keyvault_admin.access.views.pieces import address_of
@@ -47,6 +48,18 @@ class OwnPasskeyChallengeView(OwnPageMixin):
         if not passkeys.are_possible():
             raise Http404
         challenge = keep_challenge(request, purpose=STEP_UP, now=timezone.now())
+        return JsonResponse(passkeys.request_options(challenge=challenge))
+
+
+class VoteChallengeView(OwnPageMixin):
+    """The same for a vote: what the passkey answers is good for what was shown, by its digest, and for nothing else."""
+
+    http_method_names = ["post"]
+
+    def post(self, request: HttpRequest, digest: str) -> HttpResponseBase:
+        if not passkeys.are_possible():
+            raise Http404
+        challenge = keep_vote_challenge(request, digest=bytes.fromhex(digest), now=timezone.now())
         return JsonResponse(passkeys.request_options(challenge=challenge))
 
 
