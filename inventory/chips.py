@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from inventory.algorithms import Judgement, SourceStatus, Status
 from inventory.findings import Severity
+from inventory.models import Finding
 from inventory.states import CAN_BE_OVERDUE, State
 
 SOON_DAYS = 30
@@ -41,6 +42,13 @@ _SEVERITY_LOOKS: dict[int, str] = {
     Severity.MEDIUM: "soon",
     Severity.LOW: "rest",
 }
+
+
+def finding_chip(finding: Finding, now: datetime) -> Chip:
+    """Say how much a finding matters, or until when it is accepted."""
+    if finding.closed_at is None and finding.accepted_until and finding.accepted_until > now:
+        return accepted_chip(finding.accepted_until)
+    return severity_chip(finding.severity)
 
 
 def severity_chip(severity: int) -> Chip:

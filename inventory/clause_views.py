@@ -1,8 +1,8 @@
 """The pages that change the rules: what somebody enters is first shown in its effect on the keys, then asked for.
 
 Between the two steps what was entered travels in the page, signed and bound to the person; the effect that was shown is
-known by its digest, and asking shows it once more when it has become another. Raising the threat level makes no key less
-late and is saved at once; everything else waits for votes.
+known by its digest, and asking shows it once more when it has become another. Raising the threat level makes no key
+less late and is saved at once; everything else waits for votes.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,7 +17,6 @@ from django.core.exceptions import PermissionDenied, ValidationError
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.template.response import TemplateResponse
-from django.urls import reverse
 from django.utils import timezone
 
 from audit.actor import actor_of
@@ -108,8 +107,8 @@ def register(admin: ModelAdmin, request: HttpRequest) -> HttpResponse:
     return _change(admin, request, Step(
         act="register",
         title="Register a clause",
-        consequence="Once Security and DevOps have voted for it, it holds for every key that it speaks of, beside all the "
-        "others.",
+        consequence="Once Security and DevOps have voted for it, it holds for every key that it speaks of, "
+        "beside all the others.",
         form=lambda entered, initial: ClauseForm(entered, initial=initial),
         initial={},
     ))  # fmt: skip
@@ -122,8 +121,8 @@ def edit(admin: ModelAdmin, request: HttpRequest, pk: int) -> HttpResponse:
     return _change(admin, request, Step(
         act="edit",
         title=f"Edit {clause.label}",
-        consequence="Before anything is asked for you see which keys become overdue by it, and whose they are. Security "
-        "and DevOps vote on it.",
+        consequence="Before anything is asked for you see which keys become overdue by it, and whose they are. "
+        "Security and DevOps vote on it.",
         form=lambda entered, initial: EditClauseForm(entered, initial=initial),
         initial=ClauseForm.facts_to_show(clause),
         clause=clause,
@@ -151,8 +150,8 @@ def threat(admin: ModelAdmin, request: HttpRequest) -> HttpResponse:
     return _change(admin, request, Step(
         act="threat",
         title="Threat level",
-        consequence="Above normal, only part of every longest age is left, in whole days. Raising it holds at once; what "
-        "leaves more time than now waits for the votes of Security and DevOps.",
+        consequence="Above normal, only part of every longest age is left, in whole days. Raising it holds at once; "
+        "what leaves more time than now waits for the votes of Security and DevOps.",
         form=lambda entered, initial: ThreatForm(entered, initial=initial),
         initial=ThreatForm.facts_to_show(threat_level()),
     ))  # fmt: skip

@@ -143,7 +143,7 @@ class NotBoundError(InventoryError):
 
 class KeyGoneError(InventoryError):
     def __init__(self, name: str) -> None:
-        super().__init__(f"{name} is destroyed: no clause demands anything of it any more.")
+        super().__init__(f"{name} is destroyed: no clause demands anything of it.")
 
 
 class ExceptionLengthError(InventoryError):
@@ -152,8 +152,8 @@ class ExceptionLengthError(InventoryError):
     def __init__(self, name: str, label: str, longest_days: int, latest: str) -> None:
         self.longest_days = longest_days
         super().__init__(
-            f"An exception for {name} ends on a day after today and lasts at most {longest_days} days ({label}): choose "
-            f"a day up to {latest}. Before it ends it can be renewed by new votes."
+            f"An exception for {name} ends on a day after today and lasts at most {longest_days} days ({label}): "
+            f"choose a day up to {latest}. Before it ends it can be renewed by new votes."
         )
 
 

@@ -83,7 +83,7 @@ def rules_if(*, clause: PolicyClause | None = None, threat: ThreatLevel | None =
     clauses = PolicyClause.objects.filter(is_in_force=True, longest_age_days__isnull=False)
     found = list(clauses.annotate(standing=ArraySubquery(_STANDING.filter(clause=OuterRef("pk")).values(_WHEN))))
     excepted = {one.code: _excepted(one.standing) for one in found}
-    ageing = {one.code: one for one in found}
+    ageing: dict[str, PolicyClause] = {one.code: one for one in found}
     if clause is not None:
         ageing.pop(clause.code, None)
         if clause.is_in_force and clause.longest_age_days is not None:
@@ -99,6 +99,15 @@ _WHEN = JSONObject(key="key_id", until="until")
 
 def _excepted(standing: Sequence[Mapping[str, Any]]) -> dict[int, datetime]:
     return {one["key"]: datetime.fromisoformat(one["until"]).astimezone(UTC) for one in standing}
+
+
+def binding_clauses(key: Key) -> Sequence[PolicyClause]:
+    """Return the clauses in force that speak of a key and demand something that can be broken, by code. Queries: 1."""
+    demanding = PolicyClause.objects.filter(is_in_force=True).exclude(
+        longest_age_days=None, smallest_strength_bits=None, forbidden_media=[], not_exportable=False,
+        runbook_required=False, separate_per_environment=False, separate_from_production=False,
+    )  # fmt: skip
+    return [clause for clause in demanding.order_by("code") if covers(clause.scope, key.facts)]
 
 
 def exceptions_of(key: Key) -> Sequence[PolicyException]:

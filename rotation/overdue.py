@@ -40,12 +40,13 @@ class Flagging:
 # One statement: it touches what has crossed a threshold since the last run, and nothing else. A key that crossed
 # several meanwhile is told of once, for the last of them. Without anybody to tell, the key keeps its place in the
 # queue; what somebody else is changing at this moment is left to the next run. What counts is the date of rotation, or
-# the end of what was accepted beyond it, so that the end of an exception is told as a date is. A flag goes away with that
-# date alone (inventory.services.keys), not when the clock is set back. The rows that were locked are changed where they lie: a
-# join by key would read the whole inventory again as soon as one in thirty is late.
+# the end of what was accepted beyond it, so that the end of an exception is told as a date is. A flag goes away with
+# that date alone (inventory.services.keys), not when the clock is set back. The rows that were locked are changed where
+# they lie: a join by key would read the whole inventory again as soon as one in thirty is late.
 _FLAG = """
 WITH crossed AS (
-    SELECT k.ctid AS place, k.id, c.counts_from, k.flagged_overdue_at IS NULL AND c.counts_from <= %(now)s AS is_newly_late,
+    SELECT k.ctid AS place, k.id, c.counts_from,
+           k.flagged_overdue_at IS NULL AND c.counts_from <= %(now)s AS is_newly_late,
            CASE WHEN o.mail <> '' THEN ARRAY[o.mail::text] ELSE %(security)s::text[] END AS recipients,
            CASE WHEN o.mail <> '' THEN o.id END AS told_owner_id,
            (SELECT min(days) FROM unnest(%(thresholds)s::int[]) days

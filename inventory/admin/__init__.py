@@ -1,5 +1,6 @@
 """The inventory's pages in the admin site."""
 
+from inventory.admin.exceptions import PolicyExceptionAdmin
 from inventory.admin.findings import FindingAdmin
 from inventory.admin.keys import HeldChangeAdmin, KeyAdmin
 from inventory.admin.policy import AlgorithmAdmin, PolicyClauseAdmin
@@ -12,6 +13,7 @@ __all__ = [
     "KeyAdmin",
     "OwnerAdmin",
     "PolicyClauseAdmin",
+    "PolicyExceptionAdmin",
     "ServiceAdmin",
     "VendorAdmin",
 ]

@@ -48,8 +48,8 @@ class KeyQuerySet(StatefulQuerySet["Key"]):
 class Key(models.Model):
     """What it is, who made it, who answers for it, which service needs it, how old it is. Never its material.
 
-    `state` is that of the current version. `rotate_by` and `winning_clause` follow from the facts, `accepted_until` from
-    them and the exceptions that stand; services keep them.
+    `state` is that of the current version. `rotate_by` and `winning_clause` follow from the facts, `accepted_until`
+    from them and the exceptions that stand; services keep them.
     """
 
     name = models.CharField(

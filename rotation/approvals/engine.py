@@ -16,7 +16,7 @@ from rotation.requests import live_about
 class ApprovalEngine:
     """Opens requests, and finds those that wait."""
 
-    refusals = (RotationError,)
+    refusals: tuple[type[Exception], ...] = (RotationError,)
 
     def ask_all(
         self, operation: str, questions: Sequence[Mapping[str, JSON]], *, actor: Actor, reason: str, now: datetime

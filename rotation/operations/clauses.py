@@ -77,7 +77,8 @@ def _said(parameters: Parameters, name: str, known: tuple[str, ...]) -> dict[str
 
 
 def _clause(parameters: Parameters) -> PolicyClause:
-    clause = PolicyClause.objects.filter(pk=parameters["clause"]).first() if _has(parameters, "clause") else None
+    pk = parameters.get("clause")
+    clause = PolicyClause.objects.filter(pk=pk).first() if isinstance(pk, int) else None
     if clause is None:
         raise WrongParametersError
     if not clause.is_in_force:
@@ -85,10 +86,6 @@ def _clause(parameters: Parameters) -> PolicyClause:
     if clause.revision != parameters.get("revision"):
         raise StaleError(clause.label)
     return clause
-
-
-def _has(parameters: Parameters, name: str) -> bool:
-    return type(parameters.get(name)) is int
 
 
 def _target(clause: PolicyClause) -> Target:
@@ -212,7 +209,7 @@ def _how(payload: Payload, permit: Permit, actor: Actor, now: datetime) -> dict[
     }
 
 
-def _which(payload: Payload) -> dict[str, int]:
+def _which(payload: Payload) -> dict[str, Any]:
     target = payload.targets[0]
     return {"pk": int(target.ref.partition(":")[2]), "expected_revision": target.revision}
 

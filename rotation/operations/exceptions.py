@@ -30,7 +30,7 @@ def draft(parameters: Mapping[str, JSON], *, now: datetime, hold: bool) -> Draft
     WrongParametersError, StaleError.
     """
     (key,) = chosen(parameters, hold=hold) if "keys" not in parameters else [None]
-    clause = PolicyClause.objects.filter(pk=parameters["clause"]).first() if _is_id(parameters) else None
+    clause = _clause(parameters.get("clause"))
     if key is None or clause is None:
         raise WrongParametersError
     if clause.revision != parameters.get("revision"):
@@ -48,8 +48,8 @@ def draft(parameters: Mapping[str, JSON], *, now: datetime, hold: bool) -> Draft
     return Draft(targets=targets_of([key]), facts=facts_of([key], lambda _: None, now) | facts)
 
 
-def _is_id(parameters: Mapping[str, JSON]) -> bool:
-    return type(parameters.get("clause")) is int
+def _clause(pk: JSON) -> PolicyClause | None:
+    return PolicyClause.objects.filter(pk=pk).first() if isinstance(pk, int) else None
 
 
 def _read(parameters: Mapping[str, JSON]) -> ExceptionTerms:

@@ -8,7 +8,7 @@ import pytest
 from django.core.exceptions import ValidationError
 from django.db import connection, transaction
 
-from inventory import selectors, services
+from inventory import selectors
 from inventory.counts import reaches
 from inventory.effects import simulate
 from inventory.errors import (
@@ -20,6 +20,7 @@ from inventory.errors import (
     StaleError,
 )
 from inventory.models import Key, PolicyClause, ThreatLevel
+from tests import rules_by_votes
 from tests.inventory.world import ACTOR, NOW, actions_since, events_of, last_number, make_key, make_owner, seal
 
 db = pytest.mark.django_db
@@ -37,13 +38,13 @@ def clause(code="s4-production-90"):
 
 def edit(code="s4-production-90", *, digest=None, revision=None, how=HOW, **changes):
     found = clause(code)
-    return services.edit_clause(
-        pk=found.pk, changes=changes, expected_revision=revision or found.revision, expected_digest=digest, **how
+    return rules_by_votes.edit_clause(
+        pk=found.pk, changes=changes, expected_revision=revision or found.revision, expected_changes=digest, **how
     )
 
 
 def threat(level, **changes):
-    return services.set_threat_level(
+    return rules_by_votes.set_threat_level(
         changes={"level": level, **changes}, expected_revision=selectors.threat_level().revision, **HOW
     )
 
@@ -73,7 +74,7 @@ def test_a_clause_shortened_from_90_to_60_days_does_exactly_what_was_simulated()
     proposed.longest_age_days = 60
     before = selectors.posture(NOW)
     shown = simulate(clause=proposed, now=NOW)
-    edited = edit(longest_age_days=60, digest=shown.digest)
+    edited = edit(longest_age_days=60, digest=shown.changes_digest)
     after = selectors.posture(NOW)
     assert after.overdue - before.overdue == shown.shares.become_late == 3
     assert after.due_soon == 1
@@ -126,7 +127,7 @@ def test_another_clause_with_the_same_date_keeps_the_flag():
     Key.objects.update(flagged_overdue_at=NOW)
     assert key.winning_clause.code == "s0-5-annual"
     found = clause("s0-5-annual")
-    services.retire_clause(pk=found.pk, expected_revision=1, **HOW)
+    rules_by_votes.retire_clause(pk=found.pk, expected_revision=1, **HOW)
     stored = Key.objects.get()
     assert (stored.rotate_by, stored.winning_clause.code) == (key.rotate_by, "s1-6-3-kek")
     assert stored.flagged_overdue_at == NOW
@@ -149,7 +150,7 @@ def test_register_clause_puts_its_keys_on_their_dates():
     seal()
     number = last_number()
     shown = simulate(clause=PolicyClause(code="ours-30", **NEW), now=NOW)
-    made = services.register_clause(code="ours-30", facts=NEW, expected_digest=shown.digest, **HOW)
+    made = rules_by_votes.register_clause(code="ours-30", facts=NEW, expected_changes=shown.changes_digest, **HOW)
     seal()
     assert actions_since(number) == ["clause.registered"]
     assert events_of("clause.registered")[0].said.subjects[0].after["longest_age_days"] == 30
@@ -157,15 +158,15 @@ def test_register_clause_puts_its_keys_on_their_dates():
     assert (token.winning_clause, token.rotate_by.date()) == (made, TODAY + timedelta(days=30))
     assert Key.objects.get(pk=other.pk).rotate_by == other.rotate_by
     with pytest.raises(ValidationError):
-        services.register_clause(code="ours-30", facts=NEW, **HOW)
+        rules_by_votes.register_clause(code="ours-30", facts=NEW, **HOW)
 
 
 @db
 def test_retire_clause_hands_its_keys_to_the_next_strictest_or_to_none():
     key = make_key()
-    services.retire_clause(pk=clause().pk, expected_revision=1, **HOW)
+    rules_by_votes.retire_clause(pk=clause().pk, expected_revision=1, **HOW)
     assert Key.objects.get().winning_clause.code == "s0-5-annual"
-    services.retire_clause(pk=clause("s0-5-annual").pk, expected_revision=1, **HOW)
+    rules_by_votes.retire_clause(pk=clause("s0-5-annual").pk, expected_revision=1, **HOW)
     stored = Key.objects.get(pk=key.pk)
     assert (stored.rotate_by, stored.winning_clause, stored.next_notice_at) == (None, None, None)
     nothing_changed_by(lambda: edit(longest_age_days=5), RetiredClauseError)
@@ -203,12 +204,12 @@ def test_the_threat_level_moves_every_date_and_back():
         (lambda: edit(kinds=["philosophers_stone"]), ValidationError),
         (lambda: edit(text="it is ghp_a1B2c3D4e5F6g7H8i9J0"), KeyMaterialError),
         (lambda: edit(on_events=["ghp_a1B2c3D4e5F6g7H8i9J0 leaks"]), KeyMaterialError),
-        (lambda: services.edit_clause(pk=clause().pk, changes={"code": "x"}, expected_revision=1, **HOW), ValueError),
+        (lambda: rules_by_votes.edit_clause(pk=clause().pk, changes={"code": "x"}, expected_revision=1, **HOW), ValueError),
         (lambda: edit(is_in_force=False), ValueError),
-        (lambda: services.retire_clause(pk=clause().pk, expected_revision=2, **HOW), StaleError),
-        (lambda: services.register_clause(code="x", facts=NEW, expected_digest="y", **HOW), EffectChangedError),
-        (lambda: services.register_clause(code="x y", facts=NEW, **HOW), ValidationError),
-        (lambda: services.set_threat_level(changes={"level": "high"}, expected_revision=9, **HOW), StaleError),
+        (lambda: rules_by_votes.retire_clause(pk=clause().pk, expected_revision=2, **HOW), StaleError),
+        (lambda: rules_by_votes.register_clause(code="x", facts=NEW, expected_changes="y", **HOW), EffectChangedError),
+        (lambda: rules_by_votes.register_clause(code="x y", facts=NEW, **HOW), ValidationError),
+        (lambda: rules_by_votes.set_threat_level(changes={"level": "high"}, expected_revision=9, **HOW), StaleError),
         (lambda: threat("panic"), ValidationError),
         (lambda: threat("high", high_percent=90), ValidationError),
     ],
@@ -226,7 +227,7 @@ def test_an_effect_that_became_another_since_it_was_shown_is_refused():
     shown = simulate(clause=proposed, now=NOW)
     make_key(name="another", last_rotated_on=TODAY - timedelta(days=75))
     with pytest.raises(EffectChangedError), transaction.atomic():
-        edit(longest_age_days=60, digest=shown.digest)
+        edit(longest_age_days=60, digest=shown.changes_digest)
     assert clause().longest_age_days == 90
 
 

@@ -20,6 +20,7 @@ from inventory.replay.running import Run
 from inventory.services import Relations
 from inventory.states import State
 from rotation.overdue import flag_overdue
+from tests import rules_by_votes
 from tests.inventory.certificates import certificate, small_key
 from tests.inventory.test_held import by
 from tests.inventory.world import ACTOR, NOW, action_for, make_key, make_owner, seal
@@ -96,11 +97,11 @@ def _states(key, top):
 
 
 def _rules():
-    clause = services.register_clause(code="own", facts=_clause(), **HOW)
-    services.edit_clause(pk=clause.pk, changes={"longest_age_days": 80}, expected_revision=1, **HOW)
+    clause = rules_by_votes.register_clause(code="own", facts=_clause(), **HOW)
+    rules_by_votes.edit_clause(pk=clause.pk, changes={"longest_age_days": 80}, expected_revision=1, **HOW)
     annual = PolicyClause.objects.get(code="s0-5-annual")
-    services.retire_clause(pk=annual.pk, expected_revision=1, **HOW)
-    services.set_threat_level(changes={"level": "elevated"}, expected_revision=1, **HOW)
+    rules_by_votes.retire_clause(pk=annual.pk, expected_revision=1, **HOW)
+    rules_by_votes.set_threat_level(changes={"level": "elevated"}, expected_revision=1, **HOW)
 
 
 def _clause():

@@ -25,6 +25,7 @@ from inventory.services import Relations
 from inventory.states import ENTRIES, State
 from inventory.terms import Relation
 from rotation.overdue import flag_overdue
+from tests import rules_by_votes
 from tests.conftest import make_person
 from tests.inventory.test_held import by
 from tests.inventory.world import ACTOR, NOW, facts, seal
@@ -157,15 +158,15 @@ class History(RuleBasedStateMachine):
         clause = PolicyClause.objects.get(code=code)
         how = {"pk": clause.pk, "expected_revision": clause.revision, **REASON, "now": self.clock}
         if retire and days == 400:
-            self.tried(lambda: services.retire_clause(**how))
+            self.tried(lambda: rules_by_votes.retire_clause(**how))
         else:
-            self.tried(lambda: services.edit_clause(changes={"longest_age_days": days}, **how))
+            self.tried(lambda: rules_by_votes.edit_clause(changes={"longest_age_days": days}, **how))
 
     @rule(level=CERTAIN(["normal", "elevated", "high"]), percent=CERTAIN([50, 80]))
     def change_the_threat(self, level, percent):
         how = {"expected_revision": ThreatLevel.objects.get().revision, **REASON, "now": self.clock}
         changes = {"level": level, "elevated_percent": percent}
-        self.tried(lambda: services.set_threat_level(changes=changes, **how))
+        self.tried(lambda: rules_by_votes.set_threat_level(changes=changes, **how))
 
     @rule(nth=st.integers(0, 3), gone=st.booleans())
     def people_and_services(self, nth, gone):

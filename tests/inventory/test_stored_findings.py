@@ -20,6 +20,7 @@ from inventory.models import Finding, Key, PolicyClause
 from inventory.selectors import posture
 from inventory.services import Relations, refresh_findings, review_findings
 from inventory.states import State
+from tests import rules_by_votes
 from tests.inventory.world import (
     ACTOR,
     NOW,
@@ -300,7 +301,7 @@ def clause(code):
 
 def change_clause(code, **changes):
     one = clause(code)
-    return services.edit_clause(
+    return rules_by_votes.edit_clause(
         pk=one.pk, changes=changes, expected_revision=one.revision, actor=ACTOR, reason="test", now=NOW
     )
 
@@ -311,7 +312,7 @@ def test_a_clause_opens_and_closes_what_it_demands():
     apart = whole(name="apart", storage_medium="hsm")
     seal()
     number = last_number()
-    one = services.register_clause(
+    one = rules_by_votes.register_clause(
         code="x-vault", facts={"source": "S9", "document": "d", "section": "§1", "text": "t", "requirement": "R999",
                                "forbidden_media": ["password_manager"]}, actor=ACTOR, reason="test", now=NOW,
     )  # fmt: skip
@@ -325,7 +326,7 @@ def test_a_clause_opens_and_closes_what_it_demands():
     assert stands(kept) == ["kept-in-forbidden-place"]
     number = last_number()
     retired = clause("x-vault")
-    services.retire_clause(pk=one.pk, expected_revision=retired.revision, actor=ACTOR, reason="test", now=NOW)
+    rules_by_votes.retire_clause(pk=one.pk, expected_revision=retired.revision, actor=ACTOR, reason="test", now=NOW)
     seal()
     assert stands(kept) == []
     assert actions_since(number, findings=True)[-2:] == ["clause.retired", "finding.closed"]
