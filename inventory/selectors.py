@@ -81,7 +81,7 @@ def rules_if(*, clause: PolicyClause | None = None, threat: ThreatLevel | None =
     level.
     """
     clauses = PolicyClause.objects.filter(is_in_force=True, longest_age_days__isnull=False)
-    found = list(clauses.annotate(standing=ArraySubquery(_STANDING.filter(clause=OuterRef("pk")).values(_WHEN))))
+    found = list(clauses.annotate(standing=ArraySubquery(_STANDING.filter(clause=OuterRef("pk")).values(when=_WHEN))))
     excepted = {one.code: _excepted(one.standing) for one in found}
     ageing: dict[str, PolicyClause] = {one.code: one for one in found}
     if clause is not None:

@@ -1,4 +1,4 @@
-"""Changing clauses, the threat level and exceptions as the worker does it: under a request that people have approved."""
+"""Changing clauses, the threat level and exceptions as the worker does: under a request that people approved."""
 
 from contextlib import contextmanager
 from datetime import timedelta
@@ -64,11 +64,7 @@ def retire_clause(*, pk, **how):
 
 def set_threat_level(*, changes, **how):
     """Raise it at once, or lower it under a request."""
-    try:
-        takes_votes = lowers(ThreatLevel.objects.get(), changes)
-    except ValueError:
-        takes_votes = False  # the model refuses the word
-    if not takes_votes:
+    if not lowers(ThreatLevel.objects.get(), changes):
         return services.set_threat_level(changes=changes, **how)
     with carried_out("threat_level.lower", "threat_level:1") as permit:
         return clauses.lower_threat_level(changes=changes, permit=permit, **how)

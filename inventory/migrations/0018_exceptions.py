@@ -88,9 +88,9 @@ CREATE FUNCTION public.inventory_clause_guard() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF session_user IN ('keyvault_web', 'keyvault_worker', 'keyvault_beat', 'keyvault_signer', 'keyvault_command')
-        AND NOT CASE TG_OP
+        AND NOT (CASE TG_OP
             WHEN 'INSERT' THEN public.inventory_is_carried_out(ARRAY['clause.register'], 'new_clause:' || NEW.code)
-            ELSE public.inventory_is_carried_out(ARRAY['clause.edit', 'clause.retire'], 'clause:' || NEW.id) END
+            ELSE public.inventory_is_carried_out(ARRAY['clause.edit', 'clause.retire'], 'clause:' || NEW.id) END)
     THEN
         RAISE EXCEPTION 'a clause changes by a request' USING ERRCODE = 'insufficient_privilege';
     END IF;
@@ -273,7 +273,7 @@ class Migration(migrations.Migration):
                         max_length=10,
                     ),
                 ),
-                ("closed_at", models.DateTimeField(null=True)),
+                ("closed_at", models.DateTimeField(blank=True, null=True)),
                 ("closed_because", models.CharField(blank=True, max_length=500)),
             ],
             options={
@@ -396,6 +396,7 @@ class Migration(migrations.Migration):
             model_name="policyexception",
             name="closed_by",
             field=models.ForeignKey(
+                blank=True,
                 null=True, on_delete=django.db.models.deletion.PROTECT, related_name="+", to=settings.AUTH_USER_MODEL
             ),
         ),

@@ -72,8 +72,10 @@ class PolicyException(models.Model):
     longest_days = models.PositiveSmallIntegerField()  # that the limits allowed then
     request = models.CharField(max_length=100, unique=True)  # "request:118", in which it was voted on
     state = models.CharField(max_length=10, choices=ExceptionState, default=ExceptionState.STANDING)
-    closed_at = models.DateTimeField(null=True)
-    closed_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, related_name="+")
+    closed_at = models.DateTimeField(null=True, blank=True)
+    closed_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, blank=True, related_name="+"
+    )
     closed_because = models.CharField(max_length=500, blank=True)
 
     class Meta:

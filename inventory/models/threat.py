@@ -60,7 +60,12 @@ def lowers(threat: ThreatLevel, changes: Mapping[str, Any]) -> bool:
     """
     now = {name: changes.get(name, getattr(threat, name)) for name in ("level", "elevated_percent", "high_percent")}
     return bool(
-        _RISING.index(now["level"]) < _RISING.index(Threat(threat.level))
+        _rank(now["level"]) < _rank(threat.level)
         or now["elevated_percent"] > threat.elevated_percent
         or now["high_percent"] > threat.high_percent
     )
+
+
+def _rank(level: str) -> int:
+    """Return how high a level is; the model refuses a word that is none."""
+    return _RISING.index(Threat(level)) if level in _RISING else len(_RISING)

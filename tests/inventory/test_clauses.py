@@ -19,6 +19,7 @@ from inventory.errors import (
     RetiredClauseError,
     StaleError,
 )
+from inventory.guarded import clauses as guarded
 from inventory.models import Key, PolicyClause, ThreatLevel
 from tests import rules_by_votes
 from tests.inventory.world import ACTOR, NOW, actions_since, events_of, last_number, make_key, make_owner, seal
@@ -105,6 +106,9 @@ def test_the_event_says_who_why_what_and_what_it_did_to_the_keys():
     due, then = TODAY + timedelta(days=15), TODAY - timedelta(days=15)
     lines = "\n".join(f"{key.ref}|{due}|s4-production-90|{then}|s4-production-90" for key in keys)
     digest = hashlib.sha256(hashlib.sha256(lines.encode()).digest()).hexdigest()
+    voted = {name: event.said.facts.pop(name) for name in ("request", "asked_by", "approved_by")}
+    assert voted["request"].startswith("request:")
+    assert len({voted["asked_by"], *voted["approved_by"]}) == 3
     assert event.said.facts == {
         "keys_changed": 2, "keys_became_late": 2, "keys_late_no_more": 0, "keys_became_due_soon": 0,
         "keys_with_less_time": 2, "keys_with_more_time": 0, "keys_sha256": digest,
@@ -204,7 +208,10 @@ def test_the_threat_level_moves_every_date_and_back():
         (lambda: edit(kinds=["philosophers_stone"]), ValidationError),
         (lambda: edit(text="it is ghp_a1B2c3D4e5F6g7H8i9J0"), KeyMaterialError),
         (lambda: edit(on_events=["ghp_a1B2c3D4e5F6g7H8i9J0 leaks"]), KeyMaterialError),
-        (lambda: rules_by_votes.edit_clause(pk=clause().pk, changes={"code": "x"}, expected_revision=1, **HOW), ValueError),
+        (
+            lambda: rules_by_votes.edit_clause(pk=clause().pk, changes={"code": "x"}, expected_revision=1, **HOW),
+            ValueError,
+        ),
         (lambda: edit(is_in_force=False), ValueError),
         (lambda: rules_by_votes.retire_clause(pk=clause().pk, expected_revision=2, **HOW), StaleError),
         (lambda: rules_by_votes.register_clause(code="x", facts=NEW, expected_changes="y", **HOW), EffectChangedError),
@@ -245,7 +252,13 @@ def test_reaches_counts_covered_and_won_in_one_query(django_assert_num_queries):
     assert by_code["s1-5-dek-strength"] == (0, 0)
 
 
-def test_who_waits_too_long_for_the_clauses_is_told_to_come_back(committed_db):
+def edited_by_the_worker(permit):
+    guarded.edit_clause(
+        pk=clause().pk, changes={"longest_age_days": 60}, expected_revision=1, permit=permit, **HOW
+    )  # fmt: skip
+
+
+def test_who_waits_too_long_for_the_clauses_is_told_to_come_back(committed_db, as_role):
     said = []
 
     def register():
@@ -257,15 +270,16 @@ def test_who_waits_too_long_for_the_clauses_is_told_to_come_back(committed_db):
             connection.close()
 
     other = threading.Thread(target=register)
-    with transaction.atomic():
-        edit(longest_age_days=60)
+    _, permit = rules_by_votes.permit_for("clause.edit", clause().ref)
+    with as_role("worker"), transaction.atomic():
+        edited_by_the_worker(permit)
         other.start()
         other.join(10)
     assert said == ["The clauses are being changed, or keys by them, at this moment. Try again in a minute."]
     assert not Key.objects.exists()
 
 
-def test_a_key_registered_while_a_clause_changes_gets_the_date_of_the_new_clause(committed_db):
+def test_a_key_registered_while_a_clause_changes_gets_the_date_of_the_new_clause(committed_db, as_role):
     """Whoever derives dates and whoever changes clauses wait for each other: no key is left with a date of before."""
     registered = threading.Event()
 
@@ -277,9 +291,11 @@ def test_a_key_registered_while_a_clause_changes_gets_the_date_of_the_new_clause
             connection.close()
 
     other = threading.Thread(target=register)
-    with transaction.atomic():
-        edit(longest_age_days=60)
-        other.start()
-        assert not registered.wait(0.5)
-    other.join(10)
+    _, permit = rules_by_votes.permit_for("clause.edit", clause().ref)
+    with as_role("worker"):
+        with transaction.atomic():
+            edited_by_the_worker(permit)
+            other.start()
+            assert not registered.wait(0.5)
+        other.join(10)
     assert Key.objects.get().rotate_by.date() == date(2027, 1, 20)

@@ -86,11 +86,11 @@ def test_simulate_lists_twenty_owners_and_twenty_keys_and_counts_all():
 
 def test_the_digest_tells_two_effects_apart_and_the_same_one_again():
     make_key(last_rotated_on=ROTATED_75_DAYS_AGO)
-    digests = {simulate(clause=clause(longest_age_days=days), now=NOW).digest for days in (60, 61)}
+    digests = {simulate(clause=clause(longest_age_days=days), now=NOW).changes_digest for days in (60, 61)}
     assert len(digests) == 2
-    assert simulate(clause=clause(longest_age_days=60), now=NOW).digest in digests
+    assert simulate(clause=clause(longest_age_days=60), now=NOW).changes_digest in digests
     make_key(name="another", last_rotated_on=ROTATED_75_DAYS_AGO)
-    assert simulate(clause=clause(longest_age_days=60), now=NOW).digest not in digests
+    assert simulate(clause=clause(longest_age_days=60), now=NOW).changes_digest not in digests
 
 
 def test_the_threat_level_shortens_every_age_to_whole_days():
