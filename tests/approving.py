@@ -1,7 +1,7 @@
 """Carrying guarded operations through, as people and the worker do: asked, voted on, executed.
 
-`permitted` gives a test that changes a state by hand what the database demands: a request about the key, approved by two
-people of flesh and second factor, and being carried out.
+`permitted` gives a test that changes a state by hand what the database demands: a request about the key, approved by
+two people with a second factor, and being carried out.
 """
 
 import secrets
@@ -27,6 +27,11 @@ OPERATIONS = {
 }
 
 
+def as_worker():
+    """Be the worker for a block: who does what time does, and carries out what was approved."""
+    return _become("worker")
+
+
 def voters():
     """Return somebody of Security, one more, and somebody of DevOps: the first asks, the others vote."""
     token = secrets.token_hex(4)
@@ -46,7 +51,7 @@ def executing(operation, *keys, people=None):
     voted(request, devops, "DevOps")
     now = timezone.now()
     Request.objects.filter(pk=request.pk).update(state=RequestState.APPROVED, approved_at=now)
-    with _become("worker"):
+    with as_worker():
         leased = now + timedelta(minutes=5)
         Request.objects.filter(pk=request.pk).update(state=RequestState.EXECUTING, leased_until=leased)
     request.refresh_from_db()
@@ -60,14 +65,14 @@ def permitted(action, *keys, people=None):
     With `db` only: the role changes inside the transaction.
     """
     request = executing(OPERATIONS[action], *keys, people=people)
-    with _become("worker"):
+    with as_worker():
         yield {"request": request.ref}
     over(request)
 
 
 def over(request):
     """Close a request, so that another one about the same keys can be asked."""
-    with _become("worker"):
+    with as_worker():
         now = timezone.now()
         Request.objects.filter(pk=request.pk).update(
             state=RequestState.EXECUTED, closed_at=now, leased_until=None, next_attempt_at=None

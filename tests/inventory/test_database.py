@@ -14,9 +14,11 @@ from tests.inventory.world import (
     LOGINS,
     NOW,
     action_for,
+    allowed,
     event_for,
     key_in,
     make_key,
+    needs_votes,
     set_state,
 )
 
@@ -39,13 +41,17 @@ def test_the_function_and_the_table_agree_on_all_pairs(source):
     key = key_in(source)
     version = key.versions.get()
     for target in State:
+        action = action_for(source, target)
         with transaction.atomic():
-            event = event_for(key, action_for(source, target))
             if (source, target) in BY_PAIR:
-                set_state(version, target, event)
+                if needs_votes(source, action):
+                    alone = event_for(key, action)
+                    refused_with(errors.InsufficientPrivilege, set_state, version, target, alone)
+                with allowed(key, action) as facts:
+                    set_state(version, target, event_for(key, action, facts=facts))
                 assert Key.objects.get(pk=key.pk).state == KeyVersion.objects.get(pk=version.pk).state == target
             else:
-                refused_with(errors.CheckViolation, set_state, version, target, event)
+                refused_with(errors.CheckViolation, set_state, version, target, event_for(key, action))
                 assert Key.objects.get(pk=key.pk).state == KeyVersion.objects.get(pk=version.pk).state == source
             transaction.set_rollback(True)
 
@@ -271,8 +277,10 @@ def test_nobody_but_the_owner_of_the_database_has_the_function_by_default():
 def test_a_state_without_its_date_is_refused(target, missing):
     key = key_in(State.ACTIVE)
     key.versions.update(**dict.fromkeys(missing))
-    event = event_for(key, action_for(State.ACTIVE, target))
-    refused_with(errors.CheckViolation, set_state, key.versions.get(), target, event)
+    action = action_for(State.ACTIVE, target)
+    with allowed(key, action) as facts:
+        event = event_for(key, action, facts=facts)
+        refused_with(errors.CheckViolation, set_state, key.versions.get(), target, event)
 
 
 def test_a_date_that_a_state_needs_cannot_be_taken_away():

@@ -11,7 +11,7 @@ from inventory.effects import effect_of, simulate
 from inventory.models import Key, PolicyClause, ThreatLevel
 from inventory.policy import judge
 from inventory.selectors import rules, rules_if, threat_level
-from inventory.services.clauses import _move_dates
+from inventory.services.clauses import move_dates
 from inventory.states import CAN_BE_OVERDUE, State
 from inventory.terms import Access, Classification, Environment, KeyKind
 from tests.inventory.world import NOW, key_in, make_key, make_owner
@@ -151,7 +151,7 @@ def test_the_database_gives_every_key_the_verdict_of_judge(as_owner, keys, claus
             ThreatLevel.objects.update(level="elevated", elevated_percent=percent, high_percent=1)
         current = rules()
         effect = effect_of(current, NOW)
-        assert _move_dates(current) == effect.changed
+        assert move_dates(current) == effect.changed
         for key in Key.objects.all():
             verdict = judge(key.facts, current)
             assert key.rotate_by == verdict.rotate_by

@@ -5,7 +5,8 @@ import pytest
 from audit.actions import Action
 from inventory.states import State
 from tests.approving import permitted
-from tests.inventory.world import NOW, event_for, make_key, set_state
+from tests.inventory.world import event_for, make_key, set_state
+
 
 
 @pytest.mark.django_db

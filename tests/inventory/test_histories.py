@@ -4,6 +4,7 @@
 """
 
 import sys
+from contextlib import nullcontext
 from datetime import timedelta
 
 import pytest
@@ -21,7 +22,8 @@ from inventory import lifecycle, services
 from inventory.errors import IllegalTransitionError, SecondPersonError
 from inventory.models import Key, KeyVersion
 from inventory.states import BY_PAIR, State
-from tests.inventory.world import ACTOR, NOW, action_for, make_key, seal
+from tests.approving import as_worker, voters
+from tests.inventory.world import ACTOR, NOW, action_for, allowed, make_key, seal
 
 FULL = "tests.full" in sys.modules
 HISTORIES, STEPS = (2_000, 30) if FULL else (20, 15)
@@ -49,6 +51,7 @@ class History(RuleBasedStateMachine):
         )
         self.states = [State.PRE_ACTIVATION]
         self.refused = 0
+        self.people = voters()
         seal()
 
     @property
@@ -74,8 +77,10 @@ class History(RuleBasedStateMachine):
         def act():
             key = Key.objects.select_for_update().get(pk=self.key.pk)
             subject = Subject(ref=key.ref, before={"state": key.state}, after={"state": to.value})
-            event = record(action_for(State(key.state), to), actor=ACTOR, now=self.clock, subjects=[subject])
-            lifecycle.transition(key, to=to, event=event, now=self.clock, reason=reason)
+            action = action_for(State(key.state), to)
+            with allowed(key, action, people=self.people) if (self.now, to) in BY_PAIR else nullcontext({}) as facts:
+                event = record(action, actor=ACTOR, now=self.clock, subjects=[subject], facts=facts)
+                lifecycle.transition(key, to=to, event=event, now=self.clock, reason=reason)
 
         self.tried(to if (self.now, to) in BY_PAIR else None, act, IllegalTransitionError)
 
@@ -102,7 +107,8 @@ class History(RuleBasedStateMachine):
                 self.states.append(State.ACTIVE)
             if self.now in {State.ACTIVE, State.SUSPENDED} and self.clock >= self.protect_until:
                 self.states.append(State.DEACTIVATED)
-            services.apply_due_transitions(actor=ACTOR, now=self.clock)
+            with as_worker():
+                services.apply_due_transitions(actor=ACTOR, now=self.clock)
             seal()
 
     @rule()

@@ -14,6 +14,7 @@ from django.utils import timezone
 from inventory import services, tasks
 from inventory.models import Key, KeyVersion
 from inventory.states import State
+from tests.approving import as_worker
 from tests.inventory.world import (
     ACTOR,
     NOW,
@@ -31,7 +32,8 @@ HOUR = timedelta(hours=1)
 
 
 def apply(now=NOW):
-    done = services.apply_due_transitions(actor=ACTOR, now=now)
+    with as_worker():
+        done = services.apply_due_transitions(actor=ACTOR, now=now)
     seal()
     return done.activated, done.deactivated
 

@@ -11,7 +11,9 @@ from audit.actions import Action
 from audit.models import Event
 from audit.services import Subject, record
 from inventory import lifecycle, services
+from inventory.guarded import transitions
 from inventory.models import Integration, Key, Owner, PolicyClause, Tenant, Vendor
+from inventory.permits import Permit
 from inventory.replay import tables
 from inventory.replay.clauses import shipped
 from inventory.replay.fields import DERIVED, FIELDS, NO_RECORDS, REPLAYED, Why
@@ -21,9 +23,10 @@ from inventory.services import Relations
 from inventory.states import State
 from rotation.overdue import flag_overdue
 from tests import rules_by_votes
+from tests.approving import permitted
 from tests.inventory.certificates import certificate, small_key
 from tests.inventory.test_held import by
-from tests.inventory.world import ACTOR, NOW, action_for, make_key, make_owner, seal
+from tests.inventory.world import ACTOR, NOW, action_for, allowed, make_key, make_owner, seal
 
 pytestmark = pytest.mark.django_db
 HOW = {"actor": ACTOR, "reason": "test", "now": NOW}
@@ -59,6 +62,7 @@ def rich(carol, bob, mallory):
     services.register_material_digest(pk=key.pk, material=certificate("a.example.org", key=small_key()), **HOW)
     _ask_and_decide(key, carol, bob)
     _states(key, top)
+    _dates()
     _rules()
     seal()
     return Key.objects.get(pk=key.pk)
@@ -92,8 +96,19 @@ def _states(key, top):
             reason = "key_compromise" if to == State.COMPROMISED else ""
             after = {"state": to.value} | ({"revocation_reason": reason} if reason else {})
             subject = Subject(ref=moving.ref, before={"state": moving.state}, after=after)
-            event = record(action_for(State(moving.state), to), subjects=[subject], actor=ACTOR, now=NOW)
-            lifecycle.transition(moving, to=to, event=event, now=NOW, reason=reason)
+            action = action_for(State(moving.state), to)
+            with allowed(moving, action) as said:
+                event = record(action, subjects=[subject], actor=ACTOR, now=NOW, facts=said)
+                lifecycle.transition(moving, to=to, event=event, now=NOW, reason=reason)
+
+
+def _dates():
+    """Change a date by an approved request, and back."""
+    key = make_key(name="ends", protect_until=NOW + timedelta(days=9))
+    for at in (NOW + timedelta(days=5), None):
+        with permitted(Action.KEY_DATES_CHANGED, key) as said:
+            permit = Permit(request=str(said["request"]), asked_by="user:1", approved_by=[])
+            transitions.set_dates(pk=key.pk, dates={"protect_until": at}, permit=permit, **HOW)
 
 
 def _rules():

@@ -26,6 +26,7 @@ from inventory.states import ENTRIES, State
 from inventory.terms import Relation
 from rotation.overdue import flag_overdue
 from tests import rules_by_votes
+from tests.approving import as_worker
 from tests.conftest import make_person
 from tests.inventory.test_held import by
 from tests.inventory.world import ACTOR, NOW, facts, seal
@@ -148,7 +149,8 @@ class History(RuleBasedStateMachine):
     @rule(hours=CERTAIN([-1, 1, 6, 30, 24 * 20, 24 * 100]))
     def time_passes(self, hours):
         self.clock += timedelta(hours=hours)
-        services.apply_due_transitions(actor=ACTOR, now=self.clock)
+        with as_worker():
+            services.apply_due_transitions(actor=ACTOR, now=self.clock)
         flag_overdue(actor=ACTOR, now=self.clock)
         services.review_findings(after=0, actor=ACTOR, now=self.clock)
         self.look()

@@ -12,6 +12,7 @@ from django.core.management import call_command
 from django.db import DatabaseError, IntegrityError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 
+from audit.actions import Action
 from audit.actor import Actor
 from inventory import services, tasks
 from inventory.examining import touched_by_clause
@@ -21,10 +22,12 @@ from inventory.selectors import posture
 from inventory.services import Relations, refresh_findings, review_findings
 from inventory.states import State
 from tests import rules_by_votes
+from tests.approving import as_worker
 from tests.inventory.world import (
     ACTOR,
     NOW,
     actions_since,
+    allowed,
     event_for,
     events_of,
     key_in,
@@ -159,7 +162,8 @@ def test_a_deactivated_key_with_keys_under_it_is_found():
     dek = whole(name="dek", kind="dek", algorithm="AES-256", secret_name="smtp", parent=kek)
     version = kek.versions.get()
     type(version).objects.filter(pk=version.pk).update(deactivated_at=NOW)
-    set_state(version, State.DEACTIVATED, event_for(kek, "key.deactivated"))
+    with allowed(kek, Action.KEY_DEACTIVATED) as facts:
+        set_state(version, State.DEACTIVATED, event_for(kek, Action.KEY_DEACTIVATED, facts=facts))
     review()
     assert stands(kek) == ["deactivated-but-referenced"]
     edit(dek, relations=under())
@@ -440,7 +444,8 @@ def test_the_end_of_the_period_of_use_closes_what_it_answers():
     key = whole(protect_until=NOW + timedelta(days=1))
     review(NOW + timedelta(days=1))
     assert stands(key) == ["past-period-of-use"]
-    services.apply_due_transitions(actor=ACTOR, now=NOW + timedelta(days=1))
+    with as_worker():
+        services.apply_due_transitions(actor=ACTOR, now=NOW + timedelta(days=1))
     assert stands(key) == []
 
 

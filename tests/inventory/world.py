@@ -45,11 +45,11 @@ def needs_votes(source, action):
 
 
 @contextmanager
-def allowed(key, action, source=None):
-    """Be who may do that to the key at this moment: the worker with a request, or anybody. Yield facts for the event."""
+def allowed(key, action, source=None, people=None):
+    """Be who may do that to the key now, the worker with a request or anybody; yield facts for the event."""
     if needs_votes(State(source or key.state), action):
-        with permitted(action, key) as facts:
-            yield facts
+        with permitted(action, key, people=people) as facts_of_request:
+            yield facts_of_request
     else:
         yield {}
 
