@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_a
 from audit.selectors import head
 from inventory import services
 from inventory.errors import InventoryError
-from inventory.models import HeldChange, Key, Owner, PolicyClause, Service, ThreatLevel, Vendor
+from inventory.models import HeldChange, Key, Owner, PolicyClause, PolicyException, Service, ThreatLevel, Vendor
 from inventory.models.held import HeldState
 from inventory.replay import tables
 from inventory.replay.comparing import compare
@@ -151,9 +151,21 @@ class History(RuleBasedStateMachine):
         self.clock += timedelta(hours=hours)
         with as_worker():
             services.apply_due_transitions(actor=ACTOR, now=self.clock)
+        with as_worker():
+            services.expire_exceptions(actor=ACTOR, now=self.clock)
         flag_overdue(actor=ACTOR, now=self.clock)
         services.review_findings(after=0, actor=ACTOR, now=self.clock)
         self.look()
+
+    @rule(nth=st.integers(0, 5), days=CERTAIN([1, 30, 90]), code=CERTAIN(["s0-5-annual", "s4-production-90"]))
+    def except_it(self, nth, days, code):
+        until = self.clock + timedelta(days=days)
+        self.tried(lambda: rules_by_votes.grant(self.key(nth), code, until=until, now=self.clock, actor=ACTOR))
+
+    @rule(nth=st.integers(0, 3))
+    def end_an_exception(self, nth):
+        if found := self.one(PolicyException, nth):
+            self.tried(lambda: services.end_exception(pk=found.pk, **REASON, now=self.clock))
 
     @rule(days=CERTAIN([10, 90, 400]), code=CERTAIN(["s0-5-annual", "s4-production-90"]), retire=st.booleans())
     def change_a_clause(self, days, code, retire):
