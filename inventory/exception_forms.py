@@ -16,7 +16,8 @@ class ExceptionForm(GroupedForm, forms.Form):
     """From which clause, what is done instead, what risk remains, and until when."""
 
     GROUPS = (
-        ("The exception", ("clause", "until")),
+        ("From which clause", ("clause",)),
+        ("Until when", ("until",)),
         ("Why it can be accepted", ("compensating_control", "residual_risk", "reason")),
     )
 

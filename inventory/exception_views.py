@@ -118,8 +118,9 @@ def ask(admin: ModelAdmin, request: HttpRequest, pk: int) -> HttpResponse:
 
 def _form(entered: Any, key: Key, now: datetime, initial: Mapping[str, Any]) -> ExceptionForm:  # noqa: ANN401 - a QueryDict
     decided = verdict(key)
-    clauses = [(clause, binding_words(key, clause, decided)) for clause in binding_clauses(key)]
-    winning = str(decided.winning.clause_id) if decided.winning else None
+    winning = decided.winning.clause_id if decided.winning else None
+    bound = sorted(binding_clauses(key), key=lambda clause: clause.pk != winning)  # what decides comes first
+    clauses = [(clause, binding_words(key, clause, decided)) for clause in bound]
     chosen = {**initial, "clause": initial.get("clause") or winning}
     return ExceptionForm(entered, clauses=clauses, limit=limit_of(key), today=now.date(), initial=chosen)
 

@@ -397,7 +397,10 @@ class Migration(migrations.Migration):
             name="closed_by",
             field=models.ForeignKey(
                 blank=True,
-                null=True, on_delete=django.db.models.deletion.PROTECT, related_name="+", to=settings.AUTH_USER_MODEL
+                null=True,
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="+",
+                to=settings.AUTH_USER_MODEL,
             ),
         ),
         migrations.AddField(
