@@ -9,10 +9,11 @@ from typing import Any
 from django.db.models import BooleanField, Case, Count, F, Min, Q, QuerySet, Value, When
 
 from inventory.algorithms import clause_strength
+from inventory.excepting import exceptions_by_key
 from inventory.findings import Demands, Peers, Surroundings, Table, Under, demands_more
 from inventory.models import Finding, Key, KeyParent, KeyVersion
 from inventory.policy import Clause
-from inventory.selectors import DESTROYED_STATES, algorithm_rows, clauses_in_force, exceptions_by_key
+from inventory.selectors import DESTROYED_STATES, algorithm_rows, clauses_in_force
 
 # What findings() reads of a key: neither its texts nor anything that grows with them.
 _EXAMINED = (

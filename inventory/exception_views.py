@@ -21,11 +21,12 @@ from inventory import asking, services
 from inventory.chips import Chip, accepted_chip, due_chip
 from inventory.clause_wording import demands_of
 from inventory.errors import InventoryError
+from inventory.excepting import binding_clauses, exceptions_of
 from inventory.exception_forms import ExceptionForm
 from inventory.exception_wording import binding_words, exception_chip
 from inventory.forms import ReasonForm
 from inventory.models import ExceptionState, Key, PolicyClause, PolicyException
-from inventory.selectors import binding_clauses, exceptions_of, verdict
+from inventory.selectors import verdict
 from inventory.services.exceptions import check_exception, effect_of_exception, limit_of
 from inventory.views import key_for, may
 from inventory.wording import entries

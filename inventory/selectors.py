@@ -2,15 +2,15 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.contrib.postgres.expressions import ArraySubquery
 from django.db import OperationalError, connection
 from django.db.models import BinaryField, Count, Exists, F, OuterRef, Q, QuerySet
-from django.db.models.functions import Coalesce, JSONObject, Left, Substr
+from django.db.models.functions import Coalesce, Left, Substr
 from django.utils.text import smart_split, unescape_string_literal
 from psycopg.errors import LockNotAvailable
 
@@ -19,11 +19,10 @@ from audit.sealing import EPOCH_BYTES
 from inventory.algorithms import AlgorithmRow, InUse
 from inventory.algorithms import Facts as AlgorithmFacts
 from inventory.errors import ClausesHeldError
+from inventory.excepting import UNTIL, by_key
 from inventory.findings import Severity
 from inventory.models import (
     Algorithm,
-    ExceptionLimit,
-    ExceptionState,
     Finding,
     HeldChange,
     Key,
@@ -32,14 +31,13 @@ from inventory.models import (
     KeyVersion,
     Owner,
     PolicyClause,
-    PolicyException,
     Service,
     ThreatLevel,
     lateness,
 )
 from inventory.models.held import HeldState
 from inventory.models.search import LONGEST_NAME
-from inventory.policy import Clause, Limit, Rule, Verdict, covers, judge
+from inventory.policy import Clause, Rule, Verdict, covers, judge
 from inventory.states import State
 from inventory.terms import Classification
 
@@ -81,8 +79,8 @@ def rules_if(*, clause: PolicyClause | None = None, threat: ThreatLevel | None =
     level.
     """
     clauses = PolicyClause.objects.filter(is_in_force=True, longest_age_days__isnull=False)
-    found = list(clauses.annotate(standing=ArraySubquery(_STANDING.filter(clause=OuterRef("pk")).values(when=_WHEN))))
-    excepted = {one.code: _excepted(one.standing) for one in found}
+    found = list(clauses.annotate(standing=ArraySubquery(UNTIL.filter(clause=OuterRef("pk")))))
+    excepted = {one.code: by_key(one.standing) for one in found}
     ageing: dict[str, PolicyClause] = {one.code: one for one in found}
     if clause is not None:
         ageing.pop(clause.code, None)
@@ -90,42 +88,6 @@ def rules_if(*, clause: PolicyClause | None = None, threat: ThreatLevel | None =
             ageing[clause.code] = clause
     percent = (threat or threat_level()).percent
     return [replace(one.rule(percent), excepted=excepted.get(code, {})) for code, one in sorted(ageing.items())]
-
-
-# Exceptions that stand. What has run out and nobody has closed yet is among them: its moment lies behind and says so.
-_STANDING = PolicyException.objects.filter(state=ExceptionState.STANDING).order_by()
-_WHEN = JSONObject(key="key_id", until="until")
-
-
-def _excepted(standing: Sequence[Mapping[str, Any]]) -> dict[int, datetime]:
-    return {one["key"]: datetime.fromisoformat(one["until"]).astimezone(UTC) for one in standing}
-
-
-def binding_clauses(key: Key) -> Sequence[PolicyClause]:
-    """Return the clauses in force that speak of a key and demand something that can be broken, by code. Queries: 1."""
-    demanding = PolicyClause.objects.filter(is_in_force=True).exclude(
-        longest_age_days=None, smallest_strength_bits=None, forbidden_media=[], not_exportable=False,
-        runbook_required=False, separate_per_environment=False, separate_from_production=False,
-    )  # fmt: skip
-    return [clause for clause in demanding.order_by("code") if covers(clause.scope, key.facts)]
-
-
-def exceptions_of(key: Key) -> Sequence[PolicyException]:
-    """Return the exceptions that stand for a key, the first to end first. Queries: 1."""
-    return list(_STANDING.filter(key=key).select_related("clause").order_by("until", "pk"))
-
-
-def exceptions_by_key(pks: Collection[int]) -> dict[int, dict[int, datetime]]:
-    """Return the clauses from which these keys are excepted, and until when: by key, by clause. Queries: 1."""
-    found: defaultdict[int, dict[int, datetime]] = defaultdict(dict)
-    for key, clause, until in _STANDING.filter(key__in=pks).values_list("key", "clause", "until"):
-        found[key][clause] = until
-    return found
-
-
-def exception_limits() -> list[Limit]:
-    """Return how long exceptions may last. Queries: 1."""
-    return [limit.terms for limit in ExceptionLimit.objects.all()]
 
 
 def hold_clauses() -> None:

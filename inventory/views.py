@@ -21,6 +21,7 @@ from inventory import asking, services
 from inventory.algorithms import Facts, InUse, falls, judge
 from inventory.chips import Chip, algorithm_chip, due_chip, finding_chip, state_chip, status_chip
 from inventory.errors import InventoryError, LessLateError
+from inventory.excepting import exceptions_of
 from inventory.exception_wording import exception_chip
 from inventory.forms import DayForm, KeyForm, ReasonForm, RegisterKeyForm
 from inventory.models import HeldChange, Key
@@ -29,7 +30,6 @@ from inventory.selectors import (
     algorithm_rows,
     algorithms_in_use,
     events_that_rotate,
-    exceptions_of,
     findings_of,
     surroundings,
     threat_level,

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("audit", "inventory", "rotation", "keyvault_admin")
 DOORS = {
     "admin", "admin_base", "admin_site", "api", "approval_forms", "approval_views", "request_admin",
-    "backends", "checks", "clause_views", "dashboard", "export_views",
+    "backends", "checks", "clause_views", "dashboard", "exception_views", "export_views",
     "filters", "forms", "held_views", "import_forms", "import_views", "middleware", "records_views", "replay_views",
     "review_forms", "review_views", "signals", "tasks", "throttle", "views",
 }  # fmt: skip
@@ -137,8 +137,10 @@ def reads_the_environment(source: Source) -> Iterator[str]:
 
 def writes_a_state(source: Source) -> Iterator[str]:
     """A key's state is written by lifecycle; registering mirrors on the object what the database has written."""
-    # (the jobs write the state of an uploaded file)
+    # (the jobs write the state of an uploaded file, the others that of an exception)
     if source.path in {
+        "inventory/guarded/exceptions.py",
+        "inventory/services/exceptions.py",
         "inventory/lifecycle.py",
         "inventory/services/jobs.py",
         "inventory/services/keys.py",

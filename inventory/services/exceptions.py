@@ -14,10 +14,11 @@ from audit.canonical import JSON
 from audit.services import Subject, record
 from inventory.errors import ExceptionLengthError, ExceptionOverError, KeyGoneError, NotBoundError
 from inventory.examining import around_new, examined
+from inventory.excepting import exception_limits
 from inventory.findings import findings, title_of
 from inventory.models import ExceptionState, Key, PolicyClause, PolicyException
 from inventory.policy import Limit, Rule, accepted_until, covers, longest_exception
-from inventory.selectors import DESTROYED_STATES, exception_limits, rules, share_clauses
+from inventory.selectors import DESTROYED_STATES, rules, share_clauses
 from inventory.services.findings import refresh_findings
 from inventory.services.keys import DERIVED, derive, require
 

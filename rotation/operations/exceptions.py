@@ -10,10 +10,10 @@ from audit.actions import Action
 from audit.actor import Actor
 from audit.canonical import JSON, parse_timestamp, timestamp
 from inventory.errors import StaleError
+from inventory.excepting import exceptions_of
 from inventory.guarded.exceptions import check_said, grant_exception
 from inventory.models import Key, PolicyClause
 from inventory.permits import Permit
-from inventory.selectors import exceptions_of
 from inventory.services.exceptions import ExceptionTerms, check_exception, effect_of_exception
 from rotation.errors import WrongParametersError
 from rotation.operations import register

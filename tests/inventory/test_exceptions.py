@@ -8,7 +8,7 @@ from django.db import DatabaseError, IntegrityError, connection, transaction
 from django.urls import reverse
 from django.utils import timezone
 
-from inventory import selectors, services
+from inventory import excepting, selectors, services
 from inventory.counts import keys_of
 from inventory.effects import simulate
 from inventory.errors import ExceptionLengthError, ExceptionOverError, KeyGoneError, KeyMaterialError, NotBoundError
@@ -85,7 +85,7 @@ def test_a_key_is_accepted_until_a_clause_counts_from_which_it_is_not_excepted(r
 
 
 def test_the_database_and_policy_agree_on_how_long_an_exception_may_last():
-    limits = selectors.exception_limits()
+    limits = excepting.exception_limits()
     lengths = set()
     words = product(KeyKind.values, ["", *Environment.values], ["", *Classification.values], ["", *Access.values])
     with connection.cursor() as cursor:
@@ -215,7 +215,7 @@ def test_a_renewal_is_a_row_of_its_own_and_takes_the_place_of_the_one_before():
     first.refresh_from_db()
     assert (first.state, first.closed_at) == (ExceptionState.SUPERSEDED, NOW + timedelta(days=1))
     assert (second.state, Key.objects.get().accepted_until) == (ExceptionState.STANDING, later)
-    assert selectors.exceptions_of(late) == [second]
+    assert excepting.exceptions_of(late) == [second]
     assert differences() == []
 
 
@@ -316,7 +316,7 @@ def test_an_edit_of_the_key_keeps_what_is_accepted():
 def test_a_finding_is_accepted_when_every_clause_that_it_rests_on_is_excepted():
     kept = make_key(storage_medium="source_control", environment="test", access="none")
     code = "kept-in-source-control"
-    named = [clause.code for clause in selectors.binding_clauses(kept) if "source_control" in clause.forbidden_media]
+    named = [clause.code for clause in excepting.binding_clauses(kept) if "source_control" in clause.forbidden_media]
     assert len(named) > 1
     assert selectors.posture(NOW).critical_findings == 1
     for clause in named:
