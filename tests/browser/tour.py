@@ -32,6 +32,8 @@ LISTS = {
     "held": "/inventory/heldchange/",
     "held-all": "/inventory/heldchange/?state=all",
     "clauses": CLAUSES,
+    "exceptions": "/inventory/policyexception/",
+    "exceptions-all": "/inventory/policyexception/?state=all",
     "clause-add": f"{CLAUSES}add/",
     "conflicts": f"{CLAUSES}conflicts/",
     "threat": f"{CLAUSES}threat-level/",
