@@ -54,6 +54,9 @@ class Action(StrEnum):
     CLAUSE_EDITED = "clause.edited"
     CLAUSE_RETIRED = "clause.retired"
     THREAT_LEVEL_CHANGED = "threat_level.changed"
+    EXCEPTION_GRANTED = "exception.granted"  # the subject is the key
+    EXCEPTION_ENDED = "exception.ended"  # before its day, by a person
+    EXCEPTION_EXPIRED = "exception.expired"
     INVENTORY_IMPORT_CONFIRMED = "inventory.import_confirmed"
     INVENTORY_IMPORTED = "inventory.imported"
     INVENTORY_EXPORT_BEGUN = "inventory.export_begun"  # before the first byte leaves

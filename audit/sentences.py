@@ -72,6 +72,9 @@ PHRASES: dict[str, Phrase] = {
     Action.CLAUSE_EDITED: Phrase("edited the clause {subjects}", "edit the clause {subjects}"),
     Action.CLAUSE_RETIRED: Phrase("retired the clause {subjects}", "retire the clause {subjects}"),
     Action.THREAT_LEVEL_CHANGED: Phrase("changed {subjects}", "change {subjects}"),
+    Action.EXCEPTION_GRANTED: Phrase("granted an exception for {subjects}", "grant an exception for {subjects}"),
+    Action.EXCEPTION_ENDED: Phrase("ended an exception for {subjects}", "end an exception for {subjects}"),
+    Action.EXCEPTION_EXPIRED: Phrase("let an exception for {subjects} run out", "let an exception for {subjects} end"),
     Action.INVENTORY_IMPORT_CONFIRMED: Phrase(
         "confirmed an import into the inventory", "confirm an import into the inventory"
     ),

@@ -94,14 +94,21 @@ def rules() -> list[Pair]:
     """Return the work of a person of Security, the greatest last."""
     from audit.actor import Actor
     from inventory import services
-    from inventory.effects import simulate
+    from inventory.effects import effect_of, simulate
     from inventory.models import PolicyClause, ThreatLevel
+    from inventory.selectors import rules_if
+    from inventory.services.clauses import move_dates
 
     actor, level = Actor.system("web"), ThreatLevel.objects.get()
     notice = timedelta(days=30)
 
     def save() -> None:
-        services.register_clause(code="bench", facts=CLAUSE, actor=actor, reason="to see", now=NOW)
+        """Do what carrying out a request does to the keys, without the votes: the database guards the clause alone."""
+        ageless = PolicyClause.objects.filter(is_in_force=True, longest_age_days=None).latest("pk")
+        ageless.kinds, ageless.longest_age_days, ageless.access = [CHANGED_KIND], DAYS, []
+        clauses = rules_if(clause=ageless)
+        effect = effect_of(clauses, NOW)
+        assert move_dates(clauses) == effect.changed
 
     def raise_level() -> None:
         services.set_threat_level(

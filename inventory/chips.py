@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from inventory.algorithms import Judgement, SourceStatus, Status
 from inventory.findings import Severity
+from inventory.models import Finding
 from inventory.states import CAN_BE_OVERDUE, State
 
 SOON_DAYS = 30
@@ -43,6 +44,13 @@ _SEVERITY_LOOKS: dict[int, str] = {
 }
 
 
+def finding_chip(finding: Finding, now: datetime) -> Chip:
+    """Say how much a finding matters, or until when it is accepted."""
+    if finding.closed_at is None and finding.accepted_until and finding.accepted_until > now:
+        return accepted_chip(finding.accepted_until)
+    return severity_chip(finding.severity)
+
+
 def severity_chip(severity: int) -> Chip:
     return Chip(_SEVERITY_LOOKS[severity], str(Severity(severity).label))
 
@@ -51,16 +59,25 @@ def state_chip(state: str) -> Chip:
     return Chip(_STATE_LOOKS[state], State(state).label)
 
 
-def due_chip(rotate_by: datetime | None, state: str, now: datetime) -> Chip:
-    """Say how far away the date of rotation is, in whole days of UTC."""
+def due_chip(rotate_by: datetime | None, state: str, now: datetime, accepted_until: datetime | None = None) -> Chip:
+    """Say how far away the date of rotation is, in whole days of UTC, or until when it is accepted that it has passed.
+
+    A key that is not late yet has the look of its date, whatever was accepted for later.
+    """
     if state not in CAN_BE_OVERDUE:
         return Chip("rest", "not due")
     if rotate_by is None:
         return Chip("rest", "no date")
     days = (rotate_by.astimezone(UTC).date() - now.astimezone(UTC).date()).days
+    if rotate_by <= now and accepted_until and accepted_until > now:
+        return accepted_chip(accepted_until)
     if rotate_by <= now:
         return Chip("late", f"{-days} {_days(-days)} late" if days else "due today")
     return Chip("soon" if days <= SOON_DAYS else "ok", f"in {days} {_days(days)}")
+
+
+def accepted_chip(until: datetime) -> Chip:
+    return Chip("hold", f"accepted until {until.astimezone(UTC):%-d %b %Y}")
 
 
 def _days(count: int) -> str:

@@ -1,7 +1,8 @@
-"""The pages that change the rules: what somebody enters is first shown in its effect on the keys, then saved.
+"""The pages that change the rules: what somebody enters is first shown in its effect on the keys, then asked for.
 
 Between the two steps what was entered travels in the page, signed and bound to the person; the effect that was shown is
-known by its digest, and saving shows it once more when it has become another.
+known by its digest, and asking shows it once more when it has become another. Raising the threat level makes no key
+less late and is saved at once; everything else waits for votes.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,13 +17,12 @@ from django.core.exceptions import PermissionDenied, ValidationError
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.template.response import TemplateResponse
-from django.urls import reverse
 from django.utils import timezone
 
 from audit.actor import actor_of
 from audit.selectors import timeline
 from audit.step_up import requires_step_up
-from inventory import services
+from inventory import asking, services
 from inventory.clause_forms import ClauseForm, EditClauseForm, ThreatForm, WhyForm
 from inventory.clause_wording import changed_lines, demands_of, history, scope_of, verb_of
 from inventory.conflicts import disagreements
@@ -30,6 +30,7 @@ from inventory.counts import reaches
 from inventory.effects import simulate
 from inventory.errors import EffectChangedError, InventoryError
 from inventory.models import PolicyClause, ThreatLevel
+from inventory.models.threat import lowers
 from inventory.selectors import clauses_in_force, threat_level
 
 HISTORY_LENGTH = 50
@@ -106,7 +107,8 @@ def register(admin: ModelAdmin, request: HttpRequest) -> HttpResponse:
     return _change(admin, request, Step(
         act="register",
         title="Register a clause",
-        consequence="From the moment it is saved it holds for every key that it speaks of, beside all the others.",
+        consequence="Once Security and DevOps have voted for it, it holds for every key that it speaks of, "
+        "beside all the others.",
         form=lambda entered, initial: ClauseForm(entered, initial=initial),
         initial={},
     ))  # fmt: skip
@@ -119,7 +121,8 @@ def edit(admin: ModelAdmin, request: HttpRequest, pk: int) -> HttpResponse:
     return _change(admin, request, Step(
         act="edit",
         title=f"Edit {clause.label}",
-        consequence="Before anything is saved you see which keys become overdue by it, and whose they are.",
+        consequence="Before anything is asked for you see which keys become overdue by it, and whose they are. "
+        "Security and DevOps vote on it.",
         form=lambda entered, initial: EditClauseForm(entered, initial=initial),
         initial=ClauseForm.facts_to_show(clause),
         clause=clause,
@@ -134,7 +137,7 @@ def retire(admin: ModelAdmin, request: HttpRequest, pk: int) -> HttpResponse:
         act="retire",
         title=f"Retire {clause.label}",
         consequence="The clause stays on record with its history and judges no key any more. There is no way back: "
-        "who wants it again registers a new one.",
+        "who wants it again registers a new one. Security and DevOps vote on it.",
         form=lambda entered, initial: WhyForm(entered, initial=initial),
         initial={"revision": clause.revision},
         clause=clause,
@@ -147,14 +150,15 @@ def threat(admin: ModelAdmin, request: HttpRequest) -> HttpResponse:
     return _change(admin, request, Step(
         act="threat",
         title="Threat level",
-        consequence="Above normal, only part of every longest age is left, in whole days: keys are due sooner at once.",
+        consequence="Above normal, only part of every longest age is left, in whole days. Raising it holds at once; "
+        "what leaves more time than now waits for the votes of Security and DevOps.",
         form=lambda entered, initial: ThreatForm(entered, initial=initial),
         initial=ThreatForm.facts_to_show(threat_level()),
     ))  # fmt: skip
 
 
 def _change(admin: ModelAdmin, request: HttpRequest, step: Step) -> HttpResponse:
-    """Show the form, then what it would do, then do it."""
+    """Show the form, then what it would do, then ask for it, or do it."""
     if not _may_change(request):
         raise PermissionDenied
     if "draft" in request.POST:
@@ -187,38 +191,43 @@ def _second_step(admin: ModelAdmin, request: HttpRequest, step: Step) -> HttpRes
         entered["on_events"] = "\n".join(draft.facts.get("on_events", ()))
         return _form_page(admin, request, step, step.form(None, entered))
     try:
-        ref = _save(draft, request)
+        return _finish(draft, request)
     except EffectChangedError as error:
         messages.warning(request, str(error))
         return _effect_page(admin, request, step, draft)
     except InventoryError as error:
         messages.error(request, str(error))
-        return redirect(request.path)
     except ValidationError as error:
         messages.error(request, " ".join(error.messages))
-        return redirect(request.path)
-    messages.success(request, "Saved. The dates of the keys are those of the clauses as they are now.")
-    return redirect(ref)
+    return redirect(request.path)
 
 
-def _save(draft: Draft, request: HttpRequest) -> str:
-    """Ask the service; return where to go from there."""
-    how: dict[str, Any] = {
-        "expected_digest": request.POST.get("digest", ""),
-        "actor": actor_of(request),
-        "reason": draft.reason,
-        "now": timezone.now(),
+def _finish(draft: Draft, request: HttpRequest) -> HttpResponse:
+    """Raise the threat level at once, or ask for what takes votes; then lead to what came of it."""
+    seen, actor, now = request.POST.get("digest", ""), actor_of(request), timezone.now()
+    if draft.act == "threat" and not lowers(threat_level(), draft.facts):
+        services.set_threat_level(
+            changes=draft.facts, expected_revision=draft.revision, expected_changes=seen, actor=actor,
+            reason=draft.reason, now=now,
+        )  # fmt: skip
+        messages.success(request, "Saved. The dates of the keys are those of the clauses as they are now.")
+        return redirect("admin:inventory_policyclause_changelist")
+    operation, parameters = _question(draft)
+    asked = asking.ask(operation, parameters | {"seen": seen}, actor=actor, reason=draft.reason, now=now)
+    messages.success(request, f"{asked.title}: asked. It is done once Security and DevOps have voted for it.")
+    return redirect("admin:rotation_request_change", asked.pk)
+
+
+def _question(draft: Draft) -> tuple[str, dict[str, Any]]:
+    """Return the guarded operation that does what was entered, and its parameters."""
+    which = {"clause": draft.pk, "revision": draft.revision}
+    questions: dict[str, tuple[str, dict[str, Any]]] = {
+        "register": ("clause.register", {"code": draft.code, "facts": dict(draft.facts)}),
+        "edit": ("clause.edit", which | {"changes": dict(draft.facts)}),
+        "retire": ("clause.retire", which),
+        "threat": ("threat_level.lower", {"revision": draft.revision, "changes": dict(draft.facts)}),
     }
-    if draft.act == "threat":
-        services.set_threat_level(changes=draft.facts, expected_revision=draft.revision, **how)
-        return reverse("admin:inventory_policyclause_changelist")
-    if draft.act == "register":
-        clause = services.register_clause(code=draft.code, facts=draft.facts, **how)
-    elif draft.act == "retire":
-        clause = services.retire_clause(pk=draft.pk or 0, expected_revision=draft.revision, **how)
-    else:
-        clause = services.edit_clause(pk=draft.pk or 0, changes=draft.facts, expected_revision=draft.revision, **how)
-    return reverse("admin:inventory_policyclause_change", args=[clause.pk])
+    return questions[draft.act]
 
 
 def _opened(request: HttpRequest, step: Step) -> Draft | None:
@@ -240,6 +249,7 @@ def _effect_page(admin: ModelAdmin, request: HttpRequest, step: Step, draft: Dra
         effect = simulate(threat=proposed, now=now)
     else:
         effect = simulate(clause=proposed, now=now)
+    takes_votes = draft.act != "threat" or lowers(threat_level(), draft.facts)
     before = {name: getattr(step.clause, name) if step.clause else step.initial.get(name) for name in draft.facts}
     context = {
         "title": step.title,
@@ -248,7 +258,8 @@ def _effect_page(admin: ModelAdmin, request: HttpRequest, step: Step, draft: Dra
         "lines": changed_lines(before, draft.facts),
         "is_new": draft.act == "register",
         "draft": draft,
-        "verb": verb_of(effect),
+        "verb": verb_of(effect, "Ask" if takes_votes else "Save"),
+        "takes_votes": takes_votes,
         "samples": [
             ("Become overdue", effect.samples["become_late"], effect.shares.become_late),
             ("Are overdue no more", effect.samples["late_no_more"], effect.shares.late_no_more),

@@ -129,16 +129,35 @@ def consequence_of(facts: Mapping[str, Any]) -> str:
     return ", ".join(f"{_keys(int(number))} {words}" for number, words in told if number) or "no key got another date"
 
 
-def verb_of(effect: Effect) -> str:
-    """Return what the button says that saving does."""
+def verb_of(effect: Effect, act: str) -> str:
+    """Return what the button says that saving, or asking, does; `act` is "Save" or "Ask"."""
     late, no_more, changed = effect.shares.become_late, effect.shares.late_no_more, effect.changed
     if late:
-        return f"Save: {_keys(late)} {'becomes' if late == 1 else 'become'} overdue"
+        return f"{act}: {_keys(late)} {'becomes' if late == 1 else 'become'} overdue"
     if no_more:
-        return f"Save: {_keys(no_more)} {'is' if no_more == 1 else 'are'} overdue no more"
+        return f"{act}: {_keys(no_more)} {'is' if no_more == 1 else 'are'} overdue no more"
     return (
-        f"Save: {_keys(changed)} {'gets' if changed == 1 else 'get'} another date" if changed else "Save: no date moves"
+        f"{act}: {_keys(changed)} {'gets' if changed == 1 else 'get'} another date"
+        if changed
+        else f"{act}: no date moves"
     )
+
+
+def will_do(facts: Mapping[str, Any], owners: int) -> list[str]:
+    """Say in sentences what a change that is asked for will do to the keys, out of the facts of its effect."""
+    late, no_more, soon = (int(facts[f"keys_{name}"]) for name in ("became_late", "late_no_more", "became_due_soon"))
+    whose = f", of {owners:,} owner{'' if owners == 1 else 's'}" if owners else ""
+    said = []
+    if late:
+        said.append(f"{_keys(late)} {'becomes' if late == 1 else 'become'} overdue at once{whose}.")
+    if no_more:
+        said.append(f"{_keys(no_more)} {'is' if no_more == 1 else 'are'} overdue no more, without having been rotated.")
+    if soon:
+        said.append(f"{_keys(soon)} {'becomes' if soon == 1 else 'become'} due within 30 days.")
+    less, more = int(facts["keys_with_less_time"]), int(facts["keys_with_more_time"])
+    if less or more:
+        return [*said, f"{_keys(less)} in all {'gets' if less == 1 else 'get'} less time, {more:,} more time."]
+    return said or ["No key gets another date by it."]
 
 
 def _keys(count: int) -> str:

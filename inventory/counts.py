@@ -10,7 +10,7 @@ from django.db.models import Count, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 
 from audit.counting import COUNTED, shown
-from inventory.models import Key, PolicyClause
+from inventory.models import Key, PolicyClause, lateness
 from inventory.policy import Facts, covers
 from inventory.states import CAN_BE_OVERDUE
 
@@ -19,14 +19,18 @@ Belonging = Literal["owner", "service"]  # the fields of Key by which keys are c
 
 @dataclass(frozen=True)
 class KeysHeld:
-    """How many keys belong to a record and how many of them are late, each up to one more than COUNTED."""
+    """How many keys belong to a record, how many of them are late and how many accepted; each up to COUNTED + 1."""
 
     keys: int = 0
     late: int = 0
+    accepted: int = 0
 
 
 def keys_of(field: Belonging, pks: Sequence[int], now: datetime) -> dict[int, KeysHeld]:
-    """Count the keys of each of these records. Queries: 1; two ranges of an index for each, however many there are."""
+    """Count the keys of each of these records. Queries: 1; ranges of an index for each, however many there are.
+
+    What counts as late and as accepted is as models.lateness has it; a test compares the two.
+    """
     column = connection.ops.quote_name(f"{field}_id")
     counted = f"""
         SELECT held.id,
@@ -35,19 +39,25 @@ def keys_of(field: Belonging, pks: Sequence[int], now: datetime) -> dict[int, Ke
                (SELECT count(*) FROM (SELECT FROM inventory_key k
                   WHERE k.{column} = held.id AND k.rotate_by <= %(now)s
                     AND k.state = ANY(%(states)s)
-                  LIMIT %(most)s) c) AS keys_late
+                    AND (k.accepted_until IS NULL OR k.accepted_until <= %(now)s)
+                  LIMIT %(most)s) c) AS keys_late,
+               (SELECT count(*) FROM (SELECT FROM inventory_key k
+                  WHERE k.{column} = held.id AND k.rotate_by <= %(now)s
+                    AND k.state = ANY(%(states)s)
+                    AND k.accepted_until > %(now)s
+                  LIMIT %(most)s) c) AS keys_accepted
           FROM unnest(%(pks)s::bigint[]) AS held (id)
     """  # noqa: S608 - a column of ours
     states = [state.value for state in CAN_BE_OVERDUE]
     with connection.cursor() as cursor:
         cursor.execute(counted, {"pks": list(pks), "now": now, "states": states, "most": COUNTED + 1})
-        return {pk: KeysHeld(keys, late) for pk, keys, late in cursor.fetchall()}
+        return {pk: KeysHeld(*counts) for pk, *counts in cursor.fetchall()}
 
 
 def sortable_by_counts(records: QuerySet[Any], field: Belonging, now: datetime) -> QuerySet[Any]:
     """Return the records so that `keys_held` or `keys_late` can sort them: an index is read once for each record."""
     keys = Key.objects.filter(**{field: OuterRef("pk")}).order_by().values(field).annotate(count=Count("*"))
-    late = keys.filter(rotate_by__lte=now, state__in=CAN_BE_OVERDUE)
+    late = keys.filter(lateness.overdue(now))
     sortable: QuerySet[Any] = records.alias(
         keys_held=Coalesce(Subquery(keys.values("count")), 0), keys_late=Coalesce(Subquery(late.values("count")), 0)
     )

@@ -4,7 +4,6 @@ policy.judge() decides once for each combination of what the clauses look at, a 
 those verdicts with the keys. So the policy is written down in one place only, and a million keys take seconds.
 """
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,14 +13,18 @@ from typing import Any
 from django.db import connection, transaction
 
 from audit.canonical import JSON
-from inventory.models import PolicyClause, ThreatLevel
-from inventory.policy import Facts, Rule, judge
+from inventory.models import Key, PolicyClause, ThreatLevel
+from inventory.policy import Facts, Rule, accepted_until, judge
 from inventory.selectors import SOON, rules_if
 from inventory.states import CAN_BE_OVERDUE
 from inventory.terms import Access, Classification, Environment, KeyKind
 
 LISTED_OWNERS = 20
 SAMPLE_KEYS = 20
+_LOOKED_AT = (
+    "kind", "environment", "classification", "access", "created_on", "last_rotated_on", "storage_medium",
+    "is_exportable", "runbook_url",
+)  # fmt: skip
 _COMBINATIONS = (KeyKind.values, ["", *Environment.values], ["", *Classification.values], ["", *Access.values])
 
 # The verdict on each combination; `days` is null where no clause decides. The four facts are one text, so that the
@@ -30,33 +33,39 @@ VERDICTS = """
 SELECT * FROM unnest(%(words)s::text[], %(days)s::int[], %(codes)s::text[], %(clause_ids)s::bigint[])
     AS v(words, days, code, clause_id)
 """
+# Until when the keys that have an exception are accepted; no row for a key that is not.
+EXCEPTED = "SELECT * FROM unnest(%(excepted)s::bigint[], %(accepted)s::timestamptz[]) AS e(id, until)"
 SAME_COMBINATION = "v.words = k.kind || '|' || k.environment || '|' || k.classification || '|' || k.access"
 # 00:00 UTC of the day on which the limit is reached, as policy.judge() has it; null when the age is unknown.
 DUE = "(COALESCE(k.last_rotated_on, k.created_on) + v.days)::timestamp AT TIME ZONE 'UTC'"
 DECIDED_BY = "CASE WHEN COALESCE(k.last_rotated_on, k.created_on) IS NOT NULL THEN v.{} END"
 
 _EFFECT = f"""
-WITH verdict AS ({VERDICTS}), judged AS (
+WITH verdict AS ({VERDICTS}), excepted AS ({EXCEPTED}), judged AS (
     SELECT k.id, k.name, k.owner_id, k.state = ANY(%(states)s) AS can_be_late,
            k.rotate_by AS due_before, k.winning_clause_id AS clause_before, {DUE} AS due_after,
-           {DECIDED_BY.format("clause_id")} AS clause_after, {DECIDED_BY.format("code")} AS code_after
+           {DECIDED_BY.format("clause_id")} AS clause_after, {DECIDED_BY.format("code")} AS code_after,
+           k.accepted_until AS accepted_before, e.until AS accepted_after,
+           COALESCE(k.accepted_until, k.rotate_by) AS counts_before, COALESCE(e.until, {DUE}) AS counts_after
       FROM inventory_key k
       JOIN verdict v ON {SAME_COMBINATION}
+      LEFT JOIN excepted e ON e.id = k.id
 ), changed AS MATERIALIZED (
     SELECT *,
-           can_be_late AND due_after <= %(now)s AND (due_before <= %(now)s) IS NOT TRUE AS becomes_late,
-           can_be_late AND due_before <= %(now)s AND (due_after <= %(now)s) IS NOT TRUE AS is_late_no_more,
-           can_be_late AND due_after > %(now)s AND due_after <= %(soon)s
-               AND (due_before <= %(soon)s) IS NOT TRUE AS becomes_due_soon
+           can_be_late AND counts_after <= %(now)s AND (counts_before <= %(now)s) IS NOT TRUE AS becomes_late,
+           can_be_late AND counts_before <= %(now)s AND (counts_after <= %(now)s) IS NOT TRUE AS is_late_no_more,
+           can_be_late AND due_after > %(now)s AND counts_after <= %(soon)s
+               AND (counts_before <= %(soon)s) IS NOT TRUE AS becomes_due_soon
       FROM judged
      WHERE due_before IS DISTINCT FROM due_after OR clause_before IS DISTINCT FROM clause_after
+        OR accepted_before IS DISTINCT FROM accepted_after
 ), counted AS (
     SELECT count(*) AS changed,
            count(*) FILTER (WHERE becomes_late) AS become_late,
            count(*) FILTER (WHERE is_late_no_more) AS late_no_more,
            count(*) FILTER (WHERE becomes_due_soon) AS become_due_soon,
-           count(*) FILTER (WHERE due_after < COALESCE(due_before, 'infinity')) AS get_less_time,
-           count(*) FILTER (WHERE due_before < COALESCE(due_after, 'infinity')) AS get_more_time,
+           count(*) FILTER (WHERE counts_after < COALESCE(counts_before, 'infinity')) AS get_less_time,
+           count(*) FILTER (WHERE counts_before < COALESCE(counts_after, 'infinity')) AS get_more_time,
            count(DISTINCT owner_id) FILTER (WHERE becomes_late OR is_late_no_more OR becomes_due_soon) AS owners
       FROM changed
 ), owned AS (
@@ -80,7 +89,9 @@ WITH verdict AS ({VERDICTS}), judged AS (
            sha256(convert_to(string_agg(
                concat_ws('|', 'key:' || k.id,
                          COALESCE(to_char(due_before, 'YYYY-MM-DD'), '-'), COALESCE(c.code, '-'),
-                         COALESCE(to_char(due_after, 'YYYY-MM-DD'), '-'), COALESCE(code_after, '-')),
+                         COALESCE(to_char(due_after, 'YYYY-MM-DD'), '-'), COALESCE(code_after, '-'),
+                         'until ' || to_char(accepted_before, 'YYYY-MM-DD'),
+                         'then until ' || to_char(accepted_after, 'YYYY-MM-DD')),
                E'\\n' ORDER BY k.id), 'UTF8')) AS digest
       FROM changed k LEFT JOIN inventory_policyclause c ON c.id = k.clause_before
      GROUP BY k.id / 10000
@@ -136,12 +147,6 @@ class Effect:
     changes_digest: str  # SHA-256 over (key, date and clause before, date and clause after); see docs/policies.md
 
     @property
-    def digest(self) -> str:
-        """Return a SHA-256 by which saving tells that the effect is the one that was shown."""
-        told = [self.changes_digest, self.changed, self.get_less_time, self.get_more_time, self.owners, self.shares]
-        return hashlib.sha256(repr(told).encode()).hexdigest()
-
-    @property
     def facts(self) -> dict[str, JSON]:
         """Return what the event of the change says of it."""
         return {
@@ -165,7 +170,7 @@ def simulate(*, clause: PolicyClause | None = None, threat: ThreatLevel | None =
 
 @transaction.atomic
 def effect_of(rules: Sequence[Rule], now: datetime) -> Effect:
-    """Compare what the keys' records say with what these rules say. Queries: 2, one of them a scan of all keys."""
+    """Compare what the keys' records say with what these rules say. Queries: 3, one of them a scan of all keys."""
     parameters = verdicts(rules) | {"now": now, "soon": now + SOON, "states": [state.value for state in CAN_BE_OVERDUE]}
     with connection.cursor() as cursor:
         be_patient(cursor)
@@ -189,14 +194,24 @@ def be_patient(cursor: Any) -> None:  # noqa: ANN401 - a cursor of Django's or t
 
 
 def verdicts(rules: Sequence[Rule]) -> dict[str, Any]:
-    """Return the parameters of VERDICTS: what these rules decide for every combination of facts that a key can have."""
+    """Return the parameters of VERDICTS and EXCEPTED: what these rules decide for every combination of facts that a key
+    can have, and until when they let the keys be that have an exception. Queries: 1 where there are such keys.
+    """
     columns: dict[str, list[Any]] = {name: [] for name in ("words", "days", "codes", "clause_ids")}
     for words in product(*_COMBINATIONS):
         winning = judge(_facts(*words), rules).winning
         decided = (winning.limit.days, winning.code, winning.clause_id) if winning else (None, None, None)
         for column, said in zip(columns.values(), ("|".join(words), *decided), strict=True):
             column.append(said)
-    return columns
+    return columns | _excepted(rules)
+
+
+def _excepted(rules: Sequence[Rule]) -> dict[str, Any]:
+    pks = {pk for rule in rules for pk in rule.excepted}
+    keys = Key.objects.filter(pk__in=pks).only(*_LOOKED_AT) if pks else ()
+    accepted = {key.pk: accepted_until(key.facts, rules, key.pk) for key in keys}
+    standing = {pk: until for pk, until in accepted.items() if until is not None}
+    return {"excepted": list(standing), "accepted": list(standing.values())}
 
 
 def _facts(kind: str, environment: str, classification: str, access: str) -> Facts:

@@ -116,6 +116,53 @@ class RetiredClauseError(InventoryError):
         super().__init__(f"{label} is retired. Register a new clause instead; the old one stays for its history.")
 
 
+class NotAskedError(InventoryError):
+    """The engine of approvals opened no request; it says why."""
+
+
+class NothingChangesError(InventoryError):
+    def __init__(self) -> None:
+        super().__init__("Nothing would change: what was entered is what stands there already.")
+
+
+class LowersThreatLevelError(InventoryError):
+    """One person may only raise it."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This leaves more of the longest ages than before, so it needs votes: ask for it on the page of the threat "
+            "level."
+        )
+
+
+class NotBoundError(InventoryError):
+    """There is nothing to be excepted from."""
+
+    def __init__(self, name: str, label: str) -> None:
+        super().__init__(f"{label} is not in force, or does not speak of {name}, so there is nothing to be excepted.")
+
+
+class KeyGoneError(InventoryError):
+    def __init__(self, name: str) -> None:
+        super().__init__(f"{name} is destroyed: no clause demands anything of it.")
+
+
+class ExceptionLengthError(InventoryError):
+    """It would last longer than any exception for such a key may, or end before it begins."""
+
+    def __init__(self, name: str, label: str, longest_days: int, latest: str) -> None:
+        self.longest_days = longest_days
+        super().__init__(
+            f"An exception for {name} ends on a day after today and lasts at most {longest_days} days ({label}): "
+            f"choose a day up to {latest}. Before it ends it can be renewed by new votes."
+        )
+
+
+class ExceptionOverError(InventoryError):
+    def __init__(self, state: str) -> None:
+        super().__init__(f"This exception is {state} already: it cannot be ended again.")
+
+
 class ClausesHeldError(InventoryError):
     """Somebody changes the clauses, or derives dates from them, and takes longer than anybody else may wait."""
 
@@ -187,10 +234,6 @@ class RelationsChangedError(InventoryError):
             f"This gives {name} more time, which somebody of DevOps must approve, and changes the services that use it "
             "or the keys above it, which nobody needs to. Save those by themselves first."
         )
-
-
-class NotAskedError(InventoryError):
-    """The engine of approvals did not open a request; its words say why."""
 
 
 class VoidChangeError(InventoryError):

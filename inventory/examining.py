@@ -9,6 +9,7 @@ from typing import Any
 from django.db.models import BooleanField, Case, Count, F, Min, Q, QuerySet, Value, When
 
 from inventory.algorithms import clause_strength
+from inventory.excepting import exceptions_by_key
 from inventory.findings import Demands, Peers, Surroundings, Table, Under, demands_more
 from inventory.models import Finding, Key, KeyParent, KeyVersion
 from inventory.policy import Clause
@@ -28,7 +29,7 @@ def around_new(now: datetime) -> Surroundings:
 
 
 def examined(pks: Collection[int], judged_by: Surroundings) -> list[tuple[Key, Surroundings]]:
-    """Return keys with all that findings() needs to know. Queries: 5.
+    """Return keys with all that findings() needs to know. Queries: 6.
 
     `judged_by` is of around_new(); who examines many keys asks for it once.
     """
@@ -45,7 +46,7 @@ def examined(pks: Collection[int], judged_by: Surroundings) -> list[tuple[Key, S
         .order_by("pk")
     )
     under, peers = _under(pks), _peers(pks)
-    current = _current_versions(pks)
+    current, excepted = _current_versions(pks), exceptions_by_key(pks)
     return [
         (
             key,
@@ -54,6 +55,7 @@ def examined(pks: Collection[int], judged_by: Surroundings) -> list[tuple[Key, S
                 under=under.get(key.pk, ()),
                 peers=peers.get(key.pk, ()),
                 **current.get(key.pk, {}),
+                excepted=excepted.get(key.pk, {}),
                 is_owner_gone=key.is_owner_gone,  # type: ignore[attr-defined]
             ),
         )

@@ -10,9 +10,8 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from inventory.findings import CATALOGUE, Severity, title_of
-from inventory.models import Finding, Key, Owner, PolicyClause, Service
+from inventory.models import Finding, Key, Owner, PolicyClause, Service, lateness
 from inventory.selectors import AGE_UNKNOWN, DESTROYED_STATES, SOON, due_in_week
-from inventory.states import CAN_BE_OVERDUE
 
 _DIGITS = 19  # fewer always fit 64 bits
 _DIGITS_OF_SIZE = 10  # and 32
@@ -38,7 +37,9 @@ class LatenessFilter(ConditionFilter):
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:  # noqa: ANN401 - Django's signature
         week = self._week()
         chosen = [(f"{week:%Y-%m-%d}", f"in the week of {week:%-d %B}")] if week else []
-        return [("overdue", "overdue"), ("soon", "in 30 days"), ("none", "no date"), *chosen]
+        return [
+            ("overdue", "overdue"), ("accepted", "accepted"), ("soon", "in 30 days"), ("none", "no date"), *chosen
+        ]  # fmt: skip
 
     def _week(self) -> datetime | None:
         try:
@@ -51,8 +52,9 @@ class LatenessFilter(ConditionFilter):
         now, week = timezone.now(), self._week()
         weeks = {f"{week:%Y-%m-%d}": due_in_week(week, now)} if week else {}
         return weeks | {
-            "overdue": Q(rotate_by__lte=now, state__in=CAN_BE_OVERDUE),
-            "soon": Q(rotate_by__gt=now, rotate_by__lte=now + SOON, state__in=CAN_BE_OVERDUE),
+            "overdue": lateness.overdue(now),
+            "accepted": lateness.accepted(now),
+            "soon": lateness.due_within(now, now + SOON),
             "none": Q(rotate_by__isnull=True),
         }
 
@@ -164,20 +166,20 @@ class FindingFilter(ConditionFilter):
         return [("any", "any"), ("critical", "a critical one"), *of_code]
 
     def conditions(self) -> dict[str, Q]:
-        stands = Finding.objects.filter(key=OuterRef("pk"), closed_at__isnull=True)
+        stands = Finding.objects.filter(lateness.wrong(timezone.now()), key=OuterRef("pk"))
         chosen = self.value() or ""
         of_code = {chosen: Q(Exists(stands.filter(code=chosen)))} if chosen in CATALOGUE else {}
         return of_code | {"any": Q(Exists(stands)), "critical": Q(Exists(stands.filter(severity=Severity.CRITICAL)))}
 
 
 class StandingFilter(ConditionFilter):
-    """Findings that stand open, unless somebody asks for others."""
+    """Findings that stand open and that nobody has accepted, unless somebody asks for others."""
 
     title = "state"
     parameter_name = "state"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:  # noqa: ANN401 - Django's signature
-        return [("closed", "closed"), ("all", "open and closed")]
+        return [("accepted", "accepted"), ("closed", "closed"), ("all", "open and closed")]
 
     def choices(self, changelist: Any) -> Iterator[Any]:  # noqa: ANN401 - Django's signature
         first, *others = super().choices(changelist)
@@ -186,8 +188,9 @@ class StandingFilter(ConditionFilter):
 
     def conditions(self) -> dict[str, Q]:
         chosen = self.value() or ""
-        known = {"closed": Q(closed_at__isnull=False), "all": Q()}
-        return {chosen: known.get(chosen, Q(closed_at__isnull=True))}
+        now = timezone.now()
+        known = {"accepted": lateness.accepted_wrong(now), "closed": Q(closed_at__isnull=False), "all": Q()}
+        return {chosen: known.get(chosen, lateness.wrong(now))}
 
 
 class CodeFilter(ConditionFilter):

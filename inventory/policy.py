@@ -1,7 +1,7 @@
 """What the clauses demand of a key: facts and clauses in; date, reasons and breaches out. Pure."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
 
@@ -54,6 +54,7 @@ class Rule:
     scope: Scope
     code: str = ""  # "s4-production-90"
     percent: int = 100  # what the threat level leaves of a longest age, 1 to 100 (R65)
+    excepted: Mapping[int, datetime] = field(default_factory=dict, compare=False, hash=False)  # key's id → until when
 
     @property
     def limit(self) -> timedelta:
@@ -139,6 +140,35 @@ def judge(facts: Facts, rules: Iterable[Rule]) -> Verdict:
     since = facts.last_rotated_on or facts.created_on
     rotate_by = datetime.combine(since + winning.limit, time(), tzinfo=UTC) if since else None
     return Verdict(rotate_by=rotate_by, winning=winning, losing=tuple(losing))
+
+
+def accepted_until(facts: Facts, rules: Iterable[Rule], key: int) -> datetime | None:
+    """Return until when the lateness of a key, given by its id, is accepted: later than its `rotate_by`, or None.
+
+    An exception holds for one clause. A key that is late by several counts again from the first instant at which one of
+    them demands its rotation and no exception stands for that one.
+    """
+    since = facts.last_rotated_on or facts.created_on
+    applying = [rule for rule in rules if covers(rule.scope, facts)]
+    if since is None or not any(key in rule.excepted for rule in applying):
+        return None
+    dues = [(datetime.combine(since + rule.limit, time(), tzinfo=UTC), rule.excepted.get(key)) for rule in applying]
+    counts_from = min(max(due, until or due) for due, until in dues)
+    return counts_from if counts_from > min(due for due, _ in dues) else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limit:
+    """How long an exception may last for the keys of a scope."""
+
+    label: str
+    longest_days: int
+    scope: Scope
+
+
+def longest_exception(facts: Facts, limits: Iterable[Limit]) -> Limit | None:
+    """Return the shortest of the limits that speak of the key; None where nothing limits, and so nothing is allowed."""
+    return min((one for one in limits if covers(one.scope, facts)), key=lambda one: one.longest_days, default=None)
 
 
 def makes_less_late(before: datetime | None, after: datetime | None) -> bool:

@@ -31,7 +31,7 @@ from inventory.tasks import nudge_comparison
 from inventory.wording import label_of, names_of, words_of
 
 _PLAIN_NO = {"never_rotated"}  # goes without saying
-_SHOWN = (*FACTS, *PERIOD, *RELATIONS, "rotate_by", "winning_clause")
+_SHOWN = (*FACTS, *PERIOD, *RELATIONS, "rotate_by", "winning_clause", "accepted_until")
 
 
 def what_the_log_says(admin: ModelAdmin, request: HttpRequest) -> HttpResponse:
@@ -127,11 +127,12 @@ def _told_of(told: Told, fields: Fields, clauses: dict[str, str], end: datetime)
         if fields.get(name) or name not in _PLAIN_NO
     ]
     due = datetime.fromisoformat(fields["rotate_by"]) if fields.get("rotate_by") else None
+    accepted = datetime.fromisoformat(fields["accepted_until"]) if fields.get("accepted_until") else None
     versions = [(name, part) for name, part in sorted(told.parts.items()) if name.startswith("version")]
     return {
         "lines": [(label, words) for label, words in lines if words],
         "state_chip": state_chip(fields["state"]) if "state" in fields else None,
-        "due_chip": due_chip(due, fields["state"], end) if "state" in fields else None,
+        "due_chip": due_chip(due, fields["state"], end, accepted) if "state" in fields else None,
         "versions": [(name, state_chip(part["state"]) if "state" in part else None, part) for name, part in versions],
         "last_at": datetime.fromisoformat(told.at),
         "findings": _open_findings(told),

@@ -3,10 +3,11 @@
 import re
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.contrib.postgres.expressions import ArraySubquery
 from django.db import OperationalError, connection
 from django.db.models import BinaryField, Count, Exists, F, OuterRef, Q, QuerySet
 from django.db.models.functions import Coalesce, Left, Substr
@@ -18,6 +19,7 @@ from audit.sealing import EPOCH_BYTES
 from inventory.algorithms import AlgorithmRow, InUse
 from inventory.algorithms import Facts as AlgorithmFacts
 from inventory.errors import ClausesHeldError
+from inventory.excepting import UNTIL, by_key
 from inventory.findings import Severity
 from inventory.models import (
     Algorithm,
@@ -30,10 +32,11 @@ from inventory.models import (
     PolicyClause,
     Service,
     ThreatLevel,
+    lateness,
 )
 from inventory.models.search import LONGEST_NAME
 from inventory.policy import Clause, Rule, Verdict, covers, judge
-from inventory.states import CAN_BE_OVERDUE, State
+from inventory.states import State
 from inventory.terms import Classification
 
 SOON = timedelta(days=30)
@@ -70,15 +73,19 @@ def share_clauses() -> None:
 def rules_if(*, clause: PolicyClause | None = None, threat: ThreatLevel | None = None) -> list[Rule]:
     """Return the rules that would hold with a clause, or a threat level, as the given object has it.
 
-    The object need not be saved. Queries: 2, or 1 with a threat level.
+    Each knows for which keys an exception to it stands. The object need not be saved. Queries: 2, or 1 with a threat
+    level.
     """
-    ageing = {one.code: one for one in PolicyClause.objects.filter(is_in_force=True, longest_age_days__isnull=False)}
+    clauses = PolicyClause.objects.filter(is_in_force=True, longest_age_days__isnull=False)
+    found = list(clauses.annotate(standing=ArraySubquery(UNTIL.filter(clause=OuterRef("pk")))))
+    excepted = {one.code: by_key(one.standing) for one in found}
+    ageing: dict[str, PolicyClause] = {one.code: one for one in found}
     if clause is not None:
         ageing.pop(clause.code, None)
         if clause.is_in_force and clause.longest_age_days is not None:
             ageing[clause.code] = clause
     percent = (threat or threat_level()).percent
-    return [one.rule(percent) for _, one in sorted(ageing.items())]
+    return [replace(one.rule(percent), excepted=excepted.get(code, {})) for code, one in sorted(ageing.items())]
 
 
 def hold_clauses() -> None:
@@ -87,6 +94,16 @@ def hold_clauses() -> None:
     Raises: ClausesHeldError.
     """
     _lock(_HOLD_ALONE)
+
+
+def hold_clauses_patiently() -> None:
+    """Hold the clauses as hold_clauses() does, and wait for imports and other long work. For the worker alone.
+
+    Raises: OperationalError when they take longer still, so that it is tried again.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL lock_timeout = '60s'")
+        cursor.execute(_HOLD_ALONE)
 
 
 def _lock(statement: str) -> None:
@@ -126,6 +143,7 @@ class Posture:
 
     keys: int
     overdue: int
+    accepted: int  # past their dates, and excepted
     due_soon: int
     owners_due_soon: int
     suspended: int
@@ -135,6 +153,7 @@ class Posture:
     restricted_overdue: int
     open_findings: int
     critical_findings: int
+    accepted_findings: int
 
 
 def posture(now: datetime) -> Posture:
@@ -143,11 +162,12 @@ def posture(now: datetime) -> Posture:
     `owners_due_soon` are the owners of those keys that were counted as `due_soon`.
     Queries: 1. Each figure is a range of an index, so none of them reads the table however long it is.
     """
-    late = Key.objects.filter(rotate_by__lte=now, state__in=CAN_BE_OVERDUE)
-    soon = Q(rotate_by__gt=now, rotate_by__lte=now + SOON, state__in=CAN_BE_OVERDUE)
+    late = Key.objects.filter(lateness.overdue(now))
+    soon = lateness.due_within(now, now + SOON)
     counted = _counted(
         keys=Key.objects.all(),
         overdue=late,
+        accepted=Key.objects.filter(lateness.accepted(now)),
         due_soon=Key.objects.filter(soon),
         owners_due_soon=Key.objects.filter(soon),
         suspended=Key.objects.filter(state=State.SUSPENDED),
@@ -155,8 +175,9 @@ def posture(now: datetime) -> Posture:
         without_owner=Key.objects.filter(owner__isnull=True),
         of_unknown_age=Key.objects.filter(AGE_UNKNOWN),
         restricted_overdue=late.filter(classification=Classification.RESTRICTED),
-        open_findings=Finding.objects.filter(closed_at__isnull=True),
-        critical_findings=critical_findings(),
+        open_findings=Finding.objects.filter(lateness.wrong(now)),
+        critical_findings=critical_findings(now),
+        accepted_findings=Finding.objects.filter(lateness.accepted_wrong(now)),
     )
     if counted["keys"] > COUNTED:
         counted["keys"] = max(counted["keys"], counted["estimate"])
@@ -182,9 +203,9 @@ def _counted(**rows: QuerySet[Any]) -> dict[str, int]:
     return dict(zip(["estimate", *rows], found_counts, strict=True))
 
 
-def critical_findings() -> QuerySet[Finding]:
-    """Return the critical findings that are open: a partial index. No query by itself."""
-    return Finding.objects.filter(closed_at__isnull=True, severity=Severity.CRITICAL)
+def critical_findings(now: datetime) -> QuerySet[Finding]:
+    """Return the critical findings that are open and not accepted: a partial index. No query by itself."""
+    return Finding.objects.filter(lateness.wrong(now), severity=Severity.CRITICAL)
 
 
 def findings_of(key: Key) -> Sequence[Finding]:
@@ -195,13 +216,13 @@ def findings_of(key: Key) -> Sequence[Finding]:
 def held_by(owner: Owner, now: datetime) -> tuple[int, int]:
     """Return how many keys somebody answers for, and how many of them are late, both up to COUNTED. Queries: 1."""
     held = Key.objects.filter(owner=owner)
-    counted = _counted(held=held, late=held.filter(rotate_by__lte=now, state__in=CAN_BE_OVERDUE))
+    counted = _counted(held=held, late=held.filter(lateness.overdue(now)))
     return counted["held"], counted["late"]
 
 
 def most_overdue(now: datetime, count: int) -> Sequence[Key]:
     """Return the keys that have been late for longest. Queries: 1."""
-    late = Key.objects.filter(rotate_by__lte=now, state__in=CAN_BE_OVERDUE)
+    late = Key.objects.filter(lateness.overdue(now))
     return list(late.select_related("owner", "service", "winning_clause").order_by("rotate_by", "pk")[:count])
 
 
@@ -214,9 +235,7 @@ class Week:
 
 def due_in_week(start: datetime, now: datetime) -> Q:
     """What falls due in the week that begins at `start`, and is not late yet."""
-    return Q(
-        rotate_by__gt=now, rotate_by__gte=start, rotate_by__lt=start + timedelta(weeks=1), state__in=CAN_BE_OVERDUE
-    )
+    return lateness.falls_due(start, start + timedelta(weeks=1), now)
 
 
 def due_by_week(now: datetime, weeks: int) -> list[Week]:

@@ -25,6 +25,12 @@ def apply_due_transitions() -> None:
 
 
 @shared_task
+def expire_exceptions() -> None:
+    done = services.expire_exceptions(actor=Actor.system("worker"), now=timezone.now())
+    logger.info("%d exceptions of %d keys expired", done.exceptions, done.keys)
+
+
+@shared_task
 def review_findings(after: int | None = None) -> None:
     """Review the keys after an id, and hand the rest on: a worker that dies repeats its own stretch and no other."""
     now, last, opened, closed = timezone.now(), after or 0, 0, 0

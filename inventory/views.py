@@ -20,11 +20,14 @@ from audit.selectors import timeline
 from inventory import asking, services
 from inventory.algorithms import Facts, InUse, falls, judge
 from inventory.asking import Asked
-from inventory.chips import Chip, algorithm_chip, due_chip, severity_chip, state_chip, status_chip
+from inventory.chips import Chip, algorithm_chip, due_chip, finding_chip, state_chip, status_chip
 from inventory.errors import InventoryError, LessLateError
+from inventory.excepting import exceptions_of
+from inventory.exception_wording import exception_chip
 from inventory.forms import DayForm, KeyForm, ReasonForm, RegisterKeyForm
 from inventory.models import Key
 from inventory.selectors import (
+    DESTROYED_STATES,
     algorithm_rows,
     algorithms_in_use,
     events_that_rotate,
@@ -75,14 +78,16 @@ def dossier(admin: ModelAdmin, request: HttpRequest, pk: str) -> HttpResponse:
         "key": key,
         "now": now,
         "state_chip": state_chip(key.state),
-        "due_chip": due_chip(key.rotate_by, key.state, now),
+        "due_chip": due_chip(key.rotate_by, key.state, now, key.accepted_until),
         "age_days": (now.date() - since).days if since else None,
         "verdict": verdict(key),
         "threat": threat_level(),
         "judgement": judgement,
         "algorithm_chip": algorithm_chip(judgement),
         "on_events": events_that_rotate(key),
-        "findings": [(finding, severity_chip(finding.severity)) for finding in findings_of(key)],
+        "findings": [(finding, finding_chip(finding, now)) for finding in findings_of(key)],
+        "exceptions": [(one, exception_chip(one, now)) for one in exceptions_of(key)],
+        "may_except": key.state not in DESTROYED_STATES and may(request, key, "ask_policyexception"),
         "versions": [(version, state_chip(version.state)) for version in versions],
         "findable": any(one.reuse_digest for one in versions if one.number == key.current_number),
         "around": surroundings(key, SHOWN_CHILDREN),

@@ -33,8 +33,15 @@ _RECORDS: Mapping[str, type[Model]] = {
     "clause": PolicyClause,
     "user": get_user_model(),
 }
+# What the sentence of an event says, or nobody would look for.
+_TOLD_ELSEWHERE = frozenset({"state", "held_change", "exception", "exceptions", "longest_days"})
 _LABELS = {
     "rotate_by": "To be rotated by",
+    "accepted_until": "Accepted until",
+    "excepted_from": "Excepted from",
+    "excepted_until": "Until",
+    "compensating_control": "Instead",
+    "residual_risk": "Risk that remains",
     "winning_clause": "By the clause",
     "last_rotated_on": "Last rotated",
     "consumers": "Used by",
@@ -102,7 +109,7 @@ def words_of(name: str, value: JSON, names: Mapping[str, str]) -> str:
         return ", ".join(names.get(str(one), str(one)) for one in value)
     field = _field(name)
     text = str(value)
-    if isinstance(field, DateField) or name in {"expires_on", "rotated_on"}:
+    if isinstance(field, DateField) or name in {"expires_on", "rotated_on", "excepted_until"}:
         return _day(text)
     choices = dict(field.flatchoices) if field else {}
     return names.get(text) or str(choices.get(text, text))
@@ -148,9 +155,9 @@ def _own(said: Body | None, key: Key) -> Subject | None:
 def _references(subject: Subject) -> Iterator[str]:
     for side in (subject.before, subject.after):
         yield from (str(side[name]) for name in REFERENCES if side.get(name))
-        for name in RELATIONS:
+        for name in (*RELATIONS, "excepted_from"):
             related = side.get(name)
-            yield from map(str, related if isinstance(related, list) else ())
+            yield from map(str, related if isinstance(related, list) else [related] if related else ())
 
 
 def _entry(event: ReadEvent, subject: Subject | None, names: Mapping[str, str]) -> Entry:
@@ -181,7 +188,7 @@ def _requests_of(said: Body, subject: Subject) -> tuple[Subject, ...]:
 
 def _lines(subject: Subject, names: Mapping[str, str]) -> list[Line]:
     """Return what changed, but for what the sentence tells."""
-    changed = {*subject.before, *subject.after} - {"state", "held_change"}
+    changed = {*subject.before, *subject.after} - _TOLD_ELSEWHERE
     lines = [
         Line(
             label_of(name),

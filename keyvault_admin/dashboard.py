@@ -16,8 +16,7 @@ from audit.alerts import VERIFIED_WITHIN, not_anchored, not_shipped, not_signed
 from audit.counting import COUNTED, about, count_each, shown
 from inventory import selectors as inventory
 from inventory.chips import Chip, due_chip
-from inventory.models import Key, Owner, Service
-from inventory.states import CAN_BE_OVERDUE
+from inventory.models import Key, Owner, Service, lateness
 from keyvault_admin.access.roles import VOTING
 from keyvault_admin.access.selectors import open_reviews
 from rotation import requests
@@ -127,8 +126,8 @@ def _what_waits(request: HttpRequest) -> dict[str, QuerySet[Any]]:
     if may("rotation.view_request"):
         waiting["votes"] = _to_vote_on(request, now)
     if may("inventory.view_key"):
-        waiting["late"] = Key.objects.filter(rotate_by__lte=now, state__in=CAN_BE_OVERDUE)
-        waiting["critical"] = inventory.critical_findings()
+        waiting["late"] = Key.objects.filter(lateness.overdue(now))
+        waiting["critical"] = inventory.critical_findings(now)
     if may("rotation.view_review"):
         waiting["reviews"] = rotation.overdue_reviews(now)
         waiting["open_reviews"] = rotation.open_reviews()
@@ -145,12 +144,13 @@ def _what_waits(request: HttpRequest) -> dict[str, QuerySet[Any]]:
 
 
 def _due(key: Key, now: datetime) -> Chip:
-    return due_chip(key.rotate_by, key.state, now)
+    return due_chip(key.rotate_by, key.state, now, key.accepted_until)
 
 
 def _key_tiles(counted: inventory.Posture) -> list[Tile]:
     keys = reverse("admin:inventory_key_changelist")
     worst = f"{shown(counted.restricted_overdue)} of restricted data" if counted.overdue else "nothing is late"
+    worst += f" · {shown(counted.accepted)} accepted" if counted.accepted else ""
     return [
         Tile("Overdue", shown(counted.overdue), "late" if counted.overdue else "ok", worst, f"{keys}?due=overdue"),
         Tile(
@@ -181,6 +181,7 @@ def _findings_tile(counted: inventory.Posture) -> Tile:
     found, critical = counted.open_findings, counted.critical_findings
     look = "late" if critical else "soon" if found else "ok"
     note = f"{shown(critical)} critical" if found else "nothing is wrong with any record"
+    note += f" · {shown(counted.accepted_findings)} accepted" if counted.accepted_findings else ""
     return Tile("Open findings", shown(found), look, note, reverse("admin:inventory_finding_changelist"))
 
 

@@ -10,6 +10,8 @@ SCHEDULE: dict[str, dict[str, Any]] = {
     "flag-overdue": {"task": "rotation.tasks.flag_overdue", "schedule": timedelta(hours=1)},
     # Every minute: keys come into use, and stop protecting, at the dates said at their registration.
     "apply-due-transitions": {"task": "inventory.tasks.apply_due_transitions", "schedule": timedelta(minutes=1)},
+    # Every minute: exceptions whose day has come are closed; their keys count as overdue from that moment on anyway.
+    "expire-exceptions": {"task": "inventory.tasks.expire_exceptions", "schedule": timedelta(minutes=1)},
     # Every minute: files that wait to be read or imported, because nobody was nudged or a worker died; old ones go.
     "work-off-imports": {"task": "inventory.tasks.work_off_imports", "schedule": timedelta(minutes=1)},
     # Every minute: notices become digests, digests become mail; finds whatever was not nudged.

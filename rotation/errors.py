@@ -194,6 +194,11 @@ class UnknownOperationError(RotationError):
         super().__init__(f"There is no guarded operation {code!r}.")
 
 
+class NotLoweringError(RotationError):
+    def __init__(self) -> None:
+        super().__init__("This gives no key more time, so nobody needs to vote on it: it is saved at once.")
+
+
 class NotAskingError(RotationError):
     def __init__(self, title: str, askers: Sequence[str], *, owner: bool) -> None:
         owners = ["the owner of the key"] if owner else []

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.core.mail import EmailMultiAlternatives
 from django.db import transaction
+from django.db.models import Q
 from django.template.loader import render_to_string
 from django.urls import reverse
 
@@ -22,6 +23,7 @@ from audit.actor import Actor
 from audit.batches import batches
 from audit.canonical import JSON
 from audit.services import Outcome, Subject, record
+from inventory.models import Key, lateness
 from rotation.models import Digest, DigestState, Notice
 from rotation.selectors import overdue_reviews, recipients_waiting, role_mails, roles_of, to_be_sent
 
@@ -55,13 +57,19 @@ def _gather_for(recipient: str, now: datetime) -> bool:
 
 
 def _compose(recipient: str, notices: Sequence[Notice], now: datetime) -> Digest:
-    """Write the mail that tells of these notices, which come in the order of their dates."""
-    late = sum(notice.rotate_by <= now for notice in notices)
-    lines = [_line(notice, now) for notice in notices[:LISTED]]
+    """Write the mail that tells of these notices, which come in the order of their dates.
+
+    A key that is accepted is told of as such, whatever the notice was for, and so is what else of its owners is.
+    """
+    late = [notice for notice in notices if notice.rotate_by <= now and not _is_accepted(notice.key, now)]
+    soon = [notice for notice in notices if notice.rotate_by > now and not _is_accepted(notice.key, now)]
+    accepted = _accepted(notices, now)
+    listed = [_line(notice, now) for notice in (*late, *soon)[:LISTED]]
     context = {
-        "late": lines[:late],
-        "soon": lines[late:],
-        "more": len(notices) - len(lines),
+        "late": listed[: len(late)],
+        "soon": listed[len(late) :],
+        "more": len(late) + len(soon) - len(listed),
+        "accepted": [_accepted_line(key, now) for key in accepted[:LISTED]],
         "reviews": _late_reviews(recipient, now),
         "as_owner": any(notice.owner_id is not None for notice in notices),
         "as_security": any(notice.owner_id is None for notice in notices),
@@ -69,12 +77,24 @@ def _compose(recipient: str, notices: Sequence[Notice], now: datetime) -> Digest
     }
     return Digest(
         recipient=recipient,
-        subject=_subject_line(late, len(notices) - late),
+        subject=_subject_line(len(late), len(soon), len(accepted)),
         text=render_to_string("emails/overdue/digest.txt", context),
         html=render_to_string("emails/overdue/digest.html", context),
         composed_at=now,
         next_attempt_at=now,
     )
+
+
+def _is_accepted(key: Key, now: datetime) -> bool:
+    return bool(key.rotate_by and key.rotate_by <= now and key.accepted_until and key.accepted_until > now)
+
+
+def _accepted(notices: Sequence[Notice], now: datetime) -> list[Key]:
+    """Return the accepted keys of these notices and of the owners who are told, the first to end first. Queries: 1."""
+    owners = {notice.owner_id for notice in notices if notice.owner_id}
+    told = {notice.key_id for notice in notices}
+    keys = Key.objects.filter(lateness.accepted(now)).filter(Q(owner__in=owners) | Q(pk__in=told))
+    return list(keys.select_related("winning_clause", "service").order_by("accepted_until", "pk")[: LISTED + 1])
 
 
 @dataclass(frozen=True)
@@ -107,10 +127,12 @@ class _Line:
     clause: str
     is_unowned: bool
     url: str
+    accepted_until: datetime | None = None  # where an exception moves the day from which it counts, or has moved it
 
 
 def _line(notice: Notice, now: datetime) -> _Line:
     key = notice.key
+    is_excepted = key.rotate_by is not None and notice.rotate_by > key.rotate_by
     return _Line(
         name=key.name,
         kind=key.get_kind_display(),
@@ -120,12 +142,30 @@ def _line(notice: Notice, now: datetime) -> _Line:
         clause=str(key.winning_clause or ""),
         is_unowned=notice.owner_id is None,
         url=settings.SITE_URL + reverse("admin:inventory_key_change", args=[key.pk]),
+        accepted_until=notice.rotate_by if is_excepted else None,
     )
 
 
-def _subject_line(late: int, soon: int) -> str:
+def _accepted_line(key: Key, now: datetime) -> _Line:
+    due, until = key.rotate_by or now, key.accepted_until or now
+    return _Line(
+        name=key.name,
+        kind=key.get_kind_display(),
+        service=key.service.name if key.service else "",
+        due=due,
+        days=abs((until.date() - now.date()).days),
+        clause=str(key.winning_clause or ""),
+        is_unowned=key.owner_id is None,
+        url=settings.SITE_URL + reverse("admin:inventory_key_change", args=[key.pk]),
+        accepted_until=until,
+    )
+
+
+def _subject_line(late: int, soon: int, accepted: int) -> str:
     parts = [f"{late} overdue"] if late else []
     parts += [f"{soon} due soon"] if soon else []
+    if not parts:
+        return f"Your {'key' if accepted == 1 else 'keys'}: {accepted} accepted for now"
     keys = "key" if late + soon == 1 else "keys"
     return f"Rotate your {keys}: {', '.join(parts)}"
 

@@ -39,19 +39,24 @@ class Flagging:
 
 # One statement: it touches what has crossed a threshold since the last run, and nothing else. A key that crossed
 # several meanwhile is told of once, for the last of them. Without anybody to tell, the key keeps its place in the
-# queue; what somebody else is changing at this moment is left to the next run. A flag goes away with its date alone
-# (inventory.services.keys), not when the clock is set back. The rows that were locked are changed where they lie: a
-# join by key would read the whole inventory again as soon as one in thirty is late.
+# queue; what somebody else is changing at this moment is left to the next run. What counts is the date of rotation, or
+# the end of what was accepted beyond it, so that the end of an exception is told as a date is. A flag goes away with
+# that date alone (inventory.services.keys), not when the clock is set back. The rows that were locked are changed where
+# they lie: a join by key would read the whole inventory again as soon as one in thirty is late.
 _FLAG = """
 WITH crossed AS (
-    SELECT k.ctid AS place, k.id, k.flagged_overdue_at IS NULL AND k.rotate_by <= %(now)s AS is_newly_late,
+    SELECT k.ctid AS place, k.id, c.counts_from,
+           k.flagged_overdue_at IS NULL AND c.counts_from <= %(now)s AS is_newly_late,
            CASE WHEN o.mail <> '' THEN ARRAY[o.mail::text] ELSE %(security)s::text[] END AS recipients,
            CASE WHEN o.mail <> '' THEN o.id END AS told_owner_id,
            (SELECT min(days) FROM unnest(%(thresholds)s::int[]) days
-             WHERE k.rotate_by - make_interval(days => days) <= %(now)s) AS threshold,
-           (SELECT min(k.rotate_by - make_interval(days => days)) FROM unnest(%(thresholds)s::int[]) days
-             WHERE k.rotate_by - make_interval(days => days) > %(now)s) AS next_notice_at
+             WHERE c.counts_from - make_interval(days => days) <= %(now)s) AS threshold,
+           (SELECT min(c.counts_from - make_interval(days => days)) FROM unnest(%(thresholds)s::int[]) days
+             WHERE c.counts_from - make_interval(days => days) > %(now)s) AS next_notice_at
       FROM inventory_key k
+     CROSS JOIN LATERAL (
+            SELECT COALESCE(k.accepted_until, GREATEST(k.rotate_by, max(LEAST(e.until, e.closed_at)))) AS counts_from
+              FROM inventory_policyexception e WHERE e.key_id = k.id AND e.state IN ('expired', 'ended')) c
       LEFT JOIN inventory_owner o ON o.id = k.owner_id AND o.is_active
      WHERE k.next_notice_at <= %(now)s AND k.state = ANY(%(states)s)
        FOR UPDATE OF k SKIP LOCKED
@@ -61,17 +66,18 @@ WITH crossed AS (
            next_notice_at = CASE WHEN cardinality(c.recipients) > 0 THEN c.next_notice_at ELSE k.next_notice_at END
       FROM crossed c
      WHERE k.ctid = c.place
- RETURNING k.id, k.name, k.rotate_by, k.winning_clause_id, c.is_newly_late, c.recipients, c.told_owner_id, c.threshold
+ RETURNING k.id, k.name, k.rotate_by, k.winning_clause_id, c.is_newly_late, c.recipients, c.told_owner_id, c.threshold,
+           c.counts_from
 ), noticed AS (
     INSERT INTO rotation_notice (key_id, rotate_by, threshold_days, recipient, owner_id, written_at)
-    SELECT id, rotate_by, threshold, unnest(recipients), told_owner_id, %(now)s
+    SELECT id, counts_from, threshold, unnest(recipients), told_owner_id, %(now)s
       FROM told
      WHERE threshold IS NOT NULL
         ON CONFLICT DO NOTHING
  RETURNING key_id
 )
 SELECT id, name, to_char(rotate_by AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"+00:00"'), winning_clause_id,
-       is_newly_late, rotate_by > %(now)s, cardinality(recipients) = 0,
+       is_newly_late, counts_from > %(now)s, cardinality(recipients) = 0,
        (SELECT count(*) FROM noticed)
   FROM told ORDER BY rotate_by, id
 """

@@ -14,8 +14,9 @@ PACKAGES = ("audit", "inventory", "rotation", "keyvault_admin")
 DOORS = {
     "admin", "admin_base", "admin_site", "api", "approval_forms", "approval_views", "asking_forms", "asking_views",
     "at_once_views", "backends", "checks", "clause_views", "dashboard", "duty_admin", "duty_forms", "duty_views",
-    "export_views", "filters", "forms", "held_views", "import_forms", "import_views", "middleware", "records_views",
-    "replay_views", "request_admin", "review_forms", "review_views", "signals", "tasks", "throttle", "views",
+    "exception_views", "export_views", "filters", "forms", "held_views", "import_forms", "import_views", "middleware",
+    "records_views", "replay_views", "request_admin", "review_forms", "review_views", "signals", "tasks", "throttle",
+    "views",
 }  # fmt: skip
 SERVICES = {"services", "at_once", "duties", "guarded", "overdue", "notifications", "recording", "reviews"}
 
@@ -137,8 +138,10 @@ def reads_the_environment(source: Source) -> Iterator[str]:
 
 def writes_a_state(source: Source) -> Iterator[str]:
     """A key's state is written by lifecycle; registering mirrors on the object what the database has written."""
-    # (the jobs write the state of an uploaded file)
+    # (the jobs write the state of an uploaded file, the others that of an exception)
     if source.path in {
+        "inventory/guarded/exceptions.py",
+        "inventory/services/exceptions.py",
         "inventory/lifecycle.py",
         "inventory/services/jobs.py",
         "inventory/services/keys.py",

@@ -7,7 +7,7 @@ _NAMED: dict[str, tuple[str, ...]] = {
     "keys": ("key", "finding", "token"),
     "sign-in": ("session", "sign_in", "single_sign_on", "passkey", "recovery_code", "factor", "enrolment"),
     "people": ("person", "role", "quorum", "bootstrap"),
-    "policies": ("clause", "threat_level"),
+    "policies": ("clause", "exception", "threat_level"),
     "records": ("owner", "service", "tenant", "integration", "vendor"),
     "import-and-export": ("inventory",),
     "approvals": ("request", "duty", "glass"),

@@ -1,5 +1,6 @@
 """The inventory's pages in the admin site."""
 
+from inventory.admin.exceptions import PolicyExceptionAdmin
 from inventory.admin.findings import FindingAdmin
 from inventory.admin.keys import KeyAdmin
 from inventory.admin.policy import AlgorithmAdmin, PolicyClauseAdmin
@@ -11,6 +12,7 @@ __all__ = [
     "KeyAdmin",
     "OwnerAdmin",
     "PolicyClauseAdmin",
+    "PolicyExceptionAdmin",
     "ServiceAdmin",
     "VendorAdmin",
 ]

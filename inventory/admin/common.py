@@ -119,7 +119,12 @@ class CountsKeys(EditedWithReason):
 
     @admin.display(description="Overdue", ordering="keys_late")
     def late_count(self, record: Model) -> SafeString:
-        return list_link(self._held(record).late, **{self.counted_by: record.pk, "due": "overdue"})
+        held = self._held(record)
+        late = list_link(held.late, **{self.counted_by: record.pk, "due": "overdue"})
+        if not held.accepted:
+            return late
+        accepted = list_link(held.accepted, **{self.counted_by: record.pk, "due": "accepted"})
+        return format_html('{}<span class="sub">{} accepted</span>', late, accepted)
 
     def _held(self, record: Any) -> KeysHeld:  # noqa: ANN401 - any record to which keys belong
         if not hasattr(record, "held"):

@@ -9,6 +9,7 @@ from django.db.models import BigIntegerField, F, IntegerField
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -16,7 +17,7 @@ from django.utils.safestring import SafeString
 from audit.admin_base import ReadOnlyAdmin
 from audit.keyset import KeysetAdmin, Order
 from inventory.admin.common import chip
-from inventory.chips import severity_chip
+from inventory.chips import finding_chip
 from inventory.filters import CodeFilter, StandingFilter
 from inventory.models import Finding
 
@@ -50,7 +51,10 @@ class FindingAdmin(ReadOnlyAdmin, KeysetAdmin):
     @admin.display(description="What is wrong", ordering="severity")
     def wrong(self, finding: Finding) -> SafeString:
         return format_html(
-            '{} {}<span class="sub">{}</span>', chip(severity_chip(finding.severity)), finding.title, finding.sentence
+            '{} {}<span class="sub">{}</span>',
+            chip(finding_chip(finding, timezone.now())),
+            finding.title,
+            finding.sentence,
         )
 
     @admin.display(description="Key")

@@ -111,5 +111,5 @@ class KeyAdmin(KeysetAdmin):
 
     @admin.display(description="Due", ordering="rotate_by")
     def due(self, key: Key) -> SafeString:
-        shown = chip(due_chip(key.rotate_by, key.state, timezone.now()))
+        shown = chip(due_chip(key.rotate_by, key.state, timezone.now(), key.accepted_until))
         return format_html('{}<span class="sub">{}</span>', shown, key.winning_clause) if key.winning_clause else shown

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from types import MappingProxyType
 
 from django.db.models import IntegerChoices
@@ -33,6 +34,7 @@ class Finding:
 
     code: str
     facts: Mapping[str, str | int] = field(default_factory=dict)
+    accepted_until: datetime | None = None  # by exceptions to every clause that it rests on
 
     @property
     def severity(self) -> Severity:

@@ -1,6 +1,8 @@
 """What the clauses demand of a key besides an age, and the key does not meet. Pure."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from inventory.algorithms import clause_strength
@@ -64,14 +66,23 @@ def demands_more(clause: Clause) -> bool:
     )
 
 
-def of_clauses(key: "Key", demands: Demands, peers: Sequence[Peers]) -> Iterator[Finding]:
-    """Return a finding for each demand that the key does not meet, with all the clauses that make it. No queries."""
+def of_clauses(
+    key: "Key", demands: Demands, peers: Sequence[Peers], excepted: Mapping[int, datetime]
+) -> Iterator[Finding]:
+    """Return a finding for each demand that the key does not meet, with all the clauses that make it. No queries.
+
+    `excepted` says until when the key is excepted from which clause, by its id. A finding is accepted only as long as
+    that holds for every clause that makes it.
+    """
     facts = _facts(key, peers)
     broken: dict[Demand, list[Clause]] = {}
     for breach in demands.broken(facts):
         broken.setdefault(breach.demand, []).append(breach.clause)
     for demand, clauses in broken.items():
-        yield from _finding(demand, clauses, facts, demands, peers)
+        untils = [excepted.get(clause.clause_id) for clause in clauses]
+        accepted = None if None in untils else min(until for until in untils if until)
+        for found in _finding(demand, clauses, facts, demands, peers):
+            yield replace(found, accepted_until=accepted)
     if Demand.SEPARATE_FROM_PRODUCTION not in broken and key.environment == Environment.PRODUCTION:
         yield from _equal_to_backups(facts, demands, peers)
 

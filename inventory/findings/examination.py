@@ -1,7 +1,7 @@
 """What is wrong with a key at an instant: by its record, the day, and what is around it. Pure."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -69,6 +69,7 @@ class Surroundings:
     is_owner_gone: bool = False
     weaknesses: Sequence[str] = ()  # of the public key of the current version: codes that are findings too
     expires_on: date | None = None  # the last day of its certificate
+    excepted: Mapping[int, datetime] = field(default_factory=dict)  # clause's id → until when the key is excepted
 
 
 def findings(key: "Key", around: Surroundings) -> list[Finding]:
@@ -83,7 +84,7 @@ def findings(key: "Key", around: Surroundings) -> list[Finding]:
         *_owner(key, around),
         *_time(key, around),
         *of_material(key.state, around.weaknesses, around.expires_on, around.now.date()),
-        *of_clauses(key, around.demands, around.peers),
+        *of_clauses(key, around.demands, around.peers, around.excepted),
     ]
 
 

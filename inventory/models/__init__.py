@@ -1,8 +1,10 @@
+from inventory.models import lateness
 from inventory.models.algorithm import Algorithm
 from inventory.models.clause import PolicyClause
 from inventory.models.consumer import KeyConsumer
 from inventory.models.draft import ImportDraft
 from inventory.models.evidence import RotationEvidence
+from inventory.models.exception import ExceptionLimit, ExceptionState, PolicyException
 from inventory.models.finding import Finding
 from inventory.models.header import HeaderMapping
 from inventory.models.key import Key, KeyVersion
@@ -16,6 +18,8 @@ from inventory.models.vendor import Vendor
 
 __all__ = [
     "Algorithm",
+    "ExceptionLimit",
+    "ExceptionState",
     "Finding",
     "HeaderMapping",
     "ImportDraft",
@@ -28,10 +32,12 @@ __all__ = [
     "OwnKey",
     "Owner",
     "PolicyClause",
+    "PolicyException",
     "RotationEvidence",
     "Service",
     "Tenant",
     "Threat",
     "ThreatLevel",
     "Vendor",
+    "lateness",
 ]

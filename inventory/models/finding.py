@@ -10,7 +10,8 @@ from inventory.models.key import Key
 class Finding(models.Model):
     """Opened and closed by the service that refreshes them alone; never deleted, so that nobody can say it was not so.
 
-    While it is open, its facts, severity and clause follow the record; once closed, they stay.
+    While it is open, its facts, severity and clause follow the record; once closed, they stay. While `accepted_until`
+    lies ahead, an open one is accepted: it is counted as such, and is not mended.
     """
 
     key = models.ForeignKey(
@@ -21,6 +22,7 @@ class Finding(models.Model):
     clause = models.TextField()
     opened_at = models.DateTimeField("open since")
     closed_at = models.DateTimeField(null=True)
+    accepted_until = models.DateTimeField(null=True)  # by exceptions to every clause that it rests on
     facts = models.JSONField(default=dict)
 
     class Meta:
@@ -37,11 +39,27 @@ class Finding(models.Model):
             ),
         ]
         indexes = [
-            models.Index(fields=["severity", "id"], condition=Q(closed_at__isnull=True), name="finding_open_worst"),
+            models.Index(
+                fields=["severity", "id"],
+                include=["accepted_until"],
+                condition=Q(closed_at__isnull=True),
+                name="finding_open_worst",
+            ),
             models.Index(
                 fields=["code", "severity", "id"], condition=Q(closed_at__isnull=True), name="finding_open_code"
             ),
-            models.Index(fields=["id"], condition=Q(closed_at__isnull=True), name="finding_open_newest"),
+            models.Index(
+                fields=["id"],
+                include=["accepted_until"],
+                condition=Q(closed_at__isnull=True),
+                name="finding_open_newest",
+            ),
+            models.Index(
+                fields=["severity", "id"],
+                include=["accepted_until"],
+                condition=Q(closed_at__isnull=True, accepted_until__isnull=False),
+                name="finding_accepted",
+            ),
             models.Index(fields=["severity", "id"], condition=Q(closed_at__isnull=False), name="finding_closed_worst"),
         ]
 

@@ -10,6 +10,7 @@ from django.db.models import Q
 from django.db.models.functions import Coalesce, Length
 from django.db.models.lookups import Exact
 
+from inventory.models import lateness
 from inventory.models.clause import PolicyClause
 from inventory.models.links import only_web_links, web_link
 from inventory.models.owner import Owner
@@ -35,18 +36,20 @@ class StatefulQuerySet(models.QuerySet[Row_co]):
 
 class KeyQuerySet(StatefulQuerySet["Key"]):
     def overdue(self, now: datetime) -> "KeyQuerySet":
-        """The one predicate of lateness: past its date, in a state that can be late. Served by a partial index."""
-        return self.filter(rotate_by__lte=now, state__in=CAN_BE_OVERDUE)
+        return self.filter(lateness.overdue(now))
+
+    def accepted(self, now: datetime) -> "KeyQuerySet":
+        return self.filter(lateness.accepted(now))
 
     def due_within(self, now: datetime, until: datetime) -> "KeyQuerySet":
-        """Not late yet, but late by `until` if nobody rotates them."""
-        return self.filter(rotate_by__gt=now, rotate_by__lte=until, state__in=CAN_BE_OVERDUE)
+        return self.filter(lateness.due_within(now, until))
 
 
 class Key(models.Model):
     """What it is, who made it, who answers for it, which service needs it, how old it is. Never its material.
 
-    `state` is that of the current version. `rotate_by` and `winning_clause` follow from the facts; services keep them.
+    `state` is that of the current version. `rotate_by` and `winning_clause` follow from the facts, `accepted_until`
+    from them and the exceptions that stand; services keep them.
     """
 
     name = models.CharField(
@@ -103,6 +106,7 @@ class Key(models.Model):
     winning_clause = models.ForeignKey(
         PolicyClause, on_delete=models.PROTECT, null=True, editable=False, related_name="keys_won", db_index=False
     )  # key_judged begins with it
+    accepted_until = models.DateTimeField(null=True, editable=False)  # later than rotate_by
     flagged_overdue_at = models.DateTimeField(null=True, editable=False)
     next_notice_at = models.DateTimeField(
         null=True, editable=False
@@ -151,6 +155,10 @@ class Key(models.Model):
             models.CheckConstraint(
                 condition=Q(rotate_by__isnull=True) | Q(winning_clause__isnull=False), name="key_due_by_a_clause"
             ),
+            models.CheckConstraint(
+                condition=Q(accepted_until__isnull=True) | Q(accepted_until__gt=models.F("rotate_by")),
+                name="key_accepted_beyond_its_date",
+            ),
             models.UniqueConstraint(
                 fields=["tenant", "integration"],
                 condition=Q(kind=KeyKind.DEK, tenant__isnull=False, integration__isnull=False),
@@ -168,9 +176,15 @@ class Key(models.Model):
             models.Index(fields=["rotate_by", "id"], name="key_due"),  # the order of the list
             models.Index(
                 fields=["rotate_by", "id"],
-                include=["owner"],  # whose keys fall due is read off the index
+                include=["owner", "accepted_until"],  # whose keys fall due, and which count, is read off the index
                 condition=Q(state__in=CAN_BE_OVERDUE),
                 name="key_can_be_overdue",
+            ),
+            models.Index(
+                fields=["rotate_by", "id"],
+                include=["accepted_until"],
+                condition=Q(state__in=CAN_BE_OVERDUE, accepted_until__isnull=False),
+                name="key_accepted",
             ),
             models.Index(
                 fields=["rotate_by", "id"],
@@ -202,6 +216,7 @@ class Key(models.Model):
             models.Index(Coalesce("last_rotated_on", "created_on"), "id", name="key_since"),  # sorted by age
             models.Index(
                 fields=["rotate_by"],
+                include=["accepted_until"],
                 condition=Q(state__in=CAN_BE_OVERDUE, classification=Classification.RESTRICTED),
                 name="key_restricted_can_be_overdue",
             ),

@@ -1,5 +1,8 @@
 """The one dial of the organisation that shortens every longest age (R65)."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from django.db import models
 from django.db.models import F, Q
 
@@ -45,3 +48,24 @@ class ThreatLevel(models.Model):
         """Return what is left of a longest age now."""
         left = {Threat.ELEVATED: self.elevated_percent, Threat.HIGH: self.high_percent}
         return left.get(Threat(self.level), 100)
+
+
+_RISING = (Threat.NORMAL, Threat.ELEVATED, Threat.HIGH)
+
+
+def lowers(threat: ThreatLevel, changes: Mapping[str, Any]) -> bool:
+    """Say whether a change leaves more of a longest age than before, at this level or at another one.
+
+    What does not can make no key less late, whatever follows. A trigger of the database says the same.
+    """
+    now = {name: changes.get(name, getattr(threat, name)) for name in ("level", "elevated_percent", "high_percent")}
+    return bool(
+        _rank(now["level"]) < _rank(threat.level)
+        or now["elevated_percent"] > threat.elevated_percent
+        or now["high_percent"] > threat.high_percent
+    )
+
+
+def _rank(level: str) -> int:
+    """Return how high a level is; the model refuses a word that is none."""
+    return _RISING.index(Threat(level)) if level in _RISING else len(_RISING)

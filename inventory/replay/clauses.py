@@ -5,13 +5,14 @@ owns the database alone can have written them otherwise.
 """
 
 from collections.abc import Iterator, Mapping
-from datetime import date
+from dataclasses import replace
+from datetime import date, datetime
 from functools import cache
 from importlib import import_module
 from typing import Any
 
-from inventory.models import PolicyClause, ThreatLevel
-from inventory.policy import Facts, Rule, judge
+from inventory.models import ExceptionState, PolicyClause, ThreatLevel
+from inventory.policy import Facts, Rule, accepted_until, judge
 from inventory.replay.told import Fields, Told
 from inventory.services.clauses import CLAUSE_FACTS, LEVEL_FACTS
 
@@ -65,7 +66,10 @@ class Rulebook:
         self._epochs.append([one.rule(percent) for one in ageing])
 
     def derive(self, told: Told, epoch: int) -> None:
-        """Set the date and the clause that followed in an epoch; a new date takes a flag of lateness away."""
+        """Set the date, the clause and what was accepted, as they followed in an epoch.
+
+        A new date, or another day until which it is accepted, takes a flag of lateness away.
+        """
         fields = told.fields
         looked_at: dict[str, Any] = {name: fields.get(name) or "" for name in _LOOKED_AT}
         facts = Facts(
@@ -76,9 +80,10 @@ class Rulebook:
         winning = self._winner(facts, epoch)
         due = judge(facts, [winning]).rotate_by if winning else None
         rotate_by = due.isoformat() if due else None
-        if fields.get("rotate_by") != rotate_by:
+        accepted = self._accepted(told, facts, epoch) if due else None
+        if (fields.get("rotate_by"), fields.get("accepted_until")) != (rotate_by, accepted):
             fields["flagged_overdue_at"] = None
-        fields["rotate_by"] = rotate_by
+        fields["rotate_by"], fields["accepted_until"] = rotate_by, accepted
         fields["winning_clause"] = f"clause:{winning.clause_id}" if winning and due else None
         told.epoch = epoch
 
@@ -86,6 +91,22 @@ class Rulebook:
         """Work the date out for each epoch that has begun since the record was last looked at."""
         for epoch in range(told.epoch + 1, len(self._epochs)):
             self.derive(told, epoch)
+
+    def _accepted(self, told: Told, facts: Facts, epoch: int) -> str | None:
+        """Return until when the key was accepted, by the exceptions that stood."""
+        standing = {
+            part["clause"]: datetime.fromisoformat(part["until"])
+            for name, part in told.parts.items()
+            if name.startswith("exception:") and part.get("state") == ExceptionState.STANDING
+        }
+        if not standing:
+            return None
+        excepted = [
+            replace(rule, excepted={0: standing[ref]}) if (ref := f"clause:{rule.clause_id}") in standing else rule
+            for rule in self._epochs[epoch]
+        ]
+        until = accepted_until(facts, excepted, 0)
+        return until.isoformat() if until else None
 
     def _winner(self, facts: Facts, epoch: int) -> Rule | None:
         looked_at = (epoch, *(getattr(facts, name) for name in _LOOKED_AT))

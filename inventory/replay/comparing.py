@@ -13,7 +13,7 @@ CHANGED = "changed outside the application"
 SHOWN_CHARACTERS = 200
 NOTHING = "nothing"
 A_RECORD = "a record"
-_BY_CLAUSES = frozenset({"rotate_by", "winning_clause", "flagged_overdue_at"})
+_BY_CLAUSES = frozenset({"rotate_by", "winning_clause", "accepted_until", "flagged_overdue_at"})
 _MOMENT = re.compile(r"^(\d{4}-\d\d-\d\d)T([\d:.]+)\+00:00$")
 _HIDDEN = "(looks like key material and is not shown)"
 

@@ -33,7 +33,7 @@ FIELDS: Mapping[str, Mapping[str, str]] = {
             "generation_method tenant integration secret_name vendor runbook_url labels notes activates_at "
             "protect_until process_until state current_number flagged_overdue_at revision",
         ),
-        **_all(DERIVED, "rotate_by winning_clause"),
+        **_all(DERIVED, "rotate_by winning_clause accepted_until"),
         "next_notice_at": Why.NOTICE,
     },
     "KeyVersion": {
@@ -51,8 +51,13 @@ FIELDS: Mapping[str, Mapping[str, str]] = {
     "Finding": {
         "id": Why.NUMBER,
         **_all(REPLAYED, "key code opened_at closed_at"),
-        **_all(Why.FOLLOWS, "severity clause facts"),
+        **_all(Why.FOLLOWS, "severity clause facts accepted_until"),
     },
+    "PolicyException": _all(
+        REPLAYED,
+        "id key clause compensating_control residual_risk reason granted_at until longest_days request state closed_at "
+        "closed_by closed_because",
+    ),
     "Owner": {
         "id": Why.NUMBER,
         **_all(REPLAYED, "kind user is_active revision"),
@@ -78,6 +83,7 @@ FIELDS: Mapping[str, Mapping[str, str]] = {
 }
 NO_RECORDS: Mapping[str, str] = {
     "Algorithm": "a table that migrations load; no process of the application writes it",
+    "ExceptionLimit": "a table that migrations load; no process of the application writes it",
     "HeaderMapping": "what people said of the headers of files, proposed for the next file",
     "ImportDraft": "work in progress; what it does to the inventory leaves its own events",
     "KeySearch": "the words a search reads, kept by triggers of the database from replayed fields",

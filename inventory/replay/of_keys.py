@@ -7,12 +7,15 @@ from typing import Any
 from audit.actions import Action
 from audit.body import Subject
 from inventory.lifecycle import dates
+from inventory.models.exception import ExceptionState
 from inventory.replay.told import Fields, Happened, Told, count_up, moment, person, without
 from inventory.states import RevocationReason, State
 
 MOMENTS = frozenset({"activates_at", "protect_until", "process_until"})
 # What an event says beside the facts, and what follows from them: none of it is a fact of the key.
-_BESIDE = frozenset({"rotate_by", "winning_clause", "weaknesses", "expires_on", "version", "state", "findings"})
+_BESIDE = frozenset({
+    "rotate_by", "winning_clause", "accepted_until", "weaknesses", "expires_on", "version", "state", "findings"
+})  # fmt: skip
 Step = Callable[[Told, Happened, Subject], None]
 
 
@@ -114,6 +117,41 @@ def _report(told: Told, happened: Happened, evidence: Any) -> None:  # noqa: ANN
     }
 
 
+def excepted(told: Told, happened: Happened, subject: Subject) -> None:
+    """Note an exception that was granted, and that it takes the place of the one before."""
+    said, after = happened.said, subject.after
+    if before := subject.before.get("exception"):
+        _over(told, str(before), ExceptionState.SUPERSEDED, happened)
+    told.parts[str(after["exception"])] = {
+        "clause": after["excepted_from"],
+        "compensating_control": after["compensating_control"],
+        "residual_risk": after["residual_risk"],
+        "reason": said.reason,
+        "granted_at": happened.at,
+        "until": _instant(str(after["excepted_until"])),
+        "longest_days": after["longest_days"],
+        "request": said.facts["request"],
+        "state": ExceptionState.STANDING.value,
+    }
+
+
+def _excepted_no_more(state: ExceptionState) -> Step:
+    def close(told: Told, happened: Happened, subject: Subject) -> None:
+        refs: Any = subject.before["exceptions"]
+        for ref in refs:
+            _over(told, ref, state, happened)
+
+    return close
+
+
+def _over(told: Told, ref: str, state: ExceptionState, happened: Happened) -> None:
+    if (one := told.parts.get(ref)) is None:
+        return  # granted before the log begins
+    one |= {"state": state.value, "closed_at": happened.at}
+    if state == ExceptionState.ENDED:
+        one |= {"closed_by": person(happened.said.actor_id), "closed_because": happened.said.reason}
+
+
 STEPS: Mapping[str, Step] = {
     Action.KEY_REGISTERED: registered,
     Action.KEY_IMPORTED: registered,
@@ -131,12 +169,18 @@ STEPS: Mapping[str, Step] = {
     Action.KEY_MATERIAL_JUDGED: judged,
     Action.KEY_ROTATION_REPORTED: reported,
     Action.KEY_CHANGE_HELD: held,
+    Action.EXCEPTION_GRANTED: excepted,
+    Action.EXCEPTION_ENDED: _excepted_no_more(ExceptionState.ENDED),
+    Action.EXCEPTION_EXPIRED: _excepted_no_more(ExceptionState.EXPIRED),
     Action.FINDING_OPENED: found,
     Action.FINDING_CLOSED: found,
 }
 BEGINNINGS = frozenset({Action.KEY_REGISTERED, Action.KEY_IMPORTED})
 # After these the date by which to rotate is worked out anew.
-DERIVING = frozenset({*BEGINNINGS, Action.KEY_EDITED, Action.KEY_ROTATED})
+DERIVING = frozenset({
+    *BEGINNINGS, Action.KEY_EDITED, Action.KEY_ROTATED, Action.EXCEPTION_GRANTED, Action.EXCEPTION_ENDED,
+    Action.EXCEPTION_EXPIRED,
+})  # fmt: skip
 
 
 def _facts(said: Mapping[str, Any]) -> Fields:

@@ -111,6 +111,7 @@ COLUMNS: Mapping[str, Callable[[Told, Fields, Naming], Any]] = {
     "State": _of("state"),
     "Rotate by": _of("rotate_by"),
     "By the clause": _named("winning_clause"),
+    "Accepted until": _of("accepted_until"),
     "Record": lambda told, fields, names: told.ref,
 }
 

@@ -1,6 +1,7 @@
 from inventory.services.brought import ImportOptions, checked
-from inventory.services.clauses import edit_clause, register_clause, retire_clause, set_threat_level
+from inventory.services.clauses import set_threat_level
 from inventory.services.digests import find_token, register_material_digest
+from inventory.services.exceptions import end_exception, expire_exceptions
 from inventory.services.exports import export_keys
 from inventory.services.findings import refresh_findings, review_findings
 from inventory.services.forgetting import forget_owners
@@ -43,11 +44,12 @@ __all__ = [
     "checked",
     "clear_imports",
     "confirm_import",
-    "edit_clause",
     "edit_key",
     "edit_owner",
     "edit_service",
     "edit_vendor",
+    "end_exception",
+    "expire_exceptions",
     "export_keys",
     "find_token",
     "forget_owners",
@@ -55,7 +57,6 @@ __all__ = [
     "plan_import",
     "read_again",
     "refresh_findings",
-    "register_clause",
     "register_key",
     "register_material_digest",
     "register_own_keys",
@@ -63,7 +64,6 @@ __all__ = [
     "register_service",
     "register_vendor",
     "report_rotation",
-    "retire_clause",
     "review_findings",
     "set_threat_level",
     "take_file",

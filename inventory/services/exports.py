@@ -70,6 +70,7 @@ COLUMNS: Mapping[str, Callable[[Key], object]] = {
     "State": lambda key: key.state,
     "Rotate by": lambda key: key.rotate_by,
     "By the clause": lambda key: key.winning_clause,
+    "Accepted until": lambda key: key.accepted_until,
     "Record": lambda key: key.ref,
 }
 

@@ -22,7 +22,7 @@ from inventory.terms import KeyKind
 
 KEYS_AT_ONCE = 1_000
 _AT_ONCE = 5_000
-_FOLLOWING = ("severity", "clause", "facts")  # what an open finding says, kept as the record says it
+_FOLLOWING = ("severity", "clause", "facts", "accepted_until")  # what an open finding says, kept as the record says it
 _QUEUES = 1_024
 _ABOVE_OTHERS = (KeyKind.KEK.value, KeyKind.MASTER_KEY.value)
 
@@ -62,7 +62,7 @@ def refresh_findings(*, keys: Collection[int], actor: Actor, now: datetime) -> N
     on which another key depends, such as a parent, gives that one as well. Two who change keys under the same one wait
     for each other here, so that neither misses what the other did.
     Events: finding.opened and finding.closed, each for up to 1,000 keys, none when nothing differs.
-    Queries: 5, and for each 1,000 keys at most 11 and 1 for each event.
+    Queries: 5, and for each 1,000 keys at most 12 and 1 for each event.
     """
     if not keys:
         return
@@ -84,7 +84,7 @@ def batched(pks: Sequence[int], size: int) -> Iterable[Sequence[int]]:
 
 
 def difference(pks: Collection[int], judged_by: Surroundings) -> Difference:
-    """Compare what is wrong with keys with what stands open on them. Nothing is written. Queries: 6 or 7."""
+    """Compare what is wrong with keys with what stands open on them. Nothing is written. Queries: 7 or 8."""
     now = judged_by.now
     stands = {(finding.key_id, finding.code): finding for finding in open_findings(pks)}
     found = Difference()
@@ -93,7 +93,12 @@ def difference(pks: Collection[int], judged_by: Surroundings) -> Difference:
     for key, around in examined(pks, judged_by):
         found.names[key.pk] = key.name
         for wrong in findings(key, around):
-            said = {"severity": wrong.severity.value, "clause": wrong.clause, "facts": dict(wrong.facts)}
+            said = {
+                "severity": wrong.severity.value,
+                "clause": wrong.clause,
+                "facts": dict(wrong.facts),
+                "accepted_until": wrong.accepted_until,
+            }
             known = stands.pop((key.pk, wrong.code), None)
             if known is None:
                 found.opened.append(Finding(key=key, code=wrong.code, opened_at=now, **said))
@@ -155,17 +160,18 @@ def _queue(every: Iterable[int], changed: Iterable[int]) -> None:
 
 # One document for all rows: an import opens tens of thousands, which is several times as fast as a row at a time.
 _OPEN = """
-INSERT INTO inventory_finding (key_id, code, severity, clause, opened_at, facts)
-SELECT key_id, code, severity, clause, %s, facts
-  FROM jsonb_to_recordset(%s::jsonb) AS f(key_id bigint, code text, severity smallint, clause text, facts jsonb)
+INSERT INTO inventory_finding (key_id, code, severity, clause, opened_at, facts, accepted_until)
+SELECT key_id, code, severity, clause, %s, facts, accepted_until
+  FROM jsonb_to_recordset(%s::jsonb)
+    AS f(key_id bigint, code text, severity smallint, clause text, facts jsonb, accepted_until timestamptz)
 """
 
 
 def _open(opened: Sequence[Finding], now: datetime) -> None:
     if not opened:
         return
-    names = ("key_id", "code", "severity", "clause", "facts")
-    rows = json.dumps([{name: getattr(finding, name) for name in names} for finding in opened])
+    names = ("key_id", "code", "severity", "clause", "facts", "accepted_until")
+    rows = json.dumps([{name: getattr(finding, name) for name in names} for finding in opened], default=str)
     with connection.cursor() as cursor:
         cursor.execute(_OPEN, [now, rows])
 

@@ -7,7 +7,8 @@ from typing import Any, cast
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
-from django.db.models import F, Model
+from django.db.models import Model
+from django.db.models.functions import Coalesce
 
 from audit.actions import Action
 from audit.actor import Actor
@@ -22,7 +23,7 @@ from inventory.errors import (
     StaleError,
 )
 from inventory.models import Key, KeyVersion, Owner, Service, Vendor
-from inventory.policy import Rule, judge, makes_less_late
+from inventory.policy import Rule, accepted_until, judge, makes_less_late
 from inventory.recognise import holds_key_material
 from inventory.selectors import rules, share_clauses
 from inventory.services.findings import refresh_findings
@@ -43,7 +44,7 @@ REFERENCES: Mapping[str, str] = {
     "vendor": "vendor", "winning_clause": "clause",
 }  # fmt: skip
 DERIVED: tuple[str, ...] = (
-    "rotate_by", "winning_clause", "flagged_overdue_at", "next_notice_at", "revision",
+    "rotate_by", "winning_clause", "accepted_until", "flagged_overdue_at", "next_notice_at", "revision",
 )  # fmt: skip
 
 
@@ -145,7 +146,7 @@ def change_facts(
         setattr(key, name, value)
     derive(key, clauses)
     if "owner" in changes:
-        key.next_notice_at = _first_notice_at(key.rotate_by)
+        key.next_notice_at = _first_notice_at(key.accepted_until or key.rotate_by)
     if makes_less_late(due_before, key.rotate_by) and not may_be_less_late:
         raise LessLateError(key.name, _day(due_before), _day(key.rotate_by))
     key.revision += 1
@@ -215,23 +216,26 @@ def store(key: Key, *, update_fields: Sequence[str] | None = None) -> None:
 
 
 def derive(key: Key, clauses: Sequence[Rule]) -> None:
-    """Set on the key, without saving, what follows from its facts. A new date takes an old flag of lateness away."""
-    verdict = judge(key.facts, clauses)
-    if key.rotate_by != verdict.rotate_by:
+    """Set on the key, without saving, what follows from its facts and the exceptions to the clauses.
+
+    A new date, or another day until which it is accepted, takes an old flag of lateness away.
+    """
+    verdict, accepted = judge(key.facts, clauses), accepted_until(key.facts, clauses, key.pk or 0)
+    if (key.rotate_by, key.accepted_until) != (verdict.rotate_by, accepted):
         key.flagged_overdue_at = None
-        key.next_notice_at = _first_notice_at(verdict.rotate_by)
-    key.rotate_by = verdict.rotate_by
+        key.next_notice_at = _first_notice_at(accepted or verdict.rotate_by)
+    key.rotate_by, key.accepted_until = verdict.rotate_by, accepted
     key.winning_clause_id = verdict.winning.clause_id if verdict.winning and verdict.rotate_by else None
 
 
-def _first_notice_at(rotate_by: datetime | None) -> datetime | None:
-    return rotate_by and rotate_by - timedelta(days=max(settings.NOTICE_DAYS))
+def _first_notice_at(counts_from: datetime | None) -> datetime | None:
+    return counts_from and counts_from - timedelta(days=max(settings.NOTICE_DAYS))
 
 
 def tell_again(owners: Sequence[Owner]) -> None:
     """Make the next run tell these owners of their keys, now that they can be told. Queries: 1, none for nobody."""
     if owners:
-        first = F("rotate_by") - timedelta(days=max(settings.NOTICE_DAYS))
+        first = Coalesce("accepted_until", "rotate_by") - timedelta(days=max(settings.NOTICE_DAYS))
         Key.objects.filter(owner__in=owners).update(next_notice_at=first)
 
 

@@ -131,6 +131,13 @@ HOLDINGS = (
         shown=("id", "key__name", "rotated_on", "text", "url", "reported_at"),
     ),
     Holding(
+        model="inventory.PolicyException",
+        what="exceptions to clauses that they ended early",
+        erasure=FREE_TEXT,
+        matched={"closed_by": "pk"},
+        shown=("id", "key__name", "clause__code", "state", "closed_at", "closed_because"),
+    ),
+    Holding(
         model="inventory.ImportDraft",
         what="a file that they uploaded, sealed",
         erasure="is deleted an hour after the upload, by itself",

@@ -37,6 +37,9 @@ PERMISSIONS = {
     "inventory.change_vendor": "Can change vendor",
     "inventory.view_policyclause": "Can view policy clause",
     "inventory.change_policyclause": "Can change policy clause",
+    "inventory.view_policyexception": "Can view exception",
+    "inventory.ask_policyexception": "Can ask for an exception to a clause",
+    "inventory.end_policyexception": "Can end an exception early",
     "rotation.view_digest": "Can view digest",
     "rotation.view_duty": "Can view duty",
     "rotation.view_request": "Can view request",
@@ -60,13 +63,14 @@ MODEL_OF_CUSTOM = {
 }
 
 _READ = frozenset(code for code in PERMISSIONS if ".view_" in code)
-_KEYS = frozenset(f"inventory.view_{model}" for model in ("key", "keyversion", "policyclause"))
+_KEYS = frozenset(f"inventory.view_{model}" for model in ("key", "keyversion", "policyclause", "policyexception"))
 _REFERENCE = frozenset({"inventory.view_owner", "inventory.view_service", "inventory.view_vendor"})
 
 MATRIX: dict[Role, frozenset[str]] = {
     Role.SECURITY: frozenset(PERMISSIONS),
     Role.DEVOPS: frozenset(PERMISSIONS)
     - {"access.view_user", "access.manage_people", "inventory.change_policyclause"}
+    - {"inventory.ask_policyexception", "inventory.end_policyexception"}
     - {"audit.view_exportcursor", "audit.export_log"},
     Role.ENGINEERING: _KEYS
     | _REFERENCE

@@ -58,7 +58,8 @@ class Notice(models.Model):
 
     # Found through `notice_once_for_each`, which begins with it; nobody asks for the notices of an owner.
     key = models.ForeignKey(Key, on_delete=models.PROTECT, related_name="notices", db_index=False)
-    rotate_by = models.DateTimeField()  # a key that gets a new date is told of again
+    # From when it counts as overdue: its date of rotation, or the end of an exception. A new date is told of again.
+    rotate_by = models.DateTimeField()
     threshold_days = models.PositiveSmallIntegerField()
     recipient = models.EmailField(max_length=254)
     owner = models.ForeignKey(  # null: told as Security

@@ -27,6 +27,7 @@ from inventory.models import Key
 from keyvault_admin.access.models import User
 from rotation import notifications, overdue
 from rotation.models import Digest, Request
+from tests import rules_by_votes
 from tests.browser import tour
 from tests.browser.conftest import Visitor
 from tests.browser.test_import import bring
@@ -176,7 +177,7 @@ def seeded(alice: User, as_role) -> User:
     for number, document in enumerate(documents):
         facts = {"source": "X", "document": document, "section": f"§{number}", "kinds": ["hmac_key"]}
         facts |= {"text": "\n".join(PLACES["clause-text"]) if not number else "text", "longest_age_days": 30}
-        services.register_clause(code=f"x-{number}", facts=facts, reason="a new policy", **how)
+        rules_by_votes.register_clause(code=f"x-{number}", facts=facts, reason="a new policy", **how)
     with as_role("worker"):
         overdue.flag_overdue(actor=Actor.system("worker"), now=now)
         notifications.gather(now=now)

@@ -35,6 +35,8 @@ LISTS = {
     "approvals-decided": "/rotation/request/?view=decided",
     "approvals-together": "/rotation/request/together/",
     "clauses": CLAUSES,
+    "exceptions": "/inventory/policyexception/",
+    "exceptions-all": "/inventory/policyexception/?state=all",
     "clause-add": f"{CLAUSES}add/",
     "conflicts": f"{CLAUSES}conflicts/",
     "threat": f"{CLAUSES}threat-level/",

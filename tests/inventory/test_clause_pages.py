@@ -11,8 +11,12 @@ from django.utils import timezone
 
 from inventory.models import Key, PolicyClause
 from inventory.selectors import threat_level
+from keyvault_admin.access.models import User
+from rotation.models import Request, RequestState
+from tests.conftest import _become, make_person
 from tests.inventory.world import events_of, make_key, make_owner, seal
 from tests.people import sign_in
+from tests.rotation.approval_world import again, carry_out, vote
 
 pytestmark = pytest.mark.django_db
 LIST = "/inventory/policyclause/"
@@ -45,6 +49,15 @@ def edit_page():
     return reverse("admin:inventory_policyclause_edit", args=[clause().pk])
 
 
+def decided(request, devops):
+    """Let somebody else of Security and somebody of DevOps vote for it, and the worker carry it out."""
+    security = User.objects.filter(username="second").first() or make_person("second", "Security")
+    for person in (security, devops):
+        vote(person, request)
+    with _become("worker"):
+        assert carry_out(request).state == RequestState.EXECUTED, again(request).closed_because
+
+
 @pytest.fixture
 def late_by_60(any_db):
     """Three production keys that 90 days leave alone and 60 do not: two of ann, one of nobody."""
@@ -53,27 +66,32 @@ def late_by_60(any_db):
         make_key(name=name, last_rotated_on=rotated, owner=owner, now=timezone.now())
 
 
-def test_the_effect_is_shown_before_anything_is_saved_and_the_button_names_it(db, client, alice, late_by_60):
+def test_the_effect_is_shown_before_anything_is_saved_and_the_button_names_it(db, client, alice, bob, late_by_60):
     sign_in(client, alice)
     assert "Show the effect" in text_of(client.get(edit_page()))
     answer = client.post(edit_page(), shortened(clause()))
     said = text_of(answer)
-    assert "Save: 3 keys become overdue" in said
-    assert "3 keys become overdue the moment this is saved; 1 owner is affected" in said
+    assert "Ask: 3 keys become overdue" in said
+    assert "3 keys become overdue the moment this is carried out; 1 owner is affected" in said
     assert re.search(r"ann 2 0 0", said)
     assert re.search(r"nobody Security is told 1 0 0", said)
     assert "90 60" in said
     assert clause().longest_age_days == 90
     answer = client.post(edit_page(), hidden(answer), follow=True)
-    assert answer.redirect_chain[-1][0] == reverse("admin:inventory_policyclause_change", args=[clause().pk])
+    request = Request.objects.get()
+    assert answer.redirect_chain[-1][0] == reverse("admin:rotation_request_change", args=[request.pk])
+    assert "3 keys become overdue at once, of 1 owner." in text_of(answer)
+    assert clause().longest_age_days == 90
+    decided(request, bob)
     assert clause().longest_age_days == 60
     assert Key.objects.overdue(timezone.now()).count() == 3
     seal()
-    said = text_of(client.get(answer.redirect_chain[-1][0]))
-    assert "edited the clause S4 Key Management; 3 keys became overdue, 3 keys got another date or clause:" in said
-    assert ": “the board decided”" in said
+    said = text_of(client.get(reverse("admin:inventory_policyclause_change", args=[clause().pk])))
+    assert "edited the clause S4 Key Management" in said
+    assert "3 keys became overdue, 3 keys got another date or clause: “the board decided”" in said
     (event,) = events_of("clause.edited")
-    assert (event.said.actor_id, event.said.reason) == (alice.ref, "the board decided")
+    assert (event.said.on_behalf_of, event.said.reason) == (alice.ref, "the board decided")
+    assert event.said.facts["request"] == request.ref
 
 
 def test_an_effect_that_became_another_is_shown_again(db, client, alice, late_by_60):
@@ -82,10 +100,10 @@ def test_an_effect_that_became_another_is_shown_again(db, client, alice, late_by
     make_key(name="d", last_rotated_on=timezone.now().date() - timedelta(days=75), now=timezone.now())
     answer = client.post(edit_page(), shown)
     assert "has changed since it was shown" in text_of(answer)
-    assert "Save: 4 keys become overdue" in text_of(answer)
-    assert clause().longest_age_days == 90
+    assert "Ask: 4 keys become overdue" in text_of(answer)
+    assert not Request.objects.exists()
     client.post(edit_page(), hidden(answer))
-    assert clause().longest_age_days == 60
+    assert Request.objects.get().operation == "clause.edit"
 
 
 def test_a_draft_can_be_changed_again(db, client, alice):
@@ -132,27 +150,30 @@ def test_what_cannot_be_saved_is_said_on_the_form(db, client, alice, changes, sa
     answer = text_of(client.post(edit_page(), shortened(clause(), **changes)))
     assert said in answer
     assert "Nothing was changed." in answer
-    assert "Save:" not in answer
+    assert "Ask:" not in answer
 
 
-def test_a_clause_is_registered_and_retired(db, client, alice):
+def test_a_clause_is_registered_and_retired(db, client, alice, bob):
     sign_in(client, alice)
     make_key(now=timezone.now())
     entered = shortened(clause(), code="ours-30", source="Ours", longest_age_days=30, kinds=["api_token"])
     answer = client.post(LIST + "add/", entered)
-    assert "Save:" in text_of(answer)
+    assert "Ask:" in text_of(answer)
     client.post(LIST + "add/", hidden(answer))
+    decided(Request.objects.get(), bob)
     made = PolicyClause.objects.get(code="ours-30")
     assert Key.objects.get().winning_clause == made
     page = reverse("admin:inventory_policyclause_retire", args=[made.pk])
     answer = client.post(page, {"reason": "a mistake", "revision": made.revision})
     assert "is taken out of force for good" in text_of(answer)
-    assert "Retired" in text_of(client.post(page, hidden(answer), follow=True))
+    client.post(page, hidden(answer))
+    decided(Request.objects.get(operation="clause.retire"), bob)
+    assert "Retired" in text_of(client.get(reverse("admin:inventory_policyclause_change", args=[made.pk])))
     assert Key.objects.get().winning_clause.code == "s4-production-90"
     assert client.get(page).status_code == 404
 
 
-def test_the_threat_level_is_set_and_a_key_says_what_it_makes_of_its_days(db, client, alice):
+def test_the_threat_level_is_raised_at_once_and_lowered_by_votes(db, client, alice, bob):
     sign_in(client, alice)
     key = make_key(now=timezone.now())
     page = LIST + "threat-level/"
@@ -165,6 +186,7 @@ def test_the_threat_level_is_set_and_a_key_says_what_it_makes_of_its_days(db, cl
     }
     answer = client.post(page, entered)
     assert "normal elevated" in text_of(answer)
+    assert "Save:" in text_of(answer)
     client.post(page, hidden(answer))
     assert threat_level().level == "elevated"
     assert "demands 90 days, and the threat level is elevated: 90 days become 67, counted from" in text_of(
@@ -173,6 +195,12 @@ def test_the_threat_level_is_set_and_a_key_says_what_it_makes_of_its_days(db, cl
     assert "75 % of every longest age is left" in text_of(client.get(LIST))
     seal()
     assert "a wave of thefts" in text_of(client.get(page))
+    answer = client.post(page, entered | {"level": "normal", "revision": 2})
+    assert "Ask:" in text_of(answer)
+    client.post(page, hidden(answer))
+    assert threat_level().level == "elevated"
+    decided(Request.objects.get(operation="threat_level.lower"), bob)
+    assert threat_level().level == "normal"
 
 
 def test_the_list_says_what_each_demands_and_counts_keys_at_one_cost(db, client, alice, django_assert_max_num_queries):

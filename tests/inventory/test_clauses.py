@@ -8,7 +8,7 @@ import pytest
 from django.core.exceptions import ValidationError
 from django.db import connection, transaction
 
-from inventory import selectors, services
+from inventory import selectors
 from inventory.counts import reaches
 from inventory.effects import simulate
 from inventory.errors import (
@@ -19,7 +19,9 @@ from inventory.errors import (
     RetiredClauseError,
     StaleError,
 )
+from inventory.guarded import clauses as guarded
 from inventory.models import Key, PolicyClause, ThreatLevel
+from tests import rules_by_votes
 from tests.inventory.world import ACTOR, NOW, actions_since, events_of, last_number, make_key, make_owner, seal
 
 db = pytest.mark.django_db
@@ -37,13 +39,13 @@ def clause(code="s4-production-90"):
 
 def edit(code="s4-production-90", *, digest=None, revision=None, how=HOW, **changes):
     found = clause(code)
-    return services.edit_clause(
-        pk=found.pk, changes=changes, expected_revision=revision or found.revision, expected_digest=digest, **how
+    return rules_by_votes.edit_clause(
+        pk=found.pk, changes=changes, expected_revision=revision or found.revision, expected_changes=digest, **how
     )
 
 
 def threat(level, **changes):
-    return services.set_threat_level(
+    return rules_by_votes.set_threat_level(
         changes={"level": level, **changes}, expected_revision=selectors.threat_level().revision, **HOW
     )
 
@@ -73,7 +75,7 @@ def test_a_clause_shortened_from_90_to_60_days_does_exactly_what_was_simulated()
     proposed.longest_age_days = 60
     before = selectors.posture(NOW)
     shown = simulate(clause=proposed, now=NOW)
-    edited = edit(longest_age_days=60, digest=shown.digest)
+    edited = edit(longest_age_days=60, digest=shown.changes_digest)
     after = selectors.posture(NOW)
     assert after.overdue - before.overdue == shown.shares.become_late == 3
     assert after.due_soon == 1
@@ -104,6 +106,9 @@ def test_the_event_says_who_why_what_and_what_it_did_to_the_keys():
     due, then = TODAY + timedelta(days=15), TODAY - timedelta(days=15)
     lines = "\n".join(f"{key.ref}|{due}|s4-production-90|{then}|s4-production-90" for key in keys)
     digest = hashlib.sha256(hashlib.sha256(lines.encode()).digest()).hexdigest()
+    voted = {name: event.said.facts.pop(name) for name in ("request", "asked_by", "approved_by")}
+    assert voted["request"].startswith("request:")
+    assert len({voted["asked_by"], *voted["approved_by"]}) == 3
     assert event.said.facts == {
         "keys_changed": 2, "keys_became_late": 2, "keys_late_no_more": 0, "keys_became_due_soon": 0,
         "keys_with_less_time": 2, "keys_with_more_time": 0, "keys_sha256": digest,
@@ -126,7 +131,7 @@ def test_another_clause_with_the_same_date_keeps_the_flag():
     Key.objects.update(flagged_overdue_at=NOW)
     assert key.winning_clause.code == "s0-5-annual"
     found = clause("s0-5-annual")
-    services.retire_clause(pk=found.pk, expected_revision=1, **HOW)
+    rules_by_votes.retire_clause(pk=found.pk, expected_revision=1, **HOW)
     stored = Key.objects.get()
     assert (stored.rotate_by, stored.winning_clause.code) == (key.rotate_by, "s1-6-3-kek")
     assert stored.flagged_overdue_at == NOW
@@ -149,7 +154,7 @@ def test_register_clause_puts_its_keys_on_their_dates():
     seal()
     number = last_number()
     shown = simulate(clause=PolicyClause(code="ours-30", **NEW), now=NOW)
-    made = services.register_clause(code="ours-30", facts=NEW, expected_digest=shown.digest, **HOW)
+    made = rules_by_votes.register_clause(code="ours-30", facts=NEW, expected_changes=shown.changes_digest, **HOW)
     seal()
     assert actions_since(number) == ["clause.registered"]
     assert events_of("clause.registered")[0].said.subjects[0].after["longest_age_days"] == 30
@@ -157,15 +162,15 @@ def test_register_clause_puts_its_keys_on_their_dates():
     assert (token.winning_clause, token.rotate_by.date()) == (made, TODAY + timedelta(days=30))
     assert Key.objects.get(pk=other.pk).rotate_by == other.rotate_by
     with pytest.raises(ValidationError):
-        services.register_clause(code="ours-30", facts=NEW, **HOW)
+        rules_by_votes.register_clause(code="ours-30", facts=NEW, **HOW)
 
 
 @db
 def test_retire_clause_hands_its_keys_to_the_next_strictest_or_to_none():
     key = make_key()
-    services.retire_clause(pk=clause().pk, expected_revision=1, **HOW)
+    rules_by_votes.retire_clause(pk=clause().pk, expected_revision=1, **HOW)
     assert Key.objects.get().winning_clause.code == "s0-5-annual"
-    services.retire_clause(pk=clause("s0-5-annual").pk, expected_revision=1, **HOW)
+    rules_by_votes.retire_clause(pk=clause("s0-5-annual").pk, expected_revision=1, **HOW)
     stored = Key.objects.get(pk=key.pk)
     assert (stored.rotate_by, stored.winning_clause, stored.next_notice_at) == (None, None, None)
     nothing_changed_by(lambda: edit(longest_age_days=5), RetiredClauseError)
@@ -203,12 +208,15 @@ def test_the_threat_level_moves_every_date_and_back():
         (lambda: edit(kinds=["philosophers_stone"]), ValidationError),
         (lambda: edit(text="it is ghp_a1B2c3D4e5F6g7H8i9J0"), KeyMaterialError),
         (lambda: edit(on_events=["ghp_a1B2c3D4e5F6g7H8i9J0 leaks"]), KeyMaterialError),
-        (lambda: services.edit_clause(pk=clause().pk, changes={"code": "x"}, expected_revision=1, **HOW), ValueError),
+        (
+            lambda: rules_by_votes.edit_clause(pk=clause().pk, changes={"code": "x"}, expected_revision=1, **HOW),
+            ValueError,
+        ),
         (lambda: edit(is_in_force=False), ValueError),
-        (lambda: services.retire_clause(pk=clause().pk, expected_revision=2, **HOW), StaleError),
-        (lambda: services.register_clause(code="x", facts=NEW, expected_digest="y", **HOW), EffectChangedError),
-        (lambda: services.register_clause(code="x y", facts=NEW, **HOW), ValidationError),
-        (lambda: services.set_threat_level(changes={"level": "high"}, expected_revision=9, **HOW), StaleError),
+        (lambda: rules_by_votes.retire_clause(pk=clause().pk, expected_revision=2, **HOW), StaleError),
+        (lambda: rules_by_votes.register_clause(code="x", facts=NEW, expected_changes="y", **HOW), EffectChangedError),
+        (lambda: rules_by_votes.register_clause(code="x y", facts=NEW, **HOW), ValidationError),
+        (lambda: rules_by_votes.set_threat_level(changes={"level": "high"}, expected_revision=9, **HOW), StaleError),
         (lambda: threat("panic"), ValidationError),
         (lambda: threat("high", high_percent=90), ValidationError),
     ],
@@ -226,7 +234,7 @@ def test_an_effect_that_became_another_since_it_was_shown_is_refused():
     shown = simulate(clause=proposed, now=NOW)
     make_key(name="another", last_rotated_on=TODAY - timedelta(days=75))
     with pytest.raises(EffectChangedError), transaction.atomic():
-        edit(longest_age_days=60, digest=shown.digest)
+        edit(longest_age_days=60, digest=shown.changes_digest)
     assert clause().longest_age_days == 90
 
 
@@ -244,7 +252,13 @@ def test_reaches_counts_covered_and_won_in_one_query(django_assert_num_queries):
     assert by_code["s1-5-dek-strength"] == (0, 0)
 
 
-def test_who_waits_too_long_for_the_clauses_is_told_to_come_back(committed_db):
+def edited_by_the_worker(permit):
+    guarded.edit_clause(
+        pk=clause().pk, changes={"longest_age_days": 60}, expected_revision=1, permit=permit, **HOW
+    )  # fmt: skip
+
+
+def test_who_waits_too_long_for_the_clauses_is_told_to_come_back(committed_db, as_role):
     said = []
 
     def register():
@@ -256,15 +270,16 @@ def test_who_waits_too_long_for_the_clauses_is_told_to_come_back(committed_db):
             connection.close()
 
     other = threading.Thread(target=register)
-    with transaction.atomic():
-        edit(longest_age_days=60)
+    _, permit = rules_by_votes.permit_for("clause.edit", clause().ref)
+    with as_role("worker"), transaction.atomic():
+        edited_by_the_worker(permit)
         other.start()
         other.join(10)
     assert said == ["The clauses are being changed, or keys by them, at this moment. Try again in a minute."]
     assert not Key.objects.exists()
 
 
-def test_a_key_registered_while_a_clause_changes_gets_the_date_of_the_new_clause(committed_db):
+def test_a_key_registered_while_a_clause_changes_gets_the_date_of_the_new_clause(committed_db, as_role):
     """Whoever derives dates and whoever changes clauses wait for each other: no key is left with a date of before."""
     registered = threading.Event()
 
@@ -276,9 +291,11 @@ def test_a_key_registered_while_a_clause_changes_gets_the_date_of_the_new_clause
             connection.close()
 
     other = threading.Thread(target=register)
-    with transaction.atomic():
-        edit(longest_age_days=60)
-        other.start()
-        assert not registered.wait(0.5)
-    other.join(10)
+    _, permit = rules_by_votes.permit_for("clause.edit", clause().ref)
+    with as_role("worker"):
+        with transaction.atomic():
+            edited_by_the_worker(permit)
+            other.start()
+            assert not registered.wait(0.5)
+        other.join(10)
     assert Key.objects.get().rotate_by.date() == date(2027, 1, 20)

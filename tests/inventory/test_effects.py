@@ -11,7 +11,7 @@ from inventory.effects import effect_of, simulate
 from inventory.models import Key, PolicyClause, ThreatLevel
 from inventory.policy import judge
 from inventory.selectors import rules, rules_if, threat_level
-from inventory.services.clauses import _move_dates
+from inventory.services.clauses import move_dates
 from inventory.states import CAN_BE_OVERDUE, State
 from inventory.terms import Access, Classification, Environment, KeyKind
 from tests.inventory.world import NOW, key_in, make_key, make_owner
@@ -86,11 +86,11 @@ def test_simulate_lists_twenty_owners_and_twenty_keys_and_counts_all():
 
 def test_the_digest_tells_two_effects_apart_and_the_same_one_again():
     make_key(last_rotated_on=ROTATED_75_DAYS_AGO)
-    digests = {simulate(clause=clause(longest_age_days=days), now=NOW).digest for days in (60, 61)}
+    digests = {simulate(clause=clause(longest_age_days=days), now=NOW).changes_digest for days in (60, 61)}
     assert len(digests) == 2
-    assert simulate(clause=clause(longest_age_days=60), now=NOW).digest in digests
+    assert simulate(clause=clause(longest_age_days=60), now=NOW).changes_digest in digests
     make_key(name="another", last_rotated_on=ROTATED_75_DAYS_AGO)
-    assert simulate(clause=clause(longest_age_days=60), now=NOW).digest not in digests
+    assert simulate(clause=clause(longest_age_days=60), now=NOW).changes_digest not in digests
 
 
 def test_the_threat_level_shortens_every_age_to_whole_days():
@@ -151,7 +151,7 @@ def test_the_database_gives_every_key_the_verdict_of_judge(as_owner, keys, claus
             ThreatLevel.objects.update(level="elevated", elevated_percent=percent, high_percent=1)
         current = rules()
         effect = effect_of(current, NOW)
-        assert _move_dates(current) == effect.changed
+        assert move_dates(current) == effect.changed
         for key in Key.objects.all():
             verdict = judge(key.facts, current)
             assert key.rotate_by == verdict.rotate_by

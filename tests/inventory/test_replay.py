@@ -23,7 +23,8 @@ from inventory.replay.running import Run
 from inventory.services import Relations
 from inventory.states import State
 from rotation.overdue import flag_overdue
-from tests.approving import permitted
+from tests import rules_by_votes
+from tests.approving import as_worker, permitted
 from tests.deciding import approve, by, reject, withdraw
 from tests.inventory.certificates import certificate, small_key
 from tests.inventory.world import ACTOR, NOW, action_for, allowed, make_key, make_owner, seal
@@ -63,6 +64,7 @@ def rich(carol, bob, mallory):
     _ask_and_decide(key, carol, bob)
     _states(key, top)
     _dates()
+    _exceptions()
     _rules()
     seal()
     return Key.objects.get(pk=key.pk)
@@ -125,12 +127,26 @@ def _dates():
             transitions.set_dates(pk=key.pk, dates={"protect_until": at}, permit=permit, **HOW)
 
 
+def _exceptions():
+    """One is renewed and expires, one is ended early, one stands; the clauses change under them afterwards."""
+    how, day = {"actor": ACTOR, "now": NOW}, timedelta(days=1)
+    expiring, ended, stands = (make_key(name=name) for name in ("expiring", "ended", "stands"))
+    for days in (1, 2):
+        rules_by_votes.grant(expiring, until=NOW + days * day, **how)
+    early = rules_by_votes.grant(ended, until=NOW + 20 * day, **how)
+    rules_by_votes.grant(stands, until=NOW + 30 * day, **how)
+    rules_by_votes.grant(stands, "s0-5-annual", until=NOW + 40 * day, **how)
+    services.end_exception(pk=early.pk, **HOW)
+    with as_worker():
+        services.expire_exceptions(actor=ACTOR, now=NOW + 3 * day)
+
+
 def _rules():
-    clause = services.register_clause(code="own", facts=_clause(), **HOW)
-    services.edit_clause(pk=clause.pk, changes={"longest_age_days": 80}, expected_revision=1, **HOW)
+    clause = rules_by_votes.register_clause(code="own", facts=_clause(), **HOW)
+    rules_by_votes.edit_clause(pk=clause.pk, changes={"longest_age_days": 80}, expected_revision=1, **HOW)
     annual = PolicyClause.objects.get(code="s0-5-annual")
-    services.retire_clause(pk=annual.pk, expected_revision=1, **HOW)
-    services.set_threat_level(changes={"level": "elevated"}, expected_revision=1, **HOW)
+    rules_by_votes.retire_clause(pk=annual.pk, expected_revision=1, **HOW)
+    rules_by_votes.set_threat_level(changes={"level": "elevated"}, expected_revision=1, **HOW)
 
 
 def _clause():

@@ -17,7 +17,7 @@ from audit.selectors import head
 from inventory import services
 from inventory.errors import InventoryError
 from inventory.guarded.suspending import suspend_key
-from inventory.models import Key, Owner, PolicyClause, Service, ThreatLevel, Vendor
+from inventory.models import Key, Owner, PolicyClause, PolicyException, Service, ThreatLevel, Vendor
 from inventory.replay import tables
 from inventory.replay.comparing import compare
 from inventory.replay.running import Run
@@ -27,6 +27,7 @@ from inventory.terms import Relation
 from rotation.errors import RotationError
 from rotation.models import Request, RequestState
 from rotation.overdue import flag_overdue
+from tests import rules_by_votes
 from tests.approving import as_worker
 from tests.conftest import make_person
 from tests.deciding import by, carry_out, withdraw
@@ -157,24 +158,36 @@ class History(RuleBasedStateMachine):
         self.clock += timedelta(hours=hours)
         with as_worker():
             services.apply_due_transitions(actor=ACTOR, now=self.clock)
+        with as_worker():
+            services.expire_exceptions(actor=ACTOR, now=self.clock)
         flag_overdue(actor=ACTOR, now=self.clock)
         services.review_findings(after=0, actor=ACTOR, now=self.clock)
         self.look()
+
+    @rule(nth=st.integers(0, 5), days=CERTAIN([1, 30, 90]), code=CERTAIN(["s0-5-annual", "s4-production-90"]))
+    def except_it(self, nth, days, code):
+        until = self.clock + timedelta(days=days)
+        self.tried(lambda: rules_by_votes.grant(self.key(nth), code, until=until, now=self.clock, actor=ACTOR))
+
+    @rule(nth=st.integers(0, 3))
+    def end_an_exception(self, nth):
+        if found := self.one(PolicyException, nth):
+            self.tried(lambda: services.end_exception(pk=found.pk, **REASON, now=self.clock))
 
     @rule(days=CERTAIN([10, 90, 400]), code=CERTAIN(["s0-5-annual", "s4-production-90"]), retire=st.booleans())
     def change_a_clause(self, days, code, retire):
         clause = PolicyClause.objects.get(code=code)
         how = {"pk": clause.pk, "expected_revision": clause.revision, **REASON, "now": self.clock}
         if retire and days == 400:
-            self.tried(lambda: services.retire_clause(**how))
+            self.tried(lambda: rules_by_votes.retire_clause(**how))
         else:
-            self.tried(lambda: services.edit_clause(changes={"longest_age_days": days}, **how))
+            self.tried(lambda: rules_by_votes.edit_clause(changes={"longest_age_days": days}, **how))
 
     @rule(level=CERTAIN(["normal", "elevated", "high"]), percent=CERTAIN([50, 80]))
     def change_the_threat(self, level, percent):
         how = {"expected_revision": ThreatLevel.objects.get().revision, **REASON, "now": self.clock}
         changes = {"level": level, "elevated_percent": percent}
-        self.tried(lambda: services.set_threat_level(changes=changes, **how))
+        self.tried(lambda: rules_by_votes.set_threat_level(changes=changes, **how))
 
     @rule(nth=st.integers(0, 3), gone=st.booleans())
     def people_and_services(self, nth, gone):

@@ -46,6 +46,7 @@ def test_posture_counts_each_figure_in_one_query(django_assert_num_queries):
     assert found == selectors.Posture(
         keys=6,
         overdue=1,
+        accepted=0,
         due_soon=1,
         owners_due_soon=1,
         suspended=1,
@@ -55,6 +56,7 @@ def test_posture_counts_each_figure_in_one_query(django_assert_num_queries):
         restricted_overdue=1,
         open_findings=Finding.objects.filter(closed_at=None).count(),
         critical_findings=1,
+        accepted_findings=0,
     )
 
 
