@@ -17,7 +17,16 @@ from pytest_django import Settings
 
 from audit.actions import Action
 from audit.models import Event
-from inventory.models import Finding, HeaderMapping, ImportDraft, Key, Owner, RotationEvidence
+from inventory.models import (
+    Finding,
+    HeaderMapping,
+    ImportDraft,
+    Key,
+    Owner,
+    RotationEvidence,
+    PolicyClause,
+    PolicyException,
+)
 from keyvault_admin.access import services
 from keyvault_admin.access.models import (
     EnrolmentLink,
@@ -72,8 +81,21 @@ def full_world(carols_world: User, as_role: Role, now: datetime) -> User:  # noq
         Notice(key=key, rotate_by=now, threshold_days=7, recipient=carol.email, written_at=now).save()
         _judge_and_sign(carol, now)
         _ask_and_vote(carol, now)
+        _end_an_exception(key, carol, now)
         _act_alone_and_look(carol, key, now)
     return carol
+
+
+def _end_an_exception(key: Key, carol: User, now: datetime) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE inventory_policyexception DISABLE TRIGGER inventory_exception_guard")
+        PolicyException(
+            key=key, clause=PolicyClause.objects.get(code="s0-5-annual"), compensating_control="c", residual_risk="r",
+            reason="w", granted_at=now, until=now + timedelta(days=1), longest_days=180, request="request:0",
+            state="ended", closed_at=now, closed_by=carol, closed_because="it failed",
+        ).save()  # fmt: skip
+        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        cursor.execute("ALTER TABLE inventory_policyexception ENABLE TRIGGER inventory_exception_guard")
 
 
 def _ask_and_vote(carol: User, now: datetime) -> None:
