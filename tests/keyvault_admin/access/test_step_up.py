@@ -47,6 +47,7 @@ SENSITIVE = {
     "set the threat level": ("get", "/inventory/policyclause/threat-level/"),
     "confirm a change that waits": ("post", "/inventory/heldchange/1/confirm/"),
     "reject a change that waits": ("post", "/inventory/heldchange/1/reject/"),
+    "have a request tried again": ("post", "/rotation/request/1/retry/"),
     "sign a review": ("post", "/rotation/review/1/sign/"),
     "look up a token": ("get", "/inventory/key/token/"),
     "make a key findable": ("get", "/inventory/key/{key}/digest/"),
