@@ -88,7 +88,7 @@ def _shown(request: HttpRequest, asked: Request) -> Shown:
 
 
 def _roles(request: HttpRequest) -> tuple[str, ...]:
-    return tuple(getattr(request.user, "role_names", ()))
+    return tuple(getattr(request.user, "role_names", ())) if request.user.pk else ()
 
 
 def to_vote_on(request: HttpRequest, now: datetime) -> QuerySet[Request]:

@@ -198,7 +198,8 @@ def view_of(request: HttpRequest) -> View:
     if known is None:
         chosen = request.GET.get(VIEW, "")
         if chosen not in set(View):
-            chosen = View.WAITING if _rows(View.WAITING, request).exists() else View.OPEN
+            waits = bool(request.user.pk) and _rows(View.WAITING, request).exists()
+            chosen = View.WAITING if waits else View.OPEN
         known = vars(request)["inbox_view"] = View(chosen)
     return known
 

@@ -437,7 +437,7 @@ def test_navigation_counts_what_is_late(client: Client, alice: User) -> None:
     sign_in(client, alice)
     reviews = {"reviews": 0, "open_reviews": 0, "to_sign": 0}
     counts = client.get("/inventory/owner/").context["nav_counts"]
-    assert counts == {"late": 1, "critical": 0, "mail": 0, **reviews}
+    assert counts == {"late": 1, "critical": 0, "mail": 0, "votes": 0, **reviews}
 
 
 def test_times_are_written_day_first_and_in_24_hours(client: Client, alice: User) -> None:

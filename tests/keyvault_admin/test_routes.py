@@ -33,6 +33,7 @@ METHODS = ("get", "post", "put", "delete")
 SAMPLES = {
     **dict.fromkeys(("pk", "number", "object_id", "content_type_id"), "1"),
     "kind": "x",
+    "digest": "00" * 32,
     "app_label": "inventory",
     "url": "nowhere/at-all/",
 }

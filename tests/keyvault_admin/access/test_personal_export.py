@@ -23,9 +23,9 @@ from inventory.models import (
     ImportDraft,
     Key,
     Owner,
-    RotationEvidence,
     PolicyClause,
     PolicyException,
+    RotationEvidence,
 )
 from keyvault_admin.access import services
 from keyvault_admin.access.models import (
