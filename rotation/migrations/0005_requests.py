@@ -1,5 +1,6 @@
 """Requests for guarded operations and the votes on them. What two people must agree on, the database sees to."""
 
+import django.contrib.postgres.fields
 import django.db.models.deletion
 from django.conf import settings
 from django.db import migrations, models
@@ -184,6 +185,44 @@ GRANT INSERT ON public.rotation_vote TO keyvault_web;
 GRANT UPDATE (voided_at, voided_because) ON public.rotation_vote TO keyvault_worker, keyvault_command;
 """
 
+# Whose votes are missing, and who may not vote, as columns of their own: an inbox asks for them row by row.
+WAITING = r"""
+CREATE FUNCTION public.rotation_waits_for(asked bigint, said jsonb) RETURNS varchar[]
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT coalesce(array_agg(DISTINCT s ->> 'role'), '{}')
+      FROM jsonb_array_elements(said -> 'steps') s
+     WHERE (SELECT count(*) FROM public.rotation_vote v
+             WHERE v.request_id = asked AND v.voided_at IS NULL AND v.is_approval
+               AND v.role = s ->> 'role') < (s ->> 'count')::int
+$$;
+
+CREATE FUNCTION public.rotation_request_waits() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    said jsonb := convert_from(NEW.payload, 'UTF8')::jsonb;
+BEGIN
+    NEW.waits_for := CASE WHEN NEW.state = 'open' THEN public.rotation_waits_for(NEW.id, said) ELSE '{}' END;
+    NEW.barred := array_append(
+        ARRAY(SELECT jsonb_array_elements_text(said -> 'excluded')), NEW.requested_by_ref::text);
+    RETURN NEW;
+END
+$$;
+CREATE TRIGGER rotation_request_waits BEFORE INSERT OR UPDATE OF state, waits_for, barred ON public.rotation_request
+    FOR EACH ROW EXECUTE FUNCTION public.rotation_request_waits();
+
+CREATE FUNCTION public.rotation_vote_waits() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    UPDATE public.rotation_request SET waits_for = '{}' WHERE id = NEW.request_id AND state = 'open';
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER rotation_vote_waits AFTER INSERT OR UPDATE ON public.rotation_vote
+    FOR EACH ROW EXECUTE FUNCTION public.rotation_vote_waits();
+REVOKE ALL ON FUNCTION public.rotation_waits_for(bigint, jsonb), public.rotation_request_waits(),
+    public.rotation_vote_waits() FROM PUBLIC;
+"""
+
 # What an event may change about a key by votes: it names the request that is being carried out, and keys of that alone.
 PERMIT = r"""
 CREATE OR REPLACE FUNCTION public.inventory_permit(event jsonb) RETURNS boolean
@@ -204,6 +243,9 @@ $$;
 UNDO = """
 CREATE OR REPLACE FUNCTION public.inventory_permit(event jsonb) RETURNS boolean
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$ SELECT false $$;
+DROP FUNCTION public.rotation_vote_waits() CASCADE;
+DROP FUNCTION public.rotation_request_waits() CASCADE;
+DROP FUNCTION public.rotation_waits_for(bigint, jsonb);
 DROP FUNCTION public.rotation_vote_guard() CASCADE;
 DROP FUNCTION public.rotation_request_is_new() CASCADE;
 DROP FUNCTION public.rotation_request_guard() CASCADE;
@@ -263,6 +305,18 @@ class Migration(migrations.Migration):
                 ("attempts", models.PositiveSmallIntegerField(default=0)),
                 ("next_attempt_at", models.DateTimeField(null=True)),
                 ("leased_until", models.DateTimeField(null=True)),
+                (
+                    "waits_for",
+                    django.contrib.postgres.fields.ArrayField(
+                        base_field=models.CharField(max_length=20), default=list, editable=False, size=None
+                    ),
+                ),
+                (
+                    "barred",
+                    django.contrib.postgres.fields.ArrayField(
+                        base_field=models.CharField(max_length=100), default=list, editable=False, size=None
+                    ),
+                ),
                 (
                     "key",
                     models.ForeignKey(
@@ -341,7 +395,7 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="request",
             index=models.Index(
-                condition=models.Q(("state", "open")), fields=["expires_at"], name="request_open_by_expiry"
+                condition=models.Q(("state", "open")), fields=["expires_at", "id"], name="request_open_by_expiry"
             ),
         ),
         migrations.AddIndex(
@@ -453,5 +507,5 @@ class Migration(migrations.Migration):
                 name="vote_void_says_why",
             ),
         ),
-        migrations.RunSQL([STANDING, GUARDS, PERMIT], UNDO),
+        migrations.RunSQL([STANDING, GUARDS, WAITING, PERMIT], UNDO),
     ]

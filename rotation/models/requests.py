@@ -1,6 +1,7 @@
 """Requests for guarded operations, and the votes on them."""
 
 from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import F, Func, Q
 
@@ -50,6 +51,9 @@ class Request(models.Model):
     attempts = models.PositiveSmallIntegerField(default=0)
     next_attempt_at = models.DateTimeField(null=True)
     leased_until = models.DateTimeField(null=True)
+    # Kept by triggers, from payload and votes, so that an inbox reads no payload; nobody else can write them.
+    waits_for = ArrayField(models.CharField(max_length=20), default=list, editable=False)  # roles; none once decided
+    barred = ArrayField(models.CharField(max_length=100), default=list, editable=False)  # "user:3": who may not vote
 
     class Meta:
         ordering = ["-requested_at", "-pk"]
@@ -78,7 +82,7 @@ class Request(models.Model):
         ]
         indexes = [
             models.Index(fields=["-requested_at", "-id"], name="request_newest"),
-            models.Index(fields=["expires_at"], condition=Q(state="open"), name="request_open_by_expiry"),
+            models.Index(fields=["expires_at", "id"], condition=Q(state="open"), name="request_open_by_expiry"),
             models.Index(
                 fields=["next_attempt_at"], condition=Q(state__in=["approved", "executing"]), name="request_to_execute"
             ),
