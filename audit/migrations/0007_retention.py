@@ -56,11 +56,11 @@ END
 $$;
 """
 
-# The command may call it now, and acts as the owner inside: two people have agreed, and nobody needs the owner's
-# password for it. The log is locked before its head: whoever is being sealed holds the head and needs the log.
+# As before, and it asks for the request, and for the retention that people have voted for. The log is locked before its
+# head: whoever is being sealed holds the head and needs the log.
 DROP = r"""
 CREATE OR REPLACE FUNCTION public.audit_drop_period(number integer, export_digest bytea) RETURNS void
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
     actor text := public.audit_period_actor('audit.period_dropped', audit_drop_period.number);
@@ -105,7 +105,6 @@ BEGIN
     END LOOP;
 END
 $$;
-GRANT EXECUTE ON FUNCTION public.audit_drop_period(integer, bytea) TO keyvault_command;
 """
 
 

@@ -8,7 +8,7 @@ CREATE FUNCTION public.rotation_executing(operation text, subject text) RETURNS 
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT convert_from(r.payload, 'UTF8')::jsonb -> 'parameters' FROM public.rotation_request r
      WHERE r.operation = rotation_executing.operation AND r.subject_ref = rotation_executing.subject
-       AND r.state = 'executing' AND session_user IN ('keyvault_worker', 'keyvault_command')
+       AND r.state = 'executing' AND session_user IN ('keyvault_worker', 'keyvault_command', 'keyvault_migrator')
 $$;
 
 CREATE OR REPLACE FUNCTION public.audit_retention_permit(days integer) RETURNS boolean

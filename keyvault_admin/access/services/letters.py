@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from django.conf import settings
 from django.urls import reverse
 
-from audit.actor import Actor
 from keyvault_admin.access import selectors
 from keyvault_admin.access.models import User
 from keyvault_admin.access.roles import VOTING
@@ -34,13 +33,13 @@ def tell_of_change(person: User, *, subject: str, what: str, now: datetime) -> N
     tell([person], subject=subject, what=what, advice=IF_NOT_YOU, now=now)
 
 
-def tell_of_decision(*, person: User, what: str, actor: Actor, reason: str, now: datetime) -> None:
-    """Tell the person, and everybody of Security and DevOps, what was done for them and why. Two queries."""
+def tell_of_decision(*, person: User, what: str, how: str, reason: str, now: datetime) -> None:
+    """Tell the person, and everybody of Security and DevOps, what was done for them, how and why. Two queries."""
     name = f"{person} ({person.username})"
     write_letter(
         recipients=[person.email, *selectors.mails_of(*VOTING)],
         subject=f"{person.username} {what}",
-        lines=[f"{name} {what} by {actor.id}, on {now:%-d %B %Y at %H:%M} UTC.", f"Why: {reason}"],
+        lines=[f"{name} {what}, {how}, on {now:%-d %B %Y at %H:%M} UTC.", f"Why: {reason}"],
         url=page_of(person),
         now=now,
     )
