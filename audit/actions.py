@@ -126,7 +126,17 @@ class Action(StrEnum):
     ALERT_ROUTE_CHANGED = "alert_route.changed"  # who is told of one kind of alert
 
     # Guarded operations
-    REQUEST_EXECUTED = "request.executed"
+    REQUEST_OPENED = "request.opened"  # the facts hold the digest that people vote on, or of many each subject its own
+    REQUEST_VOTED = "request.voted"  # by one person, with the device shown for this vote
+    REQUEST_APPROVED = "request.approved"  # all its votes are there, or the glass was broken
+    REQUEST_REJECTED = "request.rejected"
+    REQUEST_WITHDRAWN = "request.withdrawn"
+    REQUEST_EXPIRED = "request.expired"
+    REQUEST_VOIDED = "request.voided"  # what it is about, or its own row, has changed
+    REQUEST_VOTE_VOIDED = "request.vote_voided"  # the reason says what the voter has lost since
+    REQUEST_EXECUTED = "request.executed"  # in the transaction of the change itself
+    REQUEST_FAILED = "request.failed"  # the reason says why; it may be tried again
+    REQUEST_RETRIED = "request.retried"
 
 
 class Outcome(StrEnum):

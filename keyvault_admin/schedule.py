@@ -14,6 +14,10 @@ SCHEDULE: dict[str, dict[str, Any]] = {
     "work-off-imports": {"task": "inventory.tasks.work_off_imports", "schedule": timedelta(minutes=1)},
     # Every minute: notices become digests, digests become mail; finds whatever was not nudged.
     "deliver-mail": {"task": "rotation.tasks.deliver_mail", "schedule": timedelta(minutes=1)},
+    # Every minute: approved requests are carried out, because nobody was nudged or a worker died.
+    "carry-out-requests": {"task": "rotation.tasks.carry_out_requests", "schedule": timedelta(minutes=1)},
+    # Every minute: requests that nobody decided in time expire, and who could vote is reminded before that.
+    "tend-requests": {"task": "rotation.tasks.tend_requests", "schedule": timedelta(minutes=1)},
     # Every hour: reviews of periods that are over are opened, and what is not signed yet is reminded of.
     "tend-reviews": {"task": "rotation.tasks.tend_reviews", "schedule": timedelta(hours=1)},
     # Every five minutes: sessions that are over are deleted, so that no clock set back finds them again.

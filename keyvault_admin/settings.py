@@ -217,6 +217,7 @@ SESSION_ABSOLUTE = timedelta(hours=8)  # from sign-in on, however busy somebody 
 SESSION_SEEN_EVERY = timedelta(minutes=1)  # how often a click is written down; idle time is exact to this, never longer
 CLOCK_SKEW = timedelta(seconds=30)  # between the clocks of web processes; a time further ahead counts for nothing
 STEP_UP_LIFETIME = timedelta(minutes=5)  # how old the check of a second factor may be at a sensitive door
+VOTE_VERIFIER = "keyvault_admin.access.services.verify_for_vote"  # checks the second factor of each vote
 STEP_UP_TRIES = 5  # wrong codes at step-up before the session ends
 # What Django itself lets live: longer, so that ours is the limit that ends a session, and says why.
 SESSION_COOKIE_AGE = int((SESSION_ABSOLUTE + SESSION_IDLE).total_seconds())

@@ -7,7 +7,10 @@ class RotationConfig(AppConfig):
 
     def ready(self) -> None:
         from audit.anchors import KINDS
+        from inventory.asking import use_engine
         from rotation.anchors import MailAnchor
+        from rotation.approvals import ApprovalEngine
         from rotation.operations import declared  # noqa: F401 - declares the guarded operations
 
         KINDS["mail"] = MailAnchor  # audit knows no outbox
+        use_engine(ApprovalEngine())  # inventory knows no votes

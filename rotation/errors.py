@@ -100,3 +100,121 @@ def _events(numbers: Sequence[int]) -> str:
 class UnknownOperationError(RotationError):
     def __init__(self, code: str) -> None:
         super().__init__(f"There is no guarded operation {code!r}.")
+
+
+class NotAskingError(RotationError):
+    def __init__(self, title: str, askers: Sequence[str], *, owner: bool) -> None:
+        owners = ["the owner of the key"] if owner else []
+        super().__init__(
+            f"{title}: only {_or([*(f'people of {role}' for role in askers), *owners])} may ask for this. Ask one of "
+            "them to do it."
+        )
+
+
+class AlreadyAskedError(RotationError):
+    def __init__(self, label: str, title: str, request: str) -> None:
+        self.request = request
+        super().__init__(
+            f"{title} is asked for {label} already ({request}) and not done yet. Wait for that, or have it withdrawn."
+        )
+
+
+class NothingAskedError(RotationError):
+    def __init__(self) -> None:
+        super().__init__("What was asked is about nothing: there is no record to act upon.")
+
+
+class TooMuchAskedError(RotationError):
+    def __init__(self, count: int, most: int) -> None:
+        super().__init__(f"One request is about at most {most} records; this one would be about {count}. Ask in parts.")
+
+
+class NoBreakGlassError(RotationError):
+    """In an emergency one person does what stops the damage, and nothing else."""
+
+
+class NotVotingError(RotationError):
+    """This person does not vote on this request."""
+
+
+class OwnRequestError(NotVotingError):
+    def __init__(self) -> None:
+        super().__init__("You asked for this, or it was asked on your wish: other people decide it.")
+
+
+class ExcludedError(NotVotingError):
+    def __init__(self) -> None:
+        super().__init__("You have a part in what this is about: other people decide it.")
+
+
+class NoStepError(NotVotingError):
+    def __init__(self, roles: Sequence[str]) -> None:
+        super().__init__(
+            f"This waits for {_and(roles)}. You are not of that role, or have no second factor that may vote: an "
+            "authenticator app or a passkey."
+        )
+
+
+class AlreadyVotedError(NotVotingError):
+    def __init__(self) -> None:
+        super().__init__("You have voted on this already; each person has one vote. Another person votes next.")
+
+
+class ClosedRequestError(RotationError):
+    def __init__(self, state: str) -> None:
+        super().__init__(f"This request is {state}; it takes no votes.")
+
+
+class ExpiredRequestError(RotationError):
+    def __init__(self) -> None:
+        super().__init__("This request has expired. If it is still wanted, it has to be asked anew.")
+
+
+class StaleVoteError(RotationError):
+    def __init__(self) -> None:
+        super().__init__("What you voted on is not what is asked here. Open the page once more and read it again.")
+
+
+class ProofRefusedError(RotationError):
+    def __init__(self) -> None:
+        super().__init__(
+            "Your second factor was not accepted, and no vote was counted. Each code works once: wait for the next "
+            "one. Recovery codes and single sign-on do not vote."
+        )
+
+
+class CommentMissingError(RotationError):
+    def __init__(self) -> None:
+        super().__init__("Say why you reject it: who asked has to know what to do otherwise.")
+
+
+class TooManyBallotsError(RotationError):
+    def __init__(self, most: int) -> None:
+        super().__init__(f"One code is good for a list of 1 to {most} requests. Choose fewer.")
+
+
+class NotRequesterError(RotationError):
+    def __init__(self) -> None:
+        super().__init__("Only the person who asked can take the request back. Reject it if it should not happen.")
+
+
+class NotRetryingError(RotationError):
+    def __init__(self) -> None:
+        super().__init__("Only who asked for it, or somebody of a role that votes on it, may have it tried again.")
+
+
+class NotHereError(RotationError):
+    def __init__(self, *, at_machine: bool) -> None:
+        super().__init__(
+            "A command on the server carries this out, with --request."
+            if at_machine
+            else "The worker carries this out by itself, within a minute of the last vote."
+        )
+
+
+def _and(words: Sequence[str]) -> str:
+    return " and ".join(words) or "nobody any more"
+
+
+def _or(words: Sequence[str]) -> str:
+    return " or ".join(words) or "nobody"

@@ -7,7 +7,7 @@ from django.utils import timezone
 
 from audit.actor import Actor
 from inventory.tasks import COMPARISON_SECONDS
-from rotation import differences, notifications, overdue, reviews
+from rotation import approvals, differences, notifications, overdue, reviews
 
 logger = logging.getLogger(__name__)
 
@@ -45,3 +45,30 @@ def compare_with_log() -> None:
     """Compare the inventory with the log, and tell Security where they differ."""
     run = differences.compare_and_tell(actor=Actor.system("worker"), now=timezone.now())
     logger.info("inventory compared with the log: %d keys, %d differences", run.keys, run.differing)
+
+
+@shared_task
+def carry_out_request(pk: int) -> None:
+    """Carry out one request that was approved a moment ago."""
+    request = approvals.carry_out(pk=pk, actor=Actor.system(approvals.WORKER), now=timezone.now())
+    logger.info("%s is %s", request.ref, request.state)
+
+
+@shared_task
+def carry_out_requests() -> None:
+    """Find what was never nudged, and what a dead worker left."""
+    done = approvals.carry_out_due(actor=Actor.system(approvals.WORKER), now=timezone.now())
+    logger.info("%d requests carried out", done)
+
+
+@shared_task
+def tend_requests() -> None:
+    actor, now = Actor.system(approvals.WORKER), timezone.now()
+    expired = approvals.expire_due(actor=actor, now=now)
+    reminded = approvals.remind_due(actor=actor, now=now)
+    logger.info("%d requests expired, of %d somebody was reminded", expired, reminded)
+
+
+def nudge_request(pk: int) -> None:
+    """Hurry an approved request to a worker, once the vote is committed. Without a broker it waits for the beat."""
+    carry_out_request.apply_async(args=(pk,), retry=False)

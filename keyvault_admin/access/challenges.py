@@ -33,9 +33,18 @@ def draw_challenge() -> bytes:
     return secrets.token_bytes(CHALLENGE_BYTES)
 
 
-def keep_challenge(request: HttpRequest, *, purpose: str, now: datetime) -> bytes:
-    """Return a new challenge; the one before it is void. A vote gives its request's digest as part of the purpose."""
-    challenge = draw_challenge()
+def vote_purpose(digest: bytes) -> str:
+    """Return the purpose of a challenge for the vote on what has this digest."""
+    return f"vote:{digest.hex()}"
+
+
+def keep_challenge(request: HttpRequest, *, purpose: str, now: datetime, about: bytes = b"") -> bytes:
+    """Return a new challenge; the one before it is void.
+
+    It begins with what it is `about`, so that an authenticator signs that along: a vote gives the digest there, and
+    vote_purpose() of it.
+    """
+    challenge = about + draw_challenge()
     keep(request, KEY, {"challenge": challenge.hex(), "purpose": purpose}, until=now + LIFETIME)
     return challenge
 

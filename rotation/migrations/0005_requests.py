@@ -151,7 +151,7 @@ BEGIN
         ('open', 'approved'), ('open', 'rejected'), ('open', 'withdrawn'), ('open', 'expired'), ('open', 'void'),
         ('approved', 'executing'), ('approved', 'open'), ('approved', 'withdrawn'), ('approved', 'expired'),
         ('approved', 'void'), ('executing', 'executed'), ('executing', 'failed'), ('executing', 'void'),
-        ('executing', 'approved'), ('executing', 'open'), ('failed', 'approved')
+        ('executing', 'approved'), ('executing', 'open'), ('failed', 'approved'), ('failed', 'withdrawn')
     ) THEN
         RAISE EXCEPTION 'a request does not go from % to %', OLD.state, NEW.state USING ERRCODE = 'check_violation';
     END IF;
@@ -159,8 +159,8 @@ BEGIN
         RAISE EXCEPTION 'votes are missing' USING ERRCODE = 'check_violation';
     END IF;
     IF NEW.state IN ('executing', 'executed') THEN
-        IF session_user NOT IN ('keyvault_worker', 'keyvault_command') THEN
-            RAISE EXCEPTION 'the worker carries requests out' USING ERRCODE = 'insufficient_privilege';
+        IF session_user NOT IN ('keyvault_worker', 'keyvault_command', 'keyvault_migrator') THEN
+            RAISE EXCEPTION 'worker and commands carry requests out' USING ERRCODE = 'insufficient_privilege';
         END IF;
         SELECT public.rotation_vote_flaw(v.id) INTO flaw FROM public.rotation_vote v
          WHERE v.request_id = NEW.id AND v.voided_at IS NULL AND public.rotation_vote_flaw(v.id) <> '' LIMIT 1;
@@ -238,6 +238,30 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
                 SELECT FROM jsonb_array_elements(event -> 'subjects') s
                  WHERE NOT EXISTS (SELECT FROM public.rotation_requesttarget t
                                     WHERE t.request_id = r.id AND t.ref = s ->> 'ref')))
+$$;
+"""
+# What commands on the machine carry out, they report themselves; the connection of the pages still cannot.
+REPORTING = r"""
+CREATE OR REPLACE FUNCTION public.audit_append(id uuid, body bytea, identity bytea) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+    said jsonb;
+BEGIN
+    IF octet_length(audit_append.body) > 1048576 OR octet_length(audit_append.identity) > 16384 THEN
+        RAISE EXCEPTION 'the event is too large' USING ERRCODE = '22023';
+    END IF;
+    said := convert_from(audit_append.body, 'UTF8')::jsonb;
+    IF NOT public.audit_is_event(audit_append.id, said)
+        OR (said #>> '{actor,identity}' = '') <> (audit_append.identity IS NULL) THEN
+        RAISE EXCEPTION 'the body is not an event of version 1' USING ERRCODE = '22023';
+    END IF;
+    IF said ->> 'action' LIKE '%.executed'
+        AND session_user NOT IN ('keyvault_worker', 'keyvault_command', 'keyvault_migrator') THEN
+        RAISE EXCEPTION 'only worker and commands report an execution' USING ERRCODE = '42501';
+    END IF;
+    INSERT INTO public.audit_pending VALUES (audit_append.id, audit_append.body, audit_append.identity);
+END
 $$;
 """
 UNDO = """
@@ -507,5 +531,5 @@ class Migration(migrations.Migration):
                 name="vote_void_says_why",
             ),
         ),
-        migrations.RunSQL([STANDING, GUARDS, WAITING, PERMIT], UNDO),
+        migrations.RunSQL([STANDING, GUARDS, WAITING, PERMIT, REPORTING], UNDO),
     ]

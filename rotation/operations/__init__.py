@@ -1,7 +1,7 @@
 """The guarded operations: a register that each module fills with its own (docs/approvals.md says how to add one)."""
 
 from rotation.errors import UnknownOperationError
-from rotation.operations.base import Operation
+from rotation.operations.base import Operation, Step
 
 _OPERATIONS: dict[str, Operation] = {}
 
@@ -33,3 +33,8 @@ def operation_of(code: str) -> Operation:
 def operations() -> list[Operation]:
     """Return all operations, by code."""
     return sorted(_OPERATIONS.values(), key=lambda operation: operation.code)
+
+
+def steps_of(operation: Operation) -> tuple[Step, ...]:
+    """Return the votes that a request for it needs from now on: never fewer than the operation says."""
+    return operation.steps

@@ -84,6 +84,11 @@ class Drafting(Protocol):
         """
 
 
+class DraftingAll(Protocol):
+    def __call__(self, questions: Sequence[Mapping[str, JSON]], *, now: datetime) -> Sequence[Draft]:
+        """Do as Drafting with hold=False for each of many parameters, in few queries."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Operation:
     """One guarded operation. Declared once, with `register()`; its code is stored and never renamed."""
@@ -96,7 +101,10 @@ class Operation:
     draft: Drafting
     describe: Callable[[Payload], Description]
     execute: Callable[[Payload, Permit, Actor, datetime], None]  # in a transaction, after draft(hold=True)
-    owner_may_ask: bool = False
+    draft_all: DraftingAll | None = None  # where thousands are asked at once
+    refusals: tuple[type[Exception], ...] = ()  # rules that may say no, besides InventoryError, RotationError …
+    owner_may_ask: bool = False  # of all the keys that it is about
+    command_may_ask: bool = False  # on nobody's behalf; where two people vote, any command may
     lifetime: timedelta = timedelta(hours=24)
     breaks_glass: bool = False  # whether one person may do it in an emergency
     at_machine: bool = False  # a command carries it out (--request), no worker

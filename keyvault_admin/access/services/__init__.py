@@ -77,6 +77,9 @@ from keyvault_admin.access.services.tries import (
     forget_tries,
     spend,
 )
+from keyvault_admin.access.services.votes import (
+    verify_for_vote,
+)
 
 __all__ = [
     "DOOR_ENROLMENT",
@@ -125,5 +128,6 @@ __all__ = [
     "use_recovery_code",
     "verify_assertion",
     "verify_code",
+    "verify_for_vote",
     "verify_session",
 ]
