@@ -170,10 +170,13 @@ PHRASES: dict[str, Phrase] = {
     Action.AUDIT_PERIOD_DROPPED: Phrase(
         "dropped an exported period of the log, {subjects}", "drop a period of the log, {subjects}"
     ),
+    Action.AUDIT_RETENTION_CHANGED: Phrase("changed {subjects}", "change {subjects}"),
     Action.SEALING_KEY_ROTATED: Phrase(
         "sealed the {subjects} under the present sealing key", "seal the {subjects} under the present sealing key"
     ),
     Action.DEMO_SEEDED: Phrase("filled the demo", "fill the demo"),
+    Action.APPROVAL_RULE_CHANGED: Phrase("changed who must agree to {subjects}", "change who must agree to {subjects}"),
+    Action.ALERT_ROUTE_CHANGED: Phrase("changed who is told when {subjects}", "change who is told when {subjects}"),
     Action.REQUEST_EXECUTED: Phrase("carried out {subjects}", "carry out {subjects}"),
 }
 

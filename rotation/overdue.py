@@ -13,7 +13,8 @@ from audit.batches import batches
 from audit.canonical import JSON
 from audit.services import Subject, record
 from inventory.states import CAN_BE_OVERDUE
-from rotation.selectors import security_mails
+from rotation.kinds import AlertKind
+from rotation.routing import alert_mails
 
 
 class _Told(NamedTuple):
@@ -88,7 +89,7 @@ def flag_overdue(*, actor: Actor, now: datetime) -> Flagging:
         "now": now,
         "states": [state.value for state in CAN_BE_OVERDUE],
         "thresholds": sorted(settings.NOTICE_DAYS),
-        "security": security_mails(),
+        "security": alert_mails(AlertKind.KEYS_WITHOUT_OWNER),
     }
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL enable_seqscan = off")

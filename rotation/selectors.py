@@ -8,15 +8,10 @@ from operator import or_
 from django.contrib.auth import get_user_model
 from django.db.models import Count, Exists, OuterRef, Prefetch, Q, QuerySet
 
-from rotation.kinds import KINDS, SECURITY, ReviewKind
+from rotation.kinds import KINDS, ReviewKind
 from rotation.models import Digest, DigestState, Notice, Review, ReviewItem, ReviewSignature, ReviewState, Verdict
 
 A_MONTH = timedelta(days=30)
-
-
-def security_mails() -> list[str]:
-    """Return the addresses of the active people of Security. Queries: 1."""
-    return role_mails([SECURITY])
 
 
 def role_mails(roles: Sequence[str]) -> list[str]:

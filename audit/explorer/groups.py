@@ -10,7 +10,7 @@ _NAMED: dict[str, tuple[str, ...]] = {
     "policies": ("clause", "threat_level"),
     "records": ("owner", "service", "tenant", "integration", "vendor"),
     "import-and-export": ("inventory",),
-    "approvals": ("request",),
+    "approvals": ("request", "approval_rule", "alert_route"),
     "mail": ("notice",),
     "log": ("audit", "checkpoint", "signing_key", "sealing_key", "demo"),
 }

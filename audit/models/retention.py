@@ -5,7 +5,7 @@ from django.db.models import Q
 
 
 class Retention(models.Model):
-    """The figure that people have voted for, in place of the setting. At most one row, and only the worker writes it."""
+    """The figure that people have voted for, in place of the setting. At most one row; only the worker writes it."""
 
     id = models.SmallIntegerField(primary_key=True, default=1)
     days = models.IntegerField()

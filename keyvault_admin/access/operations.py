@@ -13,9 +13,9 @@ from django.urls import reverse
 from audit.actions import Action
 from audit.actor import Actor
 from audit.canonical import JSON
+from inventory.models import Owner
 from inventory.permits import Permit
 from inventory.selectors import held_by
-from inventory.models import Owner
 from keyvault_admin.access import guarded, selectors
 from keyvault_admin.access.errors import AccessError, InactiveError
 from keyvault_admin.access.guarded.erasure import refuse_unerasable

@@ -21,6 +21,8 @@ class Holding:
     is_read_by_the_log: bool = False  # the export has it from audit.selectors
 
 
+MOST_NUMBERS = 20  # of events that name somebody in their text are listed, when they are erased
+
 STAYS = "stays: it names a number, not a person"
 FREE_TEXT = "stays; what people wrote in it is out of reach"
 

@@ -89,16 +89,6 @@ def roles_of(person: User) -> set[str]:
     return set(Group.objects.filter(user=person).values_list("name", flat=True))
 
 
-def mails_of(*roles: Role) -> list[str]:
-    """Return the addresses of the active people who have one of the roles, of all active people without any; one query.
-
-    Somebody may have been registered without ever getting a role; they are told too.
-    """
-    people = User.objects.filter(is_active=True)
-    people = people.filter(groups__name__in=roles) if roles else people
-    return sorted(people.values_list("email", flat=True).distinct().order_by("email"))
-
-
 def open_reviews() -> list[QuorumReview]:
     """Return the restored quorums that nobody has acknowledged yet, oldest first; one query."""
     return list(QuorumReview.objects.filter(acknowledged_at__isnull=True).select_related("person"))
@@ -221,9 +211,3 @@ def revision_of(person: User) -> int:
         "factors": factors,
     }
     return int.from_bytes(sha256(canonical(said)).digest()[:REVISION_BYTES])
-
-
-def people_of(*roles: Role) -> QuerySet[User]:
-    """Return the active people who hold one of the roles, enrolled or not. No query by itself."""
-    membership = User.groups.through.objects.filter(user=OuterRef("pk"), group__name__in=roles)
-    return User.objects.filter(Exists(membership), is_active=True)

@@ -65,5 +65,8 @@ def _person(username: str, mail: str, full_name: str, actor: Actor, now: datetim
     if mail and person.email != names.mail_of(mail):
         raise PersonExistsError("This name belongs to somebody with another mail address.")
     if not person.is_active:
-        raise InactiveError("This person is deactivated. Name somebody else; once the quorum is back, people can vote on letting this one in again.")
+        raise InactiveError(
+            "This person is deactivated. Name somebody else; once the quorum is back, people can vote on letting this "
+            "one in again."
+        )
     return person

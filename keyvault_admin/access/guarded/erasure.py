@@ -16,11 +16,11 @@ from keyvault_admin.access.errors import ErasedError, NotErasedError
 from keyvault_admin.access.guarded.factors import remove_everything
 from keyvault_admin.access.guarded.warrants import Warrant
 from keyvault_admin.access.models import Lockout, Passkey, SingleSignOnLink, TotpDevice, User
+from keyvault_admin.access.personal_data import MOST_NUMBERS
 from keyvault_admin.access.services.pieces import refuse_own, require, void_links
 from keyvault_admin.access.services.sessions import end_sessions
 from rotation.letters import forget_recipient
 
-MOST_NUMBERS = 20
 REMOVED = "removed"
 
 

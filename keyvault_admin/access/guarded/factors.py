@@ -14,11 +14,14 @@ from keyvault_admin.access.errors import NotEnrolledError
 from keyvault_admin.access.guarded.warrants import Alone, Warrant, in_words
 from keyvault_admin.access.models import Passkey, RecoverySheet, SingleSignOnLink, TotpDevice, User
 from keyvault_admin.access.roles import VOTING, Role
-from keyvault_admin.access.services.letters import tell, tell_everybody, tell_of_change
+from keyvault_admin.access.services.letters import page_of, tell_everybody, tell_of_change
 from keyvault_admin.access.services.pieces import lock_memberships, locked, refuse_if_last, require, subject_of
 from keyvault_admin.access.services.recovery import void_codes
 from keyvault_admin.access.services.sessions import FACTORS_CHANGED, end_sessions
 from keyvault_admin.access.services.single_sign_on import remove_link
+from rotation.kinds import AlertKind
+from rotation.letters import write_letter
+from rotation.routing import alert_mails
 
 
 @transaction.atomic
@@ -68,13 +71,15 @@ def _tell(person: User, how: str, reason: str, now: datetime, *, is_unlinked: bo
         f"that Security gives you.{own}",
         now=now,
     )
-    tell(
-        selectors.people_of(*VOTING).exclude(pk=person.pk).only("email"),
+    write_letter(
+        recipients=set(alert_mails(AlertKind.PEOPLE)) - {person.email},
         subject="Somebody's second factors were reset",
-        what=f"All second factors of {person.username} were removed{others} {how}. "
-        f"Reason: {reason}",
-        advice="If nobody of you knows why, deactivate that person at once and look into the audit log.",
-        page="admin:index",
+        lines=[
+            f"All second factors of {person.username} were removed{others} {how}, on "
+            f"{now.astimezone(UTC):%-d %B %Y at %H:%M} UTC. Reason: {reason}",
+            "If nobody of you knows why, deactivate that person at once and look into the audit log.",
+        ],
+        url=page_of(person),
         now=now,
     )
 

@@ -1,4 +1,4 @@
-"""By what right a guarded service about people acts: a request that people voted on, or what one person may do alone."""
+"""By what right a guarded service about people acts: a request that was voted on, or what one person may do alone."""
 
 from dataclasses import dataclass
 

@@ -84,7 +84,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     today date := (now() AT TIME ZONE 'UTC')::date;
     returns boolean := NEW.is_active AND coalesce(NEW.ends_on >= today, true)
-        AND (NOT OLD.is_active OR OLD.ends_on < today);
+        AND (NOT OLD.is_active OR coalesce(OLD.ends_on < today, false));
     said jsonb;
 BEGIN
     IF public.access_is_owner() OR public.access_is_bootstrapping()

@@ -17,7 +17,6 @@ from keyvault_admin.access.errors import InactiveError, LastOfRoleError, OwnAcco
 from keyvault_admin.access.models import NOBODY, User
 from keyvault_admin.access.roles import VOTING, Role
 
-
 # What the worker may read of a person: neither the password's hash nor when they last signed in.
 KNOWN_TO_WORKERS = ("username", "email", "full_name", "is_active", "date_joined", "ends_on")
 
