@@ -14,9 +14,9 @@ PACKAGES = ("audit", "inventory", "rotation", "keyvault_admin")
 DOORS = {
     "admin", "admin_base", "admin_site", "api", "backends", "checks", "clause_views", "dashboard", "export_views",
     "filters", "forms", "held_views", "import_forms", "import_views", "middleware", "records_views", "replay_views",
-    "review_forms", "review_views", "signals", "tasks", "throttle", "views",
+    "review_forms", "review_views", "rule_views", "signals", "tasks", "throttle", "views",
 }  # fmt: skip
-SERVICES = {"services", "overdue", "notifications", "recording", "reviews"}
+SERVICES = {"services", "alone", "guarded", "keeping", "overdue", "notifications", "recording", "reviews"}
 
 
 class Source(NamedTuple):

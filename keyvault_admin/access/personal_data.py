@@ -183,6 +183,13 @@ HOLDINGS = (
         shown=("id", "role", "signed_at", "voided_at"),
     ),
     Holding(
+        model="rotation.AlertRoute",
+        what="alerts that go to their address by a rule of the house",
+        erasure="stays: people vote on who is told; ask for another route",
+        matched={"addresses__contains": "mail"},
+        shown=("id", "kind", "set_at"),
+    ),
+    Holding(
         model="audit.Event",
         what="what they did: number and roles in the hashed bytes; name, mail, address and browser sealed beside",
         erasure="the bytes stay; what is sealed cannot be opened any more",
@@ -210,4 +217,6 @@ NOBODYS = {
     "axes.AccessFailureLog": "nothing writes it",
     "axes.AccessLog": "nothing writes it",
     "audit.Period": "names commands",
+    "audit.Retention": "names a request",
+    "rotation.ApprovalRule": "names a request",
 }

@@ -78,7 +78,7 @@ def _check_votes(operation: Operation, votes: Mapping[str, Any]) -> None:
     for role, count in votes.items():
         if role not in VOTERS:
             raise RuleRefusedError(f"{role} gives no votes. Choose among {', '.join(VOTERS)}.")
-        if not isinstance(count, int) or not floor.get(role, 1) <= count <= MOST_VOTES:
+        if type(count) is not int or not floor.get(role, 1) <= count <= MOST_VOTES:
             raise RuleRefusedError(
                 f"{operation.title}: {role} gives at least {floor.get(role, 1)} and at most {MOST_VOTES} votes. A rule "
                 "of the house asks for more than the release does, never for less."
@@ -87,7 +87,7 @@ def _check_votes(operation: Operation, votes: Mapping[str, Any]) -> None:
 
 def _check_lifetime(operation: Operation, hours: Any) -> None:  # noqa: ANN401 - as the payload says it
     most = operation.lifetime // AN_HOUR
-    if hours is not None and (not isinstance(hours, int) or not 1 <= hours <= most):
+    if hours is not None and (type(hours) is not int or not 1 <= hours <= most):
         raise RuleRefusedError(f"{operation.title}: a request waits for 1 to {most} hours, and never longer.")
 
 
@@ -110,8 +110,8 @@ def count_voters(role: str) -> int:
 
 
 def votes_in_words(votes: Mapping[str, int]) -> str:
-    """Return "2 Security and 1 DevOps"."""
-    return " and ".join(f"{count} {role}" for role, count in votes.items())
+    """Return "1 DevOps and 2 Security"."""
+    return " and ".join(f"{count} {role}" for role, count in sorted(votes.items()))
 
 
 def _hours(count: int) -> str:
@@ -222,7 +222,7 @@ def _describe_route(payload: Payload) -> Description:
         title="Change who is told of an alert",
         sentences=sentences,
         lines=[
-            Line(label="Alert", text=facts["alert"], url=reverse("admin:rotation_alertroute_changelist")),
+            Line(label="Alert", text=facts["alert"], url=reverse("admin:rotation_approvalrule_changelist")),
             Line(
                 label="Told",
                 text=_told(facts["everybody"], said["roles"], said["addresses"]),

@@ -30,8 +30,8 @@ WHY = "because of the test"
 @pytest.fixture
 def house(db: None, carol: User, dave: User, as_role: AsRole) -> dict[str, User]:
     """Three of Security and two of DevOps, enrolled; bootstrapping is over."""
-    people = {name: make_person(name, role) for name, role in
-              (("s1", "Security"), ("s2", "Security"), ("s3", "Security"), ("d1", "DevOps"), ("d2", "DevOps"))}  # fmt: skip
+    roles = {"s1": "Security", "s2": "Security", "s3": "Security", "d1": "DevOps", "d2": "DevOps"}
+    people = {name: make_person(name, role) for name, role in roles.items()}
     for person in people.values():
         give_device(person)
     with as_role("command"):
