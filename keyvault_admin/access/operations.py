@@ -17,7 +17,7 @@ from inventory.models import Owner
 from inventory.permits import Permit
 from inventory.selectors import held_by
 from keyvault_admin.access import guarded, selectors
-from keyvault_admin.access.errors import AccessError, InactiveError
+from keyvault_admin.access.errors import AccessError, InactiveError, RoleError
 from keyvault_admin.access.guarded.erasure import refuse_unerasable
 from keyvault_admin.access.guarded.factors import refuse_unenrolled
 from keyvault_admin.access.guarded.roles import refuse_held, refuse_past, refuse_working
@@ -92,8 +92,16 @@ def _enrolled(facts: Mapping[str, JSON]) -> str:
 # A role
 
 
+def _role(parameters: Mapping[str, JSON]) -> Role:
+    """Return the role by its exact name. Raises: RoleError."""
+    try:
+        return Role(str(parameters["role"]))
+    except ValueError as error:
+        raise RoleError(f"{parameters['role']} is no role.") from error
+
+
 def _draft_grant(parameters: Mapping[str, JSON], *, now: datetime, hold: bool) -> Draft:
-    person, role = _person(parameters, hold=hold), Role(str(parameters["role"]))
+    person, role = _person(parameters, hold=hold), _role(parameters)
     _working(person, now)
     refuse_held(person, role)
     refuse_past(_day(parameters), now)

@@ -298,10 +298,9 @@ def test_erasing_needs_its_event_and_the_command_role(
     with as_role("command"), pytest.raises(DatabaseError, match="needs its event"), transaction.atomic():  # noqa: PT012 - it fails at commit
         record(Action.PERSON_ERASED, actor=BEAT, now=now, subjects=[Subject(ref="user:8")])
         sql("SELECT audit_identity_erase('user:7')")
-    with as_role("command"), pytest.raises(DatabaseError, match="no request that is being carried out"):  # noqa: PT012
-        with transaction.atomic():
-            record(Action.PERSON_ERASED, actor=BEAT, now=now, subjects=[Subject(ref="user:7")])
-            sql("SELECT audit_identity_erase('user:7')")
+    with as_role("command"), pytest.raises(DatabaseError, match="no request"), transaction.atomic():  # noqa: PT012
+        record(Action.PERSON_ERASED, actor=BEAT, now=now, subjects=[Subject(ref="user:7")])
+        sql("SELECT audit_identity_erase('user:7')")
     assert IdentityKey.objects.get().sealed_key is not None
 
 

@@ -21,7 +21,7 @@ from audit.actions import Action
 from audit.actor import Actor
 from audit.checkpoints import make_checkpoint
 from audit.errors import PeriodError
-from audit.models import Event, EventSubject, Period, SignedCheckpoint
+from audit.models import Event, EventSubject, Period
 from audit.periods import dropping
 from audit.services import Subject, record
 from audit.stubs import stub_damage
@@ -279,7 +279,7 @@ def test_a_stub_that_was_changed_is_found(old_log: CommittedDatabase, close: Clo
     assert verification.verify().is_whole
 
 
-def test_the_command_drops_what_people_have_voted_for(
+def test_the_command_drops_what_people_have_voted_for(  # noqa: PLR0915 - one story
     old_log: CommittedDatabase,
     close: Close,
     as_role: Role,

@@ -7,6 +7,7 @@ from datetime import date, timedelta
 import pytest
 from django.contrib.auth.models import Group
 from django.db import DatabaseError, transaction
+from django.test import Client
 from django.utils import timezone
 
 from audit.actor import Actor
@@ -20,7 +21,7 @@ from rotation.operations import operation_of
 from tests.conftest import make_person
 from tests.inventory.world import events_of, seal
 from tests.keyvault_admin.access.test_passkeys import give_passkey
-from tests.people import give_device
+from tests.people import give_device, sign_in
 from tests.rotation.approval_world import actor_for, again, carry_out, vote
 
 AsRole = Callable[[str], AbstractContextManager[None]]
@@ -252,3 +253,57 @@ def test_the_machine_alone_gives_a_role_only_where_the_quorum_is_lost(
         User.objects.filter(pk=house["d2"].pk).update(is_active=False)
         refused(lambda: carol.groups.add(Group.objects.get(name="Security")), "a role is given by votes")
         carol.groups.add(devops)
+
+
+# The pages that ask
+
+
+def test_security_asks_on_the_pages_of_a_person(
+    house: dict[str, User], carol: User, dave: User, client: Client, as_role: AsRole
+) -> None:
+    sign_in(client, house["s1"])
+    page = f"/access/user/{carol.pk}/"
+    assert "Ask for a role" in client.get(f"{page}change/").content.decode()
+    entered = {"role": "Auditor", "reason": WHY}
+    assert b"An auditor&#x27;s account has a last day" in client.post(f"{page}ask-role/", entered).content
+    answer = client.post(f"{page}ask-role/", {**entered, "ends_on": "2099-01-31"})
+    request = Request.objects.get()
+    assert answer.url == f"/rotation/request/{request.pk}/change/"
+    assert approvals.payload_of(request).parameters == {"person": carol.pk, "role": "Auditor", "ends_on": "2099-01-31"}
+    assert (
+        f'/rotation/request/{request.pk}/change/">Give carol the role Auditor'
+        in client.get(f"{page}change/").content.decode()
+    )
+    assert b"is asked for carol already" in client.post(f"{page}ask-role/", {**entered, "of_the_house": "1"}).content
+    assert b"no second factor" in client.post(f"{page}ask-reset/", {"reason": WHY}).content
+    assert b"is active already" in client.post(f"{page}ask-return/", {"reason": WHY}).content
+    services.deactivate_person(person=dave, actor=actor_for(house["s1"]), reason=WHY, now=timezone.now())
+    for act in ("return", "erasure"):
+        assert client.post(f"/access/user/{dave.pk}/ask-{act}/", {"reason": WHY}).status_code == 302
+    assert Request.objects.count() == 3
+    assert carol.role_names == ("Engineering",)
+
+
+def test_others_do_not_see_the_pages_that_ask(house: dict[str, User], carol: User, dave: User, client: Client) -> None:
+    for person in (house["d1"], carol, dave):
+        browser = Client()
+        sign_in(browser, person)
+        for act in ("role", "reset", "return", "erasure"):
+            assert browser.post(f"/access/user/{carol.pk}/ask-{act}/", {"reason": WHY}).status_code == 403
+    assert not Request.objects.exists()
+
+
+def test_a_refused_asking_is_recorded(house: dict[str, User], client: Client) -> None:
+    sign_in(client, house["s1"])
+    services.set_end_date(
+        person=house["d1"],
+        ends_on=timezone.now().date() + timedelta(days=9),
+        actor=actor_for(house["s1"]),
+        reason=WHY,
+        now=timezone.now(),
+    )
+    answer = client.post(f"/access/user/{house['d2'].pk}/ask-reset/", {"reason": WHY})
+    assert b"nobody of DevOps would be left" in answer.content
+    seal()
+    (event,) = events_of("factor.reset")
+    assert event.said.outcome == "refused"

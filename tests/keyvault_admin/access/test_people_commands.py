@@ -66,7 +66,7 @@ def test_dry_run_says_the_same_and_changes_nothing(closed: None, carol: User) ->
 
 
 def test_before_that_grant_role_points_to_the_other_command(carol: User) -> None:
-    with pytest.raises(CommandError, match="bootstrap_admin carol carol@example.org --role DevOps"):
+    with pytest.raises(CommandError, match=r"bootstrap_admin carol carol@example\.org --role DevOps"):
         run("grant_role", "carol", "DevOps", "--reason", "x")
 
 

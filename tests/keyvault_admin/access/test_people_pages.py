@@ -113,7 +113,7 @@ def test_security_edits_limits_and_ends_an_account(client: Client, alice: User, 
     client.post(f"{page}deactivate/", {"reason": "left"})
     dave = User.objects.get(pk=dave.pk)
     assert (dave.is_active, dave.role_names) == (False, ())
-    assert "manage.py reactivate_person dave" in words(client.get(f"{page}change/"))
+    assert "Ask to let them back in" in words(client.get(f"{page}change/"))
     assert actions()[-4:] == ["person.edited", "person.end_set", "role.revoked", "person.deactivated"]
 
 
