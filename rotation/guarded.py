@@ -71,7 +71,7 @@ def set_route(
 
 
 def _save(row: ApprovalRule | AlertRoute, fields: list[str]) -> None:
-    if row.pk is None:
+    if row._state.adding:
         row.save(force_insert=True)
     else:
         row.save(update_fields=[*fields, "revision", "set_at", "set_by"])

@@ -46,10 +46,14 @@ def _person(parameters: Mapping[str, JSON], *, hold: bool) -> User:
     if hold:
         lock_memberships()
     people = User.objects.only(*KNOWN_TO_WORKERS)
-    found = (people.select_for_update() if hold else people).filter(pk=parameters["person"]).first()
+    found = (people.select_for_update() if hold else people).filter(pk=_number(parameters)).first()
     if found is None:
         raise NobodyError
     return found
+
+
+def _number(parameters: Mapping[str, JSON]) -> int:
+    return int(str(parameters["person"]))
 
 
 def _working(person: User, now: datetime) -> None:
@@ -70,7 +74,7 @@ def _draft(person: User, label: str, facts: Mapping[str, JSON]) -> Draft:
 
 def _of(payload: Payload) -> User:
     """Return the person to act on; the services lock and read them."""
-    return User(pk=payload.parameters["person"])
+    return User(pk=_number(payload.parameters))
 
 
 def _page(payload: Payload) -> str:
@@ -94,10 +98,11 @@ def _enrolled(facts: Mapping[str, JSON]) -> str:
 
 def _role(parameters: Mapping[str, JSON]) -> Role:
     """Return the role by its exact name. Raises: RoleError."""
+    name = str(parameters["role"])
     try:
-        return Role(str(parameters["role"]))
+        return Role(name)
     except ValueError as error:
-        raise RoleError(f"{parameters['role']} is no role.") from error
+        raise RoleError(f"{name} is no role.") from error
 
 
 def _draft_grant(parameters: Mapping[str, JSON], *, now: datetime, hold: bool) -> Draft:
@@ -128,6 +133,11 @@ def _describe_grant(payload: Payload) -> Description:
     sentences = [f"{name} is given the role {role}, which {PURPOSES[role]}."]
     if role in VOTING:
         sentences.append(f"From then on {name} fills a step of approvals for {role}.")
+    if not facts["enrolled"]:
+        sentences.append(
+            "They are not enrolled yet. Whoever opens the link that Security issues for it becomes them: vote once you "
+            "know who they are, and see that they get the link themselves."
+        )
     if until:
         sentences.append(f"Their account ends after {_until(until)}.")
     lines = [

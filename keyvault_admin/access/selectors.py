@@ -11,7 +11,7 @@ from django.db.models import BinaryField, Count, Exists, OuterRef, Q, QuerySet
 from django.db.models.functions import Substr
 from django_otp import devices_for_user
 
-from audit.canonical import canonical
+from audit.canonical import JSON, canonical
 from audit.sealing import EPOCH_BYTES
 from keyvault_admin.access.models import (
     BootstrapClosing,
@@ -204,7 +204,7 @@ def revision_of(person: User) -> int:
         for kind in (TotpDevice, Passkey, RecoverySheet, SingleSignOnLink)
         for pk in kind.objects.filter(user=person, confirmed=True).order_by("pk").values_list("pk", flat=True)
     ]
-    said = {
+    said: dict[str, JSON] = {
         "roles": sorted(roles_of(person)),
         "active": person.is_active,
         "ends_on": person.ends_on,

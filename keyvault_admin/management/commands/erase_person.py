@@ -8,7 +8,6 @@ from django.utils import timezone
 
 from audit.actions import Action
 from audit.actor import Actor
-from audit.canonical import JSON
 from audit.selectors import timeline
 from keyvault_admin.access.models import User
 from keyvault_admin.access.personal_data import MOST_NUMBERS
@@ -80,7 +79,7 @@ def _beyond(person: User, facts: Mapping[str, Any]) -> list[str]:
     return [_naming(facts["named_in"]), *lines]
 
 
-def _naming(numbers: Sequence[JSON]) -> str:
+def _naming(numbers: Sequence[int]) -> str:
     if not numbers:
         return "free text that means them without their name, address or user name, such as a reason"
     listed = ", ".join(f"{number:,}" for number in numbers)
