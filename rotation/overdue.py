@@ -83,7 +83,7 @@ def flag_overdue(*, actor: Actor, now: datetime) -> Flagging:
     """Flag every key that is late by `now`, and write the notices for the thresholds crossed since the last run.
 
     Idempotent: a second run at the same time finds nothing; a run after a pause catches up. Locks the keys it flags.
-    Event: key.flagged_overdue, one for up to 1,000 keys. Queries: 2, and 1 for each event.
+    Event: key.flagged_overdue, one for up to 1,000 keys. Queries: 3, and 1 for each event.
     """
     parameters: dict[str, Any] = {
         "now": now,
