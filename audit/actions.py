@@ -131,8 +131,13 @@ class Action(StrEnum):
     SIGNING_KEY_EPOCH_BEGUN = "signing_key.epoch_begun"  # the first checkpoint under another signing key
     AUDIT_PERIOD_CLOSED = "audit.period_closed"  # its events are exported and may be dropped
     AUDIT_PERIOD_DROPPED = "audit.period_dropped"  # by the owner of the database; the export alone holds them
+    AUDIT_RETENTION_CHANGED = "audit.retention_changed"  # how many days events are kept
     SEALING_KEY_ROTATED = "sealing_key.rotated"  # the subject says what was sealed anew, the facts how many rows
     DEMO_SEEDED = "demo.seeded"
+
+    # Rules of the house
+    APPROVAL_RULE_CHANGED = "approval_rule.changed"  # more votes for an operation, or less time, than it has by itself
+    ALERT_ROUTE_CHANGED = "alert_route.changed"  # who is told of one kind of alert
 
     # Guarded operations
     REQUEST_OPENED = "request.opened"  # the facts hold the digest that people vote on, or of many each subject its own

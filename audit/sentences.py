@@ -194,6 +194,7 @@ PHRASES: dict[str, Phrase] = {
     Action.AUDIT_PERIOD_DROPPED: Phrase(
         "dropped an exported period of the log, {subjects}", "drop a period of the log, {subjects}"
     ),
+    Action.AUDIT_RETENTION_CHANGED: Phrase("changed {subjects}", "change {subjects}"),
     Action.SEALING_KEY_ROTATED: Phrase(
         "sealed the {subjects} under the present sealing key", "seal the {subjects} under the present sealing key"
     ),
@@ -209,6 +210,8 @@ PHRASES: dict[str, Phrase] = {
     Action.REQUEST_EXECUTED: Phrase("carried out {asked}", "carry out {asked}"),
     Action.REQUEST_FAILED: Phrase("could not carry out {asked}", "carry out {asked}", "could not carry out {asked}"),
     Action.REQUEST_RETRIED: Phrase("had {asked} tried again", "have {asked} tried again"),
+    Action.APPROVAL_RULE_CHANGED: Phrase("changed who must agree to {subjects}", "change who must agree to {subjects}"),
+    Action.ALERT_ROUTE_CHANGED: Phrase("changed who is told when {subjects}", "change who is told when {subjects}"),
 }
 
 

@@ -372,7 +372,7 @@ if min(CHECKPOINT_EVENTS, CHECKPOINT_EVERY.total_seconds()) < 1:
 LOG_ORIGIN: str = env.str("KEYVAULT_LOG_ORIGIN", default=f"{urlsplit(SITE_URL).hostname or 'localhost'}/audit")
 ANCHORS: list[str] = env.str("KEYVAULT_ANCHORS", default="").split()  # addresses outside, with white space between them
 SIEM: list[str] = env.str("KEYVAULT_SIEM", default="").split()  # where the worker ships the log (docs/exports.md)
-# How many days events are kept at least (docs/retention.md); face.E029 and the commands refuse less than a policy asks.
+# How many days events are kept, until people have voted for a figure (docs/retention.md); face.E029 asks for enough.
 AUDIT_RETENTION_DAYS: int = env.int("KEYVAULT_AUDIT_RETENTION_DAYS", default=2557)  # seven years
 
 # The house

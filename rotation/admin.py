@@ -17,7 +17,12 @@ from audit.keyset import KeysetAdmin, Order
 from inventory.admin.common import chip, page_of
 from inventory.chips import Chip
 from inventory.filters import ConditionFilter
-from rotation import duty_admin, request_admin, review_views
+from rotation import (
+    duty_admin,
+    request_admin,
+    review_views,
+    rule_admin,  # noqa: F401 - which stands in the admin site by itself
+)
 from rotation.models import Digest, DigestState, Duty, Request, Review, ReviewItem, ReviewState, Verdict
 from rotation.review_wording import due_chip
 from rotation.reviews.pieces import rules_of

@@ -9,8 +9,9 @@ from audit.actor import Actor
 from inventory.replay.comparing import CHANGED, Difference
 from inventory.replay.recording import compare_inventory
 from inventory.replay.running import Run
+from rotation.kinds import AlertKind
 from rotation.letters import write_letter
-from rotation.selectors import security_mails
+from rotation.routing import alert_mails
 
 LISTED = 20
 
@@ -41,7 +42,7 @@ def _tell(run: Run, found: list[Difference], now: datetime) -> None:
     if run.differing > len(found):
         lines.append(f"and {run.differing - len(found):,} more")
     write_letter(
-        recipients=security_mails(),
+        recipients=alert_mails(AlertKind.LOG_DIFFERS),
         subject=f"{fields} {'were' if run.differing > 1 else 'was'} {CHANGED}",
         lines=lines,
         url=f"{settings.SITE_URL}/inventory/key/replay/",

@@ -309,6 +309,10 @@ class NotHereError(RotationError):
         )
 
 
+class RuleRefusedError(RotationError):
+    """This cannot be the rule, the retention or the route."""
+
+
 def _and(words: Sequence[str]) -> str:
     return " and ".join(words) or "nobody any more"
 

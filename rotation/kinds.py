@@ -54,3 +54,33 @@ KINDS: dict[ReviewKind, Rules] = {
         roles=(SECURITY, DEVOPS),
     ),
 }
+
+
+# Alerts: mail about something that people must know, whoever's work it is.
+
+
+class AlertKind(TextChoices):
+    """Stored, never renamed."""
+
+    KEYS_WITHOUT_OWNER = "keys_without_owner", "keys are late or due and have no owner with an address"
+    LOG_DIFFERS = "log_differs", "the inventory differs from the audit log"
+    PEOPLE = "people", "somebody gets a role, comes back, or has their second factors reset"
+    QUORUM = "quorum", "too few people are left who can vote, or one person alone has mended that"
+    BREAK_GLASS = "break_glass", "somebody has acted alone in an emergency"
+
+
+@dataclass(frozen=True)
+class Alert:
+    """Whom the release has told of an alert. Where everybody is told, the house can only add addresses."""
+
+    roles: tuple[str, ...] = ()
+    tells_everybody: bool = False
+
+
+ALERTS: dict[AlertKind, Alert] = {
+    AlertKind.KEYS_WITHOUT_OWNER: Alert(roles=(SECURITY,)),
+    AlertKind.LOG_DIFFERS: Alert(roles=(SECURITY,)),
+    AlertKind.PEOPLE: Alert(roles=(SECURITY, DEVOPS)),
+    AlertKind.QUORUM: Alert(tells_everybody=True),
+    AlertKind.BREAK_GLASS: Alert(tells_everybody=True),
+}

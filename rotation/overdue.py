@@ -13,7 +13,8 @@ from audit.batches import batches
 from audit.canonical import JSON
 from audit.services import Subject, record
 from inventory.states import CAN_BE_OVERDUE
-from rotation.selectors import security_mails
+from rotation.kinds import AlertKind
+from rotation.routing import alert_mails
 
 
 class _Told(NamedTuple):
@@ -88,13 +89,13 @@ def flag_overdue(*, actor: Actor, now: datetime) -> Flagging:
     """Flag every key that is late by `now`, and write the notices for the thresholds crossed since the last run.
 
     Idempotent: a second run at the same time finds nothing; a run after a pause catches up. Locks the keys it flags.
-    Event: key.flagged_overdue, one for up to 1,000 keys. Queries: 2, and 1 for each event.
+    Event: key.flagged_overdue, one for up to 1,000 keys. Queries: 3, and 1 for each event.
     """
     parameters: dict[str, Any] = {
         "now": now,
         "states": [state.value for state in CAN_BE_OVERDUE],
         "thresholds": sorted(settings.NOTICE_DAYS),
-        "security": security_mails(),
+        "security": alert_mails(AlertKind.KEYS_WITHOUT_OWNER),
     }
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL enable_seqscan = off")

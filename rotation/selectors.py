@@ -31,11 +31,6 @@ A_MONTH = timedelta(days=30)
 AT_A_TIME = 100
 
 
-def security_mails() -> list[str]:
-    """Return the addresses of the active people of Security. Queries: 1."""
-    return role_mails([SECURITY])
-
-
 def role_mails(roles: Sequence[str], *, but: int | None = None) -> list[str]:
     """Return the addresses of the active people who have one of these roles, but for one of them. Queries: 1."""
     people = get_user_model().objects.filter(groups__name__in=roles, is_active=True).exclude(email="")

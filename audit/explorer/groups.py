@@ -10,7 +10,7 @@ _NAMED: dict[str, tuple[str, ...]] = {
     "policies": ("clause", "exception", "threat_level"),
     "records": ("owner", "service", "tenant", "integration", "vendor"),
     "import-and-export": ("inventory",),
-    "approvals": ("request", "duty", "glass"),
+    "approvals": ("request", "duty", "glass", "approval_rule", "alert_route"),
     "mail": ("notice",),
     "log": ("audit", "checkpoint", "signing_key", "sealing_key", "demo"),
 }

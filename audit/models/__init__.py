@@ -4,6 +4,7 @@ from audit.models.checkpoints import Anchoring, SignedCheckpoint, SigningEpoch, 
 from audit.models.exports import ExportCursor
 from audit.models.log import Event, EventSubject, Head, IdentityKey
 from audit.models.periods import Period
+from audit.models.retention import Retention
 
 __all__ = [
     "Anchoring",
@@ -13,6 +14,7 @@ __all__ = [
     "Head",
     "IdentityKey",
     "Period",
+    "Retention",
     "SignedCheckpoint",
     "SigningEpoch",
     "Tile",

@@ -41,6 +41,6 @@ def retention(days: int) -> timedelta:
     """
     if days < STRICTEST.days:
         raise TooShortError(
-            f"KEYVAULT_AUDIT_RETENTION_DAYS is {days}, and {STRICTEST} demands at least {STRICTEST.days} days."
+            f"The log would be kept for {days:,} days, and {STRICTEST} demands at least {STRICTEST.days}."
         )
     return timedelta(days=days)

@@ -1,6 +1,6 @@
 """Dropping a closed period: the owner's act. Its events leave the database; the stub and the tree stay."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from itertools import chain as chained
 from itertools import zip_longest
@@ -25,8 +25,19 @@ from audit.tree import peaks_of
 OWNER = "keyvault_owner"
 
 
-def drop_period(*, number: int, export: Path, retention: timedelta, actor: Actor, reason: str, now: datetime) -> Period:
+def drop_period(
+    *,
+    number: int,
+    export: Path,
+    retention: timedelta,
+    permit: Mapping[str, JSON],
+    actor: Actor,
+    reason: str,
+    now: datetime,
+) -> Period:
     """Drop the partition of the oldest period that was closed, and leave its stub; return it.
+
+    `permit` is what the event says of the request; the database looks for it. Only `rotation.operations` calls this.
 
     The file is compared with the partition line by line right before. One transaction, as the owner of the tables;
     whoever wants to write to the log waits for a moment. Event: audit.period_dropped. Raises: PeriodError.
@@ -40,6 +51,7 @@ def drop_period(*, number: int, export: Path, retention: timedelta, actor: Actor
         "digest_after": bytes(period.digest_after).hex(),
         "file": period.export_name,
         "sha256": bytes(period.export_digest).hex(),
+        **permit,
     }
     subject = Subject(ref=period.ref, label=f"events {period.first:,} to {period.last:,}")
     with said_by_database(), transaction.atomic(), connection.cursor() as cursor:

@@ -15,7 +15,7 @@ from django.utils.safestring import SafeString
 from audit.admin_base import ReadOnlyAdmin
 from keyvault_admin.access import selectors
 from keyvault_admin.access.models import User
-from keyvault_admin.access.views import people, personal_data
+from keyvault_admin.access.views import asking, people, personal_data
 from keyvault_admin.access.wording import standing
 
 admin.site.unregister(Group)  # roles are data of a migration; nobody edits them by form
@@ -82,6 +82,10 @@ class PersonAdmin(ReadOnlyAdmin):
             path("<int:pk>/take-role/", page(people.revoke_role), name="access_user_take_role"),
             path("<int:pk>/personal-data/", page(personal_data.export_person), name="access_user_personal_data"),
             path("<int:pk>/deactivate/", page(people.deactivate), name="access_user_deactivate"),
+            path("<int:pk>/ask-role/", page(asking.ask_role), name="access_user_ask_role"),
+            path("<int:pk>/ask-reset/", page(asking.ask_reset), name="access_user_ask_reset"),
+            path("<int:pk>/ask-return/", page(asking.ask_return), name="access_user_ask_return"),
+            path("<int:pk>/ask-erasure/", page(asking.ask_erasure), name="access_user_ask_erasure"),
             *super().get_urls(),
         ]
 

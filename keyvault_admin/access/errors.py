@@ -82,6 +82,13 @@ class AlreadyEnrolledError(AccessError):
     """A person with a second factor gets no further link by this way."""
 
 
+class NotEnrolledError(AccessError):
+    """There is no second factor to reset."""
+
+    def __init__(self) -> None:
+        super().__init__("This person has no second factor. Issue a link with which they set up their first one.")
+
+
 class InactiveError(AccessError):
     """The person is deactivated."""
 

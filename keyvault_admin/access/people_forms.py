@@ -81,15 +81,19 @@ class EditPersonForm(WhyForm):
     field_order = ("full_name", "mail", "reason")
 
 
-class EndDateForm(WhyForm):
-    """The last day of an account; empty for none."""
-
-    ends_on = forms.DateField(
+def _last_day() -> forms.DateField:
+    return forms.DateField(
         label="Last day",
         required=False,
         widget=forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d"),
         help_text="The account works until the end of this day, in UTC. Leave it empty for an account without end.",
     )
+
+
+class EndDateForm(WhyForm):
+    """The last day of an account; empty for none."""
+
+    ends_on = _last_day()
     field_order = ("ends_on", "reason")
 
 
@@ -105,3 +109,33 @@ class RevokeRoleForm(WhyForm):
         self.fields["role"].choices = held  # type: ignore[attr-defined]
         if len(held) == 1:
             self.fields["role"].initial = held[0][0]
+
+
+class AskRoleForm(WhyForm):
+    """Which role somebody should have; an auditor from outside with a last day."""
+
+    role = forms.ChoiceField(label="Role", widget=forms.RadioSelect)
+    ends_on = _last_day()
+    of_the_house = forms.BooleanField(label="An auditor of the house, whose account has no last day", required=False)
+    field_order = ("role", "ends_on", "of_the_house", "reason")
+
+    def __init__(self, *arguments: Any, person: User, **options: Any) -> None:  # noqa: ANN401
+        super().__init__(*arguments, **options)
+        self.person = person
+        self.fields["role"].choices = [  # type: ignore[attr-defined]
+            (role.value, role.value) for role in Role if role not in person.role_names
+        ]
+
+    def clean(self) -> dict[str, Any]:
+        said = super().clean() or self.cleaned_data
+        is_open = said.get("ends_on") is None and self.person.ends_on is None
+        if said.get("role") == Role.AUDITOR and is_open and not said.get("of_the_house"):
+            self.add_error("ends_on", "An auditor's account has a last day; for one of the house, say so below.")
+        return said
+
+
+class AskReturnForm(WhyForm):
+    """Until when somebody comes back."""
+
+    ends_on = _last_day()
+    field_order = ("ends_on", "reason")

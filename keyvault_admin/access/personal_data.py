@@ -21,6 +21,8 @@ class Holding:
     is_read_by_the_log: bool = False  # the export has it from audit.selectors
 
 
+MOST_NUMBERS = 20  # of events that name somebody in their text are listed, when they are erased
+
 STAYS = "stays: it names a number, not a person"
 FREE_TEXT = "stays; what people wrote in it is out of reach"
 
@@ -217,6 +219,13 @@ HOLDINGS = (
         shown=("id", "duty__title", "role", "verdict", "words", "signed_at"),
     ),
     Holding(
+        model="rotation.AlertRoute",
+        what="alerts that go to their address by a rule of the house",
+        erasure="stays: people vote on who is told; ask for another route",
+        matched={"addresses__contains": "mail"},
+        shown=("id", "kind", "set_at"),
+    ),
+    Holding(
         model="audit.Event",
         what="what they did: number and roles in the hashed bytes; name, mail, address and browser sealed beside",
         erasure="the bytes stay; what is sealed cannot be opened any more",
@@ -244,4 +253,6 @@ NOBODYS = {
     "axes.AccessFailureLog": "nothing writes it",
     "axes.AccessLog": "nothing writes it",
     "audit.Period": "names commands",
+    "audit.Retention": "names a request",
+    "rotation.ApprovalRule": "names a request",
 }

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from hashlib import sha256
 
 from django.conf import settings
 from django.contrib.auth.models import Group
@@ -10,6 +11,7 @@ from django.db.models import BinaryField, Count, Exists, OuterRef, Q, QuerySet
 from django.db.models.functions import Substr
 from django_otp import devices_for_user
 
+from audit.canonical import JSON, canonical
 from audit.sealing import EPOCH_BYTES
 from keyvault_admin.access.models import (
     BootstrapClosing,
@@ -27,6 +29,8 @@ from keyvault_admin.access.models.sessions import stored_key
 from keyvault_admin.access.roles import VOTING, Role
 
 QUORUM = 2  # people of Security and of DevOps, all of them different, who must be enrolled before bootstrapping ends
+
+REVISION_BYTES = 6  # of a digest: a number that JSON can say exactly
 
 
 def has_factor() -> Q:
@@ -85,19 +89,14 @@ def roles_of(person: User) -> set[str]:
     return set(Group.objects.filter(user=person).values_list("name", flat=True))
 
 
-def mails_of(*roles: Role) -> list[str]:
-    """Return the addresses of the active people who have one of the roles, of all active people without any; one query.
-
-    Somebody may have been registered without ever getting a role; they are told too.
-    """
-    people = User.objects.filter(is_active=True)
-    people = people.filter(groups__name__in=roles) if roles else people
-    return sorted(people.values_list("email", flat=True).distinct().order_by("email"))
-
-
 def open_reviews() -> list[QuorumReview]:
     """Return the restored quorums that nobody has acknowledged yet, oldest first; one query."""
     return list(QuorumReview.objects.filter(acknowledged_at__isnull=True).select_related("person"))
+
+
+def is_bootstrap_closed() -> bool:
+    """Whether enough people could vote once, so that one person alone gives nobody a role any more; one query."""
+    return BootstrapClosing.objects.exists()
 
 
 def is_bootstrap_open() -> bool:
@@ -179,7 +178,36 @@ def factors_of(person: User) -> Factors:
     )
 
 
-def people_of(*roles: Role) -> QuerySet[User]:
-    """Return the active people who hold one of the roles, enrolled or not. No query by itself."""
-    membership = User.groups.through.objects.filter(user=OuterRef("pk"), group__name__in=roles)
-    return User.objects.filter(Exists(membership), is_active=True)
+def is_provided(person: User) -> bool:
+    """Whether the person has a confirmed second factor, also where the account is out of use; two queries."""
+    return any(kind.objects.filter(user=person, confirmed=True).exists() for kind in (TotpDevice, Passkey))
+
+
+def held_factors(person: User) -> dict[str, int | bool]:
+    """Count what a person would lose by a reset, also for the worker, who may see no more; four queries."""
+    return {
+        "apps": person.totp_devices.filter(confirmed=True).count(),
+        "passkeys": person.passkeys.filter(confirmed=True).count(),
+        "codes": usable_codes(person).count(),
+        "is_linked": SingleSignOnLink.objects.filter(user=person, confirmed=True).exists(),
+    }
+
+
+def revision_of(person: User) -> int:
+    """Return a number that changes with whatever decides what a person may do; five queries.
+
+    The first 48 bits of the SHA-256 of canonical JSON: roles, whether active, the last day, and what they have to
+    sign in with, each by its number. People have no counter of changes; this needs none, and goes back when they do.
+    """
+    factors = [
+        f"{kind._meta.model_name}:{pk}"
+        for kind in (TotpDevice, Passkey, RecoverySheet, SingleSignOnLink)
+        for pk in kind.objects.filter(user=person, confirmed=True).order_by("pk").values_list("pk", flat=True)
+    ]
+    said: dict[str, JSON] = {
+        "roles": sorted(roles_of(person)),
+        "active": person.is_active,
+        "ends_on": person.ends_on,
+        "factors": factors,
+    }
+    return int.from_bytes(sha256(canonical(said)).digest()[:REVISION_BYTES])

@@ -3,14 +3,24 @@
 from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
-from keyvault_admin.checks import SETTINGS_RULES, checkpoints, database, djangos, house, people, replay, servers
+from keyvault_admin.checks import (
+    SETTINGS_RULES,
+    checkpoints,
+    database,
+    djangos,
+    house,
+    people,
+    replay,
+    retention,
+    servers,
+)
 from keyvault_admin.checks.bounds import FAILURES, words_of
 from keyvault_admin.checks.rules import Answer, Group, Rule, State
 
 # What is asked, by the server that must answer it; the first check of each says whether it answers at all.
 DATABASE, BROKER, MAIL = Group.DATABASE.value, Group.BROKER.value, Group.MAIL.value
 LIVE: dict[str, tuple[Rule, ...]] = {
-    DATABASE: (*database.LIVE, *checkpoints.LIVE, *replay.LIVE, *people.LIVE),
+    DATABASE: (*database.LIVE, *checkpoints.LIVE, *replay.LIVE, *retention.LIVE, *people.LIVE),
     BROKER: servers.BROKER,
     MAIL: servers.MAIL,
 }

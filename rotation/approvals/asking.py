@@ -25,7 +25,7 @@ from rotation.errors import (
     TooMuchAskedError,
 )
 from rotation.models import LIVE, Request, RequestState, RequestTarget
-from rotation.operations import operation_of, steps_of
+from rotation.operations import in_force, operation_of
 from rotation.operations.base import DEVOPS, SECURITY, Draft, Operation, Payload
 from rotation.operations.payloads import read_payload, write_payload
 from rotation.requests import roles_now
@@ -142,6 +142,7 @@ def _open(
     is_break_glass: bool = False,
     by_report: bool = False,
 ) -> list[Request]:
+    operation = in_force(operation)
     check_words(reason, "reason")
     Request._meta.get_field("reason").clean(reason, None)
     _check_targets(operation, drafts, actor, by_report=by_report)
@@ -214,7 +215,7 @@ def _drawn_up(
             targets=tuple(draft.targets),
             parameters=parameters,
             facts=draft.facts,
-            steps=() if is_break_glass else steps_of(operation),
+            steps=() if is_break_glass else operation.steps,
             excluded=tuple(draft.excluded),
             reason=reason,
             requested_by=wisher_of(actor),

@@ -25,6 +25,7 @@ from audit.readings import MOST, QUIET, THE_LOG, record_reading
 from audit.services import Subject, erase_identity, record
 from keyvault_admin.access.models import User
 from tests.people import sign_in
+from tests.rotation.permits import being_carried_out
 
 pytestmark = pytest.mark.django_db
 Fill = Callable[[int], None]
@@ -180,6 +181,7 @@ def test_an_address_is_found_by_opening_the_events(
         steps += 1
     assert (seen, steps, looked.is_all) == ([4, 1], 3, True)
     monkeypatch.undo()
+    being_carried_out("person.erase", "user:7")
     with as_role("command"):
         erase_identity("user:7", actor=Actor.system("command:erase"), reason="asked for it", now=now)
         seal_events()

@@ -127,6 +127,8 @@ def test_functions_are_closed_to_the_public_and_fixed_in_their_path() -> None:
         ("audit_capacity", "keyvault_owner", False, path, ["keyvault_app"]),
         ("audit_close_period", "keyvault_owner", True, path, ["keyvault_command"]),
         ("audit_drop_period", "keyvault_owner", False, path, []),
+        ("audit_drop_permit", "keyvault_owner", True, path, []),
+        ("audit_erase_permit", "keyvault_owner", True, path, []),
         ("audit_export_cursor_advances", "keyvault_owner", False, path, []),
         ("audit_extend", "keyvault_owner", True, path, ["keyvault_app"]),
         ("audit_identity_erase", "keyvault_owner", True, path, ["keyvault_command"]),
@@ -136,6 +138,8 @@ def test_functions_are_closed_to_the_public_and_fixed_in_their_path() -> None:
         ("audit_partitions", "keyvault_owner", False, path, ["keyvault_app"]),
         ("audit_period_actor", "keyvault_owner", False, path, []),
         ("audit_release", "keyvault_owner", True, path, []),
+        ("audit_retention_guard", "keyvault_owner", True, path, []),
+        ("audit_retention_permit", "keyvault_owner", True, path, []),
         ("audit_seal", "keyvault_owner", True, path, []),
         ("audit_tile_grows", "keyvault_owner", False, path, []),
     ]

@@ -20,6 +20,7 @@ from audit.errors import AuditError
 from audit.models import Event, EventSubject, Head, IdentityKey
 from audit.services import Subject, record, record_refusal
 from keyvault_admin.access.models import TotpDevice, User
+from tests.rotation.permits import being_carried_out
 
 Role = Callable[[str], AbstractContextManager[None]]
 BEAT = Actor.system("beat")
@@ -270,6 +271,7 @@ def test_erasing_an_identity_leaves_the_chain(
     now: datetime, person: Actor, fill: Callable[[int], None], seal_events: Callable[[], None], as_role: Role
 ) -> None:
     fill(3)
+    being_carried_out("person.erase", "user:7")
     with as_role("command"):
         assert services.erase_identity("user:7", actor=Actor.system("command:erase"), reason="left", now=now)
         assert not services.erase_identity("user:7", actor=Actor.system("command:erase"), reason="left", now=now)
@@ -295,6 +297,9 @@ def test_erasing_needs_its_event_and_the_command_role(
         sql("SELECT audit_identity_erase('user:7')")
     with as_role("command"), pytest.raises(DatabaseError, match="needs its event"), transaction.atomic():  # noqa: PT012 - it fails at commit
         record(Action.PERSON_ERASED, actor=BEAT, now=now, subjects=[Subject(ref="user:8")])
+        sql("SELECT audit_identity_erase('user:7')")
+    with as_role("command"), pytest.raises(DatabaseError, match="no request"), transaction.atomic():  # noqa: PT012
+        record(Action.PERSON_ERASED, actor=BEAT, now=now, subjects=[Subject(ref="user:7")])
         sql("SELECT audit_identity_erase('user:7')")
     assert IdentityKey.objects.get().sealed_key is not None
 

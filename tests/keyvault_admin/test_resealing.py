@@ -32,6 +32,7 @@ from keyvault_admin.sealed import SEALED
 from tests import canaries
 from tests.conftest import CommittedDatabase
 from tests.people import give_device, sign_in
+from tests.rotation.permits import being_carried_out
 from tests.test_architecture import CODE, ROOT
 
 NOW = datetime(2026, 11, 21, 9, 0, tzinfo=UTC)
@@ -339,6 +340,7 @@ def test_erased_people_stay_erased(
     committed_db: CommittedDatabase, alice: User, bob: User, as_role: Role, settings
 ) -> None:
     leave_an_event(alice, bob)
+    being_carried_out("person.erase", alice.ref)
     with as_role("command"):
         erase_identity(alice.ref, actor=ACTOR, reason="asked for it", now=NOW)
         give_new_key(settings)
@@ -355,6 +357,7 @@ def test_somebody_erased_meanwhile_stays_erased(
     committed_db: CommittedDatabase, alice: User, bob: User, as_role: Role, settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     leave_an_event(alice, bob)
+    being_carried_out("person.erase", alice.ref)
     give_new_key(settings)
     disturbed(
         monkeypatch, "identity_key", lambda: erase_identity(alice.ref, actor=ACTOR, reason="asked for it", now=NOW)

@@ -32,6 +32,7 @@ METHODS = ("get", "post", "put", "delete")
 # What stands in an address where it names no record.
 SAMPLES = {
     **dict.fromkeys(("pk", "number", "object_id", "content_type_id"), "1"),
+    "code": "role.grant",
     "kind": "x",
     "digest": "00" * 32,
     "app_label": "inventory",

@@ -216,8 +216,8 @@ def test_a_thousand_and_more_are_shared_out_over_events_at_a_constant_cost(ann, 
         content=f"Name,Type,Owner,Created\n{rows}".encode(), file_name="x.csv", actor=ACTOR, reason="x", now=NOW
     )
     with django_assert_num_queries(
-        7
-    ):  # a savepoint and its end, who is in Security, a setting, the statement, two events
+        8
+    ):  # a savepoint and its end, who is told, who is in Security, a setting, the statement, two events
         assert flag().newly_late == 1_200
     seal()
     assert [len(event.said.subjects) for event in events_of("key.flagged_overdue")] == [1_000, 200]

@@ -4,22 +4,20 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
 from audit.actor import Actor
 from audit.errors import AuditError, PeriodError
 from audit.models import Period
-from audit.periods import closing
-from audit.periods.demands import retention
+from audit.periods import closing, keeping
 
 ACTOR = Actor.system("command:close_audit_period")
 
 
 class Command(BaseCommand):
     help = (
-        "Close the oldest period of the audit log whose newest event is older than KEYVAULT_AUDIT_RETENTION_DAYS: "
+        "Close the oldest period of the audit log whose newest event is older than events are kept: "
         "verify its events, export them into a folder with the checkpoint that covers them, read the file back, and "
         "write it down. Nothing is dropped: drop_audit_period does that, as the owner of the database. It may be "
         "killed and run again. Exit code: 0, also when there is nothing to close; 1 when it was refused."
@@ -32,7 +30,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
-            kept = retention(settings.AUDIT_RETENTION_DAYS)
+            kept = keeping.kept()
             candidate = closing.next_candidate()
             if candidate is None:
                 self.stdout.write("Nothing to close: no period of the log is full that is not closed already.")

@@ -1,17 +1,10 @@
-"""Every write about people: registering, enrolling, second factors, sessions, roles, lockout, deactivating."""
+"""Every write about people that one person decides. What takes votes is in `access.guarded`."""
 
-from keyvault_admin.access.services.bootstrap import (
-    bootstrap_person,
-)
 from keyvault_admin.access.services.enrolment import (
     Enrolment,
     begin_enrolment,
     complete_enrolment,
     issue_enrolment_link,
-)
-from keyvault_admin.access.services.erasure import (
-    Erased,
-    erase_person,
 )
 from keyvault_admin.access.services.factors import (
     begin_app,
@@ -55,16 +48,7 @@ from keyvault_admin.access.services.recovery import (
     make_recovery_codes,
     use_recovery_code,
 )
-from keyvault_admin.access.services.reset import (
-    reset_factors,
-)
-from keyvault_admin.access.services.restoring import (
-    restore_quorum,
-)
 from keyvault_admin.access.services.roles import (
-    grant_role,
-    grant_role_loudly,
-    reactivate_person,
     revoke_role,
 )
 from keyvault_admin.access.services.sessions import (
@@ -104,11 +88,9 @@ __all__ = [
     "DOOR_SINGLE_SIGN_ON",
     "TRIES_OF_ADDRESS",
     "Enrolment",
-    "Erased",
     "acknowledge_review",
     "begin_app",
     "begin_enrolment",
-    "bootstrap_person",
     "change_password",
     "clear_sessions",
     "close_bootstrap_if_complete",
@@ -121,12 +103,9 @@ __all__ = [
     "end_finished",
     "end_session",
     "end_sessions",
-    "erase_person",
     "export_person",
     "forget_old",
     "forget_tries",
-    "grant_role",
-    "grant_role_loudly",
     "hand_enrolment_link",
     "issue_enrolment_link",
     "know_by_link",
@@ -135,13 +114,10 @@ __all__ = [
     "nobody",
     "open_session",
     "passkey_options",
-    "reactivate_person",
     "record_lockout",
     "register_passkey",
     "register_person",
     "remove_factor",
-    "reset_factors",
-    "restore_quorum",
     "revoke_role",
     "see_session",
     "set_end_date",

@@ -6,11 +6,10 @@ from datetime import UTC, datetime
 from django.conf import settings
 from django.urls import reverse
 
-from audit.actor import Actor
-from keyvault_admin.access import selectors
 from keyvault_admin.access.models import User
-from keyvault_admin.access.roles import VOTING
+from rotation.kinds import AlertKind
 from rotation.letters import write_letter
+from rotation.routing import alert_mails
 
 IF_NOT_YOU = (
     "If this was you, there is nothing to do. If it was not, tell Security at once, change your password, and look at "
@@ -34,21 +33,23 @@ def tell_of_change(person: User, *, subject: str, what: str, now: datetime) -> N
     tell([person], subject=subject, what=what, advice=IF_NOT_YOU, now=now)
 
 
-def tell_of_decision(*, person: User, what: str, actor: Actor, reason: str, now: datetime) -> None:
-    """Tell the person, and everybody of Security and DevOps, what was done for them and why. Two queries."""
+def tell_of_decision(*, person: User, what: str, how: str, reason: str, now: datetime) -> None:
+    """Tell the person, and whoever is told of such things, what was done for them, how and why. Three queries."""
     name = f"{person} ({person.username})"
     write_letter(
-        recipients=[person.email, *selectors.mails_of(*VOTING)],
+        recipients=[person.email, *alert_mails(AlertKind.PEOPLE)],
         subject=f"{person.username} {what}",
-        lines=[f"{name} {what} by {actor.id}, on {now:%-d %B %Y at %H:%M} UTC.", f"Why: {reason}"],
+        lines=[f"{name} {what}, {how}, on {now:%-d %B %Y at %H:%M} UTC.", f"Why: {reason}"],
         url=page_of(person),
         now=now,
     )
 
 
 def tell_everybody(*, subject: str, lines: list[str], url: str, now: datetime) -> None:
-    """Tell every active person, whatever their role. Two queries."""
-    write_letter(recipients=selectors.mails_of(), subject=subject, lines=lines, url=settings.SITE_URL + url, now=now)
+    """Tell every active person, whatever their role. Three queries."""
+    write_letter(
+        recipients=alert_mails(AlertKind.QUORUM), subject=subject, lines=lines, url=settings.SITE_URL + url, now=now
+    )
 
 
 def tell_of_edit(*, person: User, was: str, now: datetime) -> None:

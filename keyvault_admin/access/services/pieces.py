@@ -17,13 +17,16 @@ from keyvault_admin.access.errors import InactiveError, LastOfRoleError, OwnAcco
 from keyvault_admin.access.models import NOBODY, User
 from keyvault_admin.access.roles import VOTING, Role
 
+# What the worker may read of a person: neither the password's hash nor when they last signed in.
+KNOWN_TO_WORKERS = ("username", "email", "full_name", "is_active", "date_joined", "ends_on")
+
 
 def locked(person: User) -> User:
-    """Return the person, locked.
+    """Return the person, locked, with what the worker may know of them.
 
     Raises: InactiveError.
     """
-    found = User.objects.select_for_update().get(pk=person.pk)
+    found = User.objects.select_for_update().only(*KNOWN_TO_WORKERS).get(pk=person.pk)
     if not found.is_active:
         raise InactiveError("This person is deactivated.")
     return found
@@ -69,7 +72,7 @@ def refuse_if_last(person: User, *roles: Role) -> None:
     for role in VOTING:
         if role not in roles:
             continue
-        holders = list(selectors.enrolled_with(role))
+        holders = list(selectors.enrolled_with(role).only("ends_on"))
         lasting = [holder for holder in holders if holder.ends_on is None] or holders
         if {holder.pk for holder in lasting} == {person.pk}:
             raise LastOfRoleError(role)

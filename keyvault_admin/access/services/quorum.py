@@ -30,7 +30,9 @@ def refuse_unless_lost(role: Role) -> None:
         raise QuorumError("The quorum has never been reached, so it cannot be lost: use bootstrap_admin.")
     missing = selectors.roles_missing()
     if not missing:
-        raise QuorumError("Two people of Security and two of DevOps are enrolled: nothing is lost. Use grant_role.")
+        raise QuorumError(
+            "Two people of Security and two of DevOps are enrolled: nothing is lost. Ask them, with grant_role."
+        )
     if role not in missing:
         raise QuorumError(f"Another person of {role} would not bring the quorum back. Missing: {', '.join(missing)}.")
 

@@ -1,6 +1,6 @@
 """The pages on which Security keeps people: each parses, asks one service and shows what came of it.
 
-No page gives a right: roles are granted, and people let back in, by a command on the machine.
+No page here gives a right: that is asked for (`views.asking`), and people vote on it.
 """
 
 from collections.abc import Callable
@@ -38,6 +38,8 @@ from keyvault_admin.access.people_forms import (
 )
 from keyvault_admin.access.roles import Role
 from keyvault_admin.access.wording import PURPOSES, lines_of, role_table, standing, votes
+from rotation.approvals.mails import INBOX
+from rotation.requests import live_about
 
 TIMELINE_LENGTH = 20
 # Who tries what the pages do not offer them leaves a trace.
@@ -60,7 +62,7 @@ class Page:
 
 
 def person_page(admin: ModelAdmin, request: HttpRequest, pk: str) -> HttpResponse:
-    """Show a person: facts, roles, factors, keys, what happened, and what the viewer may do. Queries: at most 16."""
+    """Show a person: facts, roles, factors, keys, what happened, and what the viewer may do. Queries: at most 17."""
     if not admin.has_view_permission(request):
         raise PermissionDenied
     person = _person(int(pk) if pk.isascii() and pk.isdecimal() and len(pk) < 19 else 0)  # noqa: PLR2004 - fits 64 bits
@@ -91,6 +93,8 @@ def person_page(admin: ModelAdmin, request: HttpRequest, pk: str) -> HttpRespons
         "may_link": may and is_working and not is_own and not factors,
         "may_revoke": may and bool(person.role_names),
         "votes": votes(person),
+        "waiting": list(live_about([person.ref])),
+        "inbox": INBOX,
     }
     return _render(admin, request, "person", context)
 
@@ -115,7 +119,7 @@ def add(admin: ModelAdmin, request: HttpRequest) -> HttpResponse:
     page = Page(
         "Add a person",
         "The person is registered and can do nothing yet. Next, issue a link with which they set up their sign-in; a "
-        "role is given by two people, for now by a command on the machine.",
+        "role is asked for on their page, and given by votes.",
         "Add the person",
         Action.PERSON_REGISTERED,
         "is registered. Issue a link, so that they can set up their sign-in",
@@ -180,7 +184,7 @@ def deactivate(admin: ModelAdmin, request: HttpRequest, pk: int) -> HttpResponse
     page = Page(
         f"Deactivate {person}",
         "They are signed out everywhere with their next click and cannot sign in again. Their roles, their keys and "
-        "everything they did stay on record. Letting them back in takes two people, for now a command on the machine.",
+        "everything they did stay on record. Letting them back in takes the votes of two people.",
         "Deactivate now",
         Action.PERSON_DEACTIVATED,
         "is deactivated",
@@ -200,7 +204,7 @@ def revoke_role(admin: ModelAdmin, request: HttpRequest, pk: int) -> HttpRespons
     person = _managed(request, pk)
     page = Page(
         f"Take a role from {person}",
-        "It takes effect at once. Giving it back takes two people, for now a command on the machine.",
+        "It takes effect at once. Giving it back takes the votes of two people.",
         "Take the role away",
         Action.ROLE_REVOKED,
         "has lost the role",

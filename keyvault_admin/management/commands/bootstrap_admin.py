@@ -7,7 +7,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
 from audit.actor import Actor
-from keyvault_admin.access import services
+from keyvault_admin.access import alone
 from keyvault_admin.access.errors import AccessError
 from keyvault_admin.access.roles import Role
 
@@ -27,7 +27,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Print the link on standard output and what to do with it on standard error, so that the link can be piped."""
         try:
-            link = services.bootstrap_person(
+            link = alone.bootstrap_person(
                 username=options["name"],
                 mail=options["mail"],
                 full_name=options["full_name"],

@@ -1,70 +1,59 @@
-"""Lets somebody back in who has lost every second factor; everybody of Security and DevOps is told."""
+"""Asks for a way back in for somebody who has lost every second factor; people vote on it."""
 
+from datetime import datetime
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.utils import timezone
+from django.core.management.base import CommandError, CommandParser
 
 from audit.actor import Actor
-from keyvault_admin.access import names, selectors, services
-from keyvault_admin.access.errors import AccessError, LastOfRoleError
+from keyvault_admin.access import alone, selectors
+from keyvault_admin.access.errors import LastOfRoleError
 from keyvault_admin.access.models import User
+from keyvault_admin.management.people import AskingCommand
 
 
-class Command(BaseCommand):
+class Command(AskingCommand):
     help = (
-        "Remove all second factors and recovery codes of one person and print a one-time link to enrol anew. The "
-        "person, Security and DevOps are told by mail. Make sure by voice or in person that it is them who ask."
+        "Ask that all second factors and recovery codes of one person are removed; Security and DevOps vote on it, and "
+        "Security then hands over a link to enrol anew. Make sure by voice or in person that it is them who ask. While "
+        "there is no quorum yet, and with --even-if-last where it is lost, it is done at once: the link is printed, "
+        "and everybody is told by mail."
     )
+    actor_name, operation = "reset_second_factors", "factors.reset"
+    _link = ""
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("name", help="user name")
-        parser.add_argument("--reason", required=True, help="why, and how you made sure who asks; goes into the log")
+        super().add_arguments(parser)
         parser.add_argument(
             "--even-if-last",
             action="store_true",
-            help="also where nobody else of Security or of DevOps is left who can vote; everybody is told",
+            help="do it alone, where the quorum is lost and nobody is left who could vote; everybody is told",
         )
-        parser.add_argument("--dry-run", action="store_true", help="say what would happen, and change nothing")
 
-    def handle(self, *args: Any, **options: Any) -> None:
-        """Print the link on standard output and everything else on standard error."""
-        person = self._person(options["name"])
-        reason = options["reason"].strip()
-        if not reason:
-            raise CommandError("Say why: the log keeps it, and Security and DevOps read it.")
-        self.stderr.write(self._plan(person))
-        if options["dry_run"]:
-            self.stderr.write("Nothing was changed.")
-            return
-        actor = Actor.system("command:reset_second_factors")
+    def acts_alone(self, options: dict[str, Any]) -> bool:
+        return options["even_if_last"] or super().acts_alone(options)
+
+    def act_alone(self, person: User, now: datetime, actor: Actor, options: dict[str, Any]) -> str:
+        plan = self._plan(person)
         try:
-            link = services.reset_factors(
+            self._link = alone.reset_alone(
                 person=person,
-                actor=actor,
-                reason=reason,
-                now=timezone.now(),
                 even_if_last=options["even_if_last"],
+                actor=actor,
+                reason=options["reason"],
+                now=now,
             )
         except LastOfRoleError as error:
             raise CommandError(f"{error} If their factors are lost for certain, add --even-if-last.") from error
-        except AccessError as error:
-            raise CommandError(str(error)) from error
         hours = int(settings.ENROLMENT_LIFETIME.total_seconds() // 3600)
-        self.stderr.write(
-            f"Done. Hand this link to {person.username} in person or by a channel you trust; it works once, within "
+        return (
+            f"{plan}\nHand this link to {person.username} in person or by a channel you trust; it works once, within "
             f"{hours} hours, and is not shown again. The password stays as it is:"
         )
-        self.stdout.write(link)
 
-    def _person(self, typed: str) -> User:
-        person = User.objects.filter(username=names.normalise(typed)).first()
-        if person is None:
-            raise CommandError("Nobody has that name.")
-        if not person.is_active:
-            raise CommandError("This person is deactivated.")
-        return person
+    def shown_once(self) -> str:
+        return self._link
 
     def _plan(self, person: User) -> str:
         factors = selectors.factors_of(person)

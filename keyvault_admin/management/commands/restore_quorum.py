@@ -6,7 +6,7 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from audit.actor import Actor
-from keyvault_admin.access import services
+from keyvault_admin.access import alone
 from keyvault_admin.access.roles import VOTING, Role
 from keyvault_admin.management.people import PersonCommand
 
@@ -27,7 +27,7 @@ class Command(PersonCommand):
         parser.add_argument("--full-name", default="", help="their name, as others know them")
 
     def act(self, now: datetime, actor: Actor, options: dict[str, Any]) -> str:
-        self._link = services.restore_quorum(
+        self._link = alone.restore_quorum(
             username=options["name"],
             role=Role(options["role"]),
             mail=options["mail"],

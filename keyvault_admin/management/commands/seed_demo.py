@@ -16,8 +16,8 @@ from inventory import services as inventory
 from inventory.models import Key
 from inventory.states import State
 from inventory.terms import Environment
+from keyvault_admin.access import alone, totp
 from keyvault_admin.access import services as access
-from keyvault_admin.access import totp
 from keyvault_admin.access.models import TotpDevice, User
 from keyvault_admin.access.roles import Role
 from keyvault_admin.local import demo
@@ -44,7 +44,8 @@ class Command(BaseCommand):
             )
         now = timezone.now()
         with transaction.atomic():
-            passwords = {person.username: self._enrol(person, now) for person in demo.PEOPLE}
+            links = {person: self._register(person, now) for person in demo.PEOPLE}  # roles first, while one may
+            passwords = {person.username: self._enrol(person, link, now) for person, link in links.items()}
             self._load_keys(now)
             self._register_own_keys(now)
             record(
@@ -57,23 +58,33 @@ class Command(BaseCommand):
         reviews.open_reviews(actor=ACTOR, now=timezone.now(), until_now=True)  # of what is in the log by now
         self._print(passwords, timezone.now())
 
-    def _enrol(self, person: demo.DemoPerson, now: datetime) -> str:
-        """Register a person and go through the enrolment as they would; return their password.
+    def _register(self, person: demo.DemoPerson, now: datetime) -> str:
+        """Let one of the first people in; return the link with which they enrol."""
+        link = alone.bootstrap_person(
+            username=person.username,
+            mail=person.mail,
+            full_name=person.full_name,
+            role=person.role,
+            actor=ACTOR,
+            now=now,
+        )
+        if link is None:
+            raise CommandError(f"{person.username} is enrolled already.")
+        return link
+
+    def _enrol(self, person: demo.DemoPerson, link: str, now: datetime) -> str:
+        """Go through the enrolment as they would; return their password.
 
         The code of the step before is used, so that the current one is left to sign in with; near the end of a step the
         current one, because the other would be too old in a moment.
         """
-        user = access.register_person(
-            username=person.username, mail=person.mail, full_name=person.full_name, actor=ACTOR, now=now
-        )
-        access.grant_role(person=user, role=person.role, actor=ACTOR, now=now, reason="demo")
-        token = access.issue_enrolment_link(person=user, actor=ACTOR, now=now).partition("#")[2]
-        link = access.begin_enrolment(token=token, now=now).link
+        begun = access.begin_enrolment(token=link.partition("#")[2], now=now).link
+        user = begun.user
         password = secrets.token_urlsafe(12)
         moment = timezone.now()
         step = totp.step_at(moment) - (totp.seconds_left(moment) > SECONDS_TO_TYPE)
         code = totp.code_at(TotpDevice.objects.get(user=user).seed(), step)
-        if access.complete_enrolment(link_id=link.pk, code=code, password=password, actor=ACTOR, now=now) is None:
+        if access.complete_enrolment(link_id=begun.pk, code=code, password=password, actor=ACTOR, now=now) is None:
             raise CommandError(f"The code of {person.username} ran out while it was entered. Run the command again.")
         inventory.register_owner(handle=person.username, mail=person.mail, user_id=user.pk, actor=ACTOR, now=now)
         return password

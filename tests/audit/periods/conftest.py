@@ -18,6 +18,7 @@ from audit.periods.dropping import drop_period
 from bench import audit_log
 from tests.conftest import CommittedDatabase
 from tests.engines import run_values
+from tests.rotation.permits import being_carried_out
 
 Role = Callable[[str], AbstractContextManager[None]]
 Close = Callable[..., Period | None]
@@ -66,6 +67,8 @@ def old_log(
     fill(committed_db.name, EVENTS)
     with as_role("signer"):
         make_checkpoint(actor=Actor.system("signer"), now=now)
+    for number in (1, 2, 3):  # what people have voted for; that nothing is dropped without it, test_dropping shows
+        being_carried_out("period.drop", f"audit_period:{number}", period=number)
     return committed_db
 
 
@@ -90,7 +93,13 @@ def drop(as_role: Role, tmp_path: Path, now: datetime) -> Drop:
         with as_role("migrator"):
             period = Period.objects.filter(number=number).first()
             export = tmp_path / (period.export_name if period else "none")
-            facts = {"export": export, "retention": A_YEAR, "actor": DROPPER, "reason": "seven years are over"}
+            facts = {
+                "export": export,
+                "retention": A_YEAR,
+                "actor": DROPPER,
+                "reason": "seven years are over",
+                "permit": {"request": "request:7"},
+            }
             return drop_period(**{"number": number, **facts, "now": now, **more})
 
     return act

@@ -207,7 +207,7 @@ def test_the_database_closes_only_what_the_log_says(old_log: CommittedDatabase, 
 
 def test_the_retention_is_never_below_the_strictest_policy() -> None:
     assert retention(365) == timedelta(days=365)
-    with pytest.raises(TooShortError, match=r"is 364, and SmartPresence .*R183 demands at least 365 days"):
+    with pytest.raises(TooShortError, match=r"kept for 364 days, and SmartPresence .*R183 demands at least 365"):
         retention(364)
     assert STRICTEST.days == max(demand.days for demand in DEMANDS) == 365  # as the constraint of audit_period has it
 

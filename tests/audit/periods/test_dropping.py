@@ -13,6 +13,7 @@ from threading import Barrier
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import DatabaseError, connection, transaction
+from django.utils import timezone
 from pytest_django import Settings
 
 from audit import chain, selectors, tiles, tree, verification
@@ -20,12 +21,15 @@ from audit.actions import Action
 from audit.actor import Actor
 from audit.checkpoints import make_checkpoint
 from audit.errors import PeriodError
-from audit.models import Event, EventSubject, Period, SignedCheckpoint
+from audit.models import Event, EventSubject, Period
 from audit.periods import dropping
 from audit.services import Subject, record
 from audit.stubs import stub_damage
+from rotation import approvals
+from rotation.models import RequestState
 from tests.audit.periods.conftest import A_YEAR, DROPPER, fill, owner_connection
-from tests.conftest import CommittedDatabase
+from tests.conftest import CommittedDatabase, make_person
+from tests.rotation.approval_world import actor_for, again, vote
 
 Role = Callable[[str], AbstractContextManager[None]]
 Close, Drop = Callable[..., Period], Callable[..., Period]
@@ -88,7 +92,13 @@ def test_what_may_not_be_dropped_stays(
     for role in ("command", "web", "worker"):
         with as_role(role), pytest.raises(PeriodError, match="KEYVAULT_ROLE=migrator"):
             dropping.drop_period(
-                number=1, export=tmp_path / first.export_name, retention=A_YEAR, actor=DROPPER, reason="mine", now=now
+                number=1,
+                export=tmp_path / first.export_name,
+                retention=A_YEAR,
+                permit={},
+                actor=DROPPER,
+                reason="mine",
+                now=now,
             )
     with pytest.raises(PeriodError, match="before period 2 must be dropped first"):
         drop(2)
@@ -136,6 +146,7 @@ def test_the_guard_of_the_database_holds_by_itself(
     with as_role("migrator"):
         assert "needs its event" in tried(records=False)
         assert "was not closed" in tried(3)
+        assert "No request that is being carried out permits to drop period 4" in tried(4)
         assert "must be dropped first" in tried(2)
         assert "not the export" in tried(given=sha256(b"").digest())
         for age in (
@@ -168,7 +179,9 @@ def test_two_people_at_once_drop_one_period_while_others_write(
         ready.wait()
         try:
             return str(
-                dropping.drop_period(number=1, export=export, retention=A_YEAR, actor=DROPPER, reason="over", now=now)
+                dropping.drop_period(
+                    number=1, export=export, retention=A_YEAR, permit={}, actor=DROPPER, reason="over", now=now
+                )
             )
         except PeriodError as error:
             return str(error)
@@ -266,7 +279,7 @@ def test_a_stub_that_was_changed_is_found(old_log: CommittedDatabase, close: Clo
     assert verification.verify().is_whole
 
 
-def test_the_command_drops_with_the_owners_connection_and_yes(
+def test_the_command_drops_what_people_have_voted_for(  # noqa: PLR0915 - one story
     old_log: CommittedDatabase,
     close: Close,
     as_role: Role,
@@ -277,22 +290,48 @@ def test_the_command_drops_with_the_owners_connection_and_yes(
     settings.AUDIT_RETENTION_DAYS = 365
     export = tmp_path / "kept elsewhere.ndjson"
     shutil.copyfile(tmp_path / close().export_name, export)
-    words = ["drop_audit_period", "1", "--export", str(export)]
+    with owner_connection(old_log.name) as owner:  # what the fixture has put there
+        owner.execute("DELETE FROM rotation_request")
+    people = [make_person(name, role) for name, role in (("s1", "Security"), ("s2", "Security"), ("d1", "DevOps"))]
+    now = timezone.now()
+    how = {"actor": actor_for(people[0]), "reason": "over", "now": now}
+    asked = approvals.ask(operation="period.drop", parameters={"period": 1}, **how)
+    words = ["drop_audit_period", "1", "--export", str(export), "--request", str(asked.pk)]
     with as_role("command"), pytest.raises(CommandError, match="only the owner of the database"):
-        call_command(*words, "--reason", "over", "--yes")
+        call_command(*words, "--yes")
     with as_role("migrator"):
-        with pytest.raises(CommandError, match="Say why"):
-            call_command(*words, "--reason", " ", "--yes")
+        with pytest.raises(CommandError, match="still waits for votes: 1 of Security and 1 of DevOps"):
+            call_command(*words, "--yes")
+        with pytest.raises(CommandError, match="does not permit this"):
+            call_command(*words[:-1], "0", "--yes")
+    for voter in people[1:]:
+        vote(voter, asked)
+    with as_role("migrator"):
         settings.AUDIT_RETENTION_DAYS = 90
         with pytest.raises(CommandError, match="R183"):
-            call_command(*words, "--reason", "over", "--yes")
+            call_command(*words, "--yes")
         settings.AUDIT_RETENTION_DAYS = 365
-        call_command(*words, "--reason", "over")
+        call_command(*words)
         assert "Nothing was dropped. With --yes, events 1 to 20 leave" in capsys.readouterr().out
         assert selectors.beginning().number == 0
-        call_command(*words, "--reason", "over", "--yes")
+        call_command(*words, "--yes")
         assert "The log begins behind event 20, digest" in capsys.readouterr().out
+        assert again(asked).state == RequestState.EXECUTED
+        with pytest.raises(CommandError, match="was dropped already"):
+            call_command(*words, "--yes")
+    facts = selectors.timeline("audit_period:1")[0].said.facts
+    assert facts["request"] == asked.ref
     with as_role("command"):
         call_command("verify_audit")
     assert "chain: " in capsys.readouterr().out
-    assert list(SignedCheckpoint.objects.order_by("size").values_list("size", flat=True)) == [20, 40, 48]
+
+
+def test_without_a_request_not_even_the_owner_drops_by_the_function(
+    old_log: CommittedDatabase, close: Close, drop: Drop
+) -> None:
+    close()
+    with owner_connection(old_log.name) as owner:
+        owner.execute("DELETE FROM rotation_request WHERE subject_ref = 'audit_period:1'")
+    with pytest.raises(PeriodError, match="No request that is being carried out permits to drop period 1"):
+        drop(1)
+    assert selectors.beginning().number == 0

@@ -21,19 +21,24 @@ from audit.errors import AuditError
 from audit.models import Event, EventSubject, IdentityKey
 from audit.services import Subject, record
 from inventory.models import Owner
+from inventory.permits import Permit
 from inventory.services import register_owner
 from keyvault_admin.access import services
 from keyvault_admin.access.errors import ErasedError, NameRefusedError, NotErasedError, ReasonMissingError
+from keyvault_admin.access.guarded import BOOTSTRAP, Erased, erase_person, reactivate_person
 from keyvault_admin.access.models import Passkey, SingleSignOnLink, TotpDevice, User
 from keyvault_admin.access.personal_data import HOLDINGS, NOBODYS
 from rotation.letters import write_letter
-from rotation.models import Digest, DigestState
+from rotation.models import Digest, DigestState, Request
 from tests.conftest import CommittedDatabase, make_person
 from tests.engines import ROOT
 from tests.people import give_device
+from tests.rotation.approval_world import vote
+from tests.rotation.permits import being_carried_out
 
 Role = Callable[[str], AbstractContextManager[None]]
 COMMAND = Actor.system("command:erase_person")
+PERMITS: dict[int, Permit] = {}  # of the test at hand
 NAMES = ("carol", "Carol Example", "carol@example.org", "carols-phone", "192.0.2.44")
 
 
@@ -47,13 +52,16 @@ def act(actor: Actor, now: datetime, **more: object) -> None:
         record(Action.KEY_EDITED, actor=actor, now=now, subjects=[Subject(ref="key:12")], **more)
 
 
-def erase(person: User, now: datetime, reason: str = "asked for it") -> services.Erased:
-    return services.erase_person(person=person, actor=COMMAND, reason=reason, now=now)
+def erase(person: User, now: datetime, reason: str = "asked for it") -> Erased:
+    permit = PERMITS.get(person.pk) or being_carried_out("person.erase", person.ref, person=person.pk)
+    PERMITS[person.pk] = permit
+    return erase_person(person=person, permit=permit, actor=COMMAND, reason=reason, now=now)
 
 
 @pytest.fixture
 def carols_world(committed_db: CommittedDatabase, as_role: Role, now: datetime) -> User:
     """Carol, who has left, with everything that can hold her name."""
+    PERMITS.clear()
     carol, alice = make_person("carol", "Engineering"), make_person("alice", "Security")
     device = give_device(carol)
     with as_role("command"):
@@ -167,7 +175,7 @@ def test_who_cannot_be_erased(carols_world: User, as_role: Role, now: datetime) 
         with pytest.raises(ErasedError, match="was erased"):
             erase(carol, now)
         with pytest.raises(ErasedError):
-            services.reactivate_person(person=carol, ends_on=None, actor=COMMAND, reason="back", now=now)
+            reactivate_person(person=carol, ends_on=None, permit=BOOTSTRAP, actor=COMMAND, reason="back", now=now)
         again = services.register_person(
             username="carol", mail="carol@example.org", full_name="Carol Example", actor=COMMAND, now=now
         )
@@ -211,7 +219,7 @@ def test_killed_in_the_middle_nothing_is_erased(
     with as_role("migrator"):
         before = names_in_the_database()
     with as_role("command"), monkeypatch.context() as patched:
-        patched.setattr("keyvault_admin.access.services.erasure.erase_identity", lambda *_, **__: 1 / 0)
+        patched.setattr("keyvault_admin.access.guarded.erasure.erase_identity", lambda *_, **__: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             erase(carol, now)
     with as_role("migrator"):
@@ -222,17 +230,30 @@ def test_killed_in_the_middle_nothing_is_erased(
 def test_the_command_says_what_is_out_of_reach(carols_world: User, as_role: Role) -> None:
     def run(*words: str) -> str:
         said = StringIO()
-        call_command("erase_person", "carol", "--reason", "asked for it", *words, stderr=said)
+        call_command("erase_person", "carol", *words, stderr=said)
         return said.getvalue()
 
     with as_role("command"):
         with pytest.raises(CommandError, match="is active"):
             call_command("erase_person", "alice", "--reason", "x")
-        dry = run("--dry-run")
-        assert dry.startswith("Dry run, nothing was changed. It would say: user:")
+        dry = run("--reason", "asked for it", "--dry-run")
+        assert dry.startswith("Dry run, nothing was changed. It would say: Asked as request ")
+        assert not Request.objects.exists()
+        assert (
+            "These can:\n- Security: nobody\n- DevOps: nobody\nNobody can vote for Security and DevOps as things are"
+            in run("--reason", "asked for it")
+        )
+        asked = Request.objects.get()
+        with pytest.raises(CommandError, match="still waits for votes: 1 of Security and 1 of DevOps"):
+            run("--request", str(asked.pk))
+        with pytest.raises(CommandError, match="does not permit this"):
+            call_command("erase_person", "alice", "--request", str(asked.pk))
         assert User.objects.filter(username="carol").exists()
-        said = run()
-    assert "their identity key is destroyed; 1 owners and 1 mails were emptied" in said
+    for name, role in (("anna", "Security"), ("dora", "DevOps")):
+        vote(make_person(name, role), asked)
+    with as_role("command"):
+        said = run("--request", str(asked.pk))
+    assert "the key of their identities in the log is destroyed; 1 owners and 1 mails were emptied" in said
     for words in (
         "events whose text names them, such as a reason: ",
         "backups and dumps",

@@ -105,7 +105,7 @@ def test_web_cannot_raise_anybodys_rights(alice: User, statement: str) -> None:
 def test_neither_web_nor_worker_brings_anybody_back(alice: User, as_role: AsRole, role: str) -> None:
     with as_role(role):
         User.objects.filter(pk=alice.pk).update(is_active=False)
-    with pytest.raises(DatabaseError, match="only a command on the machine"), as_role(role):
+    with pytest.raises(DatabaseError, match="re-activated by votes"), as_role(role):
         User.objects.filter(pk=alice.pk).update(is_active=True)
     with as_role("command"):
         User.objects.filter(pk=alice.pk).update(is_active=True)

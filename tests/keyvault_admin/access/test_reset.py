@@ -11,7 +11,7 @@ from django.utils import timezone
 from keyvault_admin import access
 from keyvault_admin.access import selectors, services
 from keyvault_admin.access.models import EnrolmentLink, RecoveryCode, TotpDevice, User
-from rotation.models import Digest
+from rotation.models import Digest, Request
 from tests.conftest import make_person
 from tests.keyvault_admin.access.test_passkeys import ACTOR, actions, events, give_passkey
 from tests.people import give_device, next_code, sign_in
@@ -84,7 +84,7 @@ def test_dry_run_changes_nothing(client: Client, carol: User, as_role) -> None:
         out, err = run("carol", "--reason", REASON, "--dry-run")
     assert out == ""
     assert "1 authenticator apps, 0 passkeys and 0 recovery codes" in err
-    assert "Nothing was changed" in err
+    assert "Dry run, nothing was changed" in err
     assert actions() == before
     assert not EnrolmentLink.objects.exists()
     assert client.get("/").status_code == 200
@@ -127,7 +127,7 @@ def test_a_reset_that_leaves_one_of_two_is_loud_and_one_that_leaves_two_is_not(a
     assert len(everybodys()) == 6
 
 
-@pytest.mark.parametrize(("words", "answer"), [(["nobody"], "Nobody has that name"), (["carol"], "Say why")])
+@pytest.mark.parametrize(("words", "answer"), [(["nobody"], "Nobody is called nobody"), (["carol"], "Say why")])
 def test_reset_refuses_with_a_sentence(carol: User, as_role, words: list[str], answer: str) -> None:
     give_device(carol)
     with as_role("command"), pytest.raises(CommandError, match=answer) as caught:
@@ -147,4 +147,24 @@ def test_no_page_resets_anybody() -> None:
     callers = {
         path.stem for path in Path(access.__file__).parents[1].rglob("*.py") if "reset_factors(" in path.read_text()
     }
-    assert callers == {"reset", "reset_second_factors"}
+    assert callers == {"factors", "operations", "resetting"}
+
+
+def test_once_people_can_vote_it_is_asked_for(alice: User, carol: User, as_role) -> None:
+    pair = [make_person("two", "Security"), *(make_person(name, "DevOps") for name in ("three", "four"))]
+    for person in (alice, carol, *pair):
+        give_device(person)
+    with as_role("command"):
+        services.close_bootstrap_if_complete(actor=ACTOR, now=timezone.now())
+        out, err = run("alice", "--reason", REASON)
+        assert out == ""
+        assert "Nothing is done before people have voted. These can:\n- Security: two\n- DevOps: four, three" in err
+        assert f"/rotation/request/{Request.objects.get().pk}/change/" in err
+        with pytest.raises(CommandError, match=r"nothing is lost\. Ask them"):
+            run("carol", "--reason", REASON, "--even-if-last")
+        assert selectors.is_enrolled(alice)
+        User.objects.filter(username="two").update(is_active=False)
+        address, _ = run("alice", "--reason", REASON, "--even-if-last")
+    assert "/enrol/#" in address
+    assert events()[-2]["facts"]["alone"] == "the quorum is lost"
+    assert everybodys() == {f"{name}@example.org" for name in ("alice", "carol", "three", "four")}

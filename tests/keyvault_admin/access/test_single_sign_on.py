@@ -21,7 +21,7 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from audit.actor import Actor
-from keyvault_admin.access import openid, selectors, services
+from keyvault_admin.access import alone, openid, selectors, services
 from keyvault_admin.access.errors import LinkTakenError
 from keyvault_admin.access.models import PersonSession, SingleSignOnLink, User
 from rotation.models import Digest
@@ -723,9 +723,7 @@ def test_a_reset_of_factors_unlinks_and_says_so(
     provider: Provider, link: SingleSignOnLink, bob: User, as_role: AsRole
 ) -> None:
     with as_role("command"):
-        services.reset_factors(
-            person=link.user, actor=TEST, reason="phone stolen", now=timezone.now(), even_if_last=True
-        )
+        alone.reset_alone(person=link.user, actor=TEST, reason="phone stolen", now=timezone.now(), even_if_last=True)
     link.refresh_from_db()
     assert not link.confirmed
     reset = next(event for event in events() if event["action"] == "factor.reset")

@@ -20,7 +20,7 @@ from keyvault_admin.checks.rules import Answer, State
         (house.factors_are_hidden, {"OTP_ADMIN_HIDE_SENSITIVE_DATA": False}, "would show the seeds"),
         (house.messages_are_json, {"CELERY_ACCEPT_CONTENT": ["json", "pickle"]}, "json, pickle"),
         (house.messages_are_json, {"CELERY_TASK_SERIALIZER": "yaml"}, "json, yaml"),
-        (retention.log_is_kept_long_enough, {"AUDIT_RETENTION_DAYS": 364}, "R183 demands at least 365 days"),
+        (retention.log_is_kept_long_enough, {"AUDIT_RETENTION_DAYS": 364}, "R183 demands at least 365"),
         (djangos.silence_has_a_reason, {"SILENCED_SYSTEM_CHECKS": ["security.W018"]}, "security.W018"),
     ],
 )

@@ -10,6 +10,7 @@ from audit.actor import Actor
 from audit.services import record
 from keyvault_admin.access import names, selectors
 from keyvault_admin.access.errors import InactiveError, PersonExistsError, RoleError
+from keyvault_admin.access.guarded import LOST_QUORUM, give_role
 from keyvault_admin.access.models import QuorumReview, User
 from keyvault_admin.access.roles import Role
 from keyvault_admin.access.services.enrolment import issue_enrolment_link
@@ -17,7 +18,6 @@ from keyvault_admin.access.services.letters import tell_everybody
 from keyvault_admin.access.services.people import register_person
 from keyvault_admin.access.services.pieces import lock_memberships, require, subject_of
 from keyvault_admin.access.services.quorum import refuse_unless_lost
-from keyvault_admin.access.services.roles import grant_role
 
 
 @transaction.atomic
@@ -39,9 +39,9 @@ def restore_quorum(
     is_enrolled = selectors.is_enrolled(person)
     if is_enrolled and role in selectors.roles_of(person):
         raise RoleError(f"{person.username} is enrolled and has the role {role} already: name somebody else.")
-    grant_role(person=person, role=role, actor=actor, now=now, reason=reason)
+    review = QuorumReview.objects.create(person=person, role=role, reason=reason, restored_at=now)  # what permits it
+    give_role(person=person, role=role, permit=LOST_QUORUM, actor=actor, reason=reason, now=now)
     link = None if is_enrolled else issue_enrolment_link(person=person, actor=actor, now=now)
-    review = QuorumReview.objects.create(person=person, role=role, reason=reason, restored_at=now)
     subject, facts = subject_of(person), {"review": str(review), "role": role.value}
     record(Action.QUORUM_RESTORED, actor=actor, now=now, subjects=[subject], reason=reason, facts=facts)
     tell_everybody(
@@ -65,5 +65,8 @@ def _person(username: str, mail: str, full_name: str, actor: Actor, now: datetim
     if mail and person.email != names.mail_of(mail):
         raise PersonExistsError("This name belongs to somebody with another mail address.")
     if not person.is_active:
-        raise InactiveError("This person is deactivated. Run reactivate_person first, or name somebody else.")
+        raise InactiveError(
+            "This person is deactivated. Name somebody else; once the quorum is back, people can vote on letting this "
+            "one in again."
+        )
     return person

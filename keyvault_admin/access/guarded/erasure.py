@@ -13,13 +13,14 @@ from audit.services import erase_identity
 from inventory.services import forget_owners
 from keyvault_admin.access import names
 from keyvault_admin.access.errors import ErasedError, NotErasedError
+from keyvault_admin.access.guarded.factors import remove_everything
+from keyvault_admin.access.guarded.warrants import Warrant
 from keyvault_admin.access.models import Lockout, Passkey, SingleSignOnLink, TotpDevice, User
+from keyvault_admin.access.personal_data import MOST_NUMBERS
 from keyvault_admin.access.services.pieces import refuse_own, require, void_links
-from keyvault_admin.access.services.reset import remove_everything
 from keyvault_admin.access.services.sessions import end_sessions
 from rotation.letters import forget_recipient
 
-MOST_NUMBERS = 20
 REMOVED = "removed"
 
 
@@ -35,7 +36,7 @@ class Erased:
 
 
 @transaction.atomic
-def erase_person(*, person: User, actor: Actor, reason: str, now: datetime) -> Erased:
+def erase_person(*, person: User, permit: Warrant, actor: Actor, reason: str, now: datetime) -> Erased:
     """Take away what names a deactivated person, in one transaction; `personal_data.HOLDINGS` says what becomes of it.
 
     Their row stays under a placeholder, because the log names its number. Locks the person. Events: person.erased,
@@ -45,10 +46,7 @@ def erase_person(*, person: User, actor: Actor, reason: str, now: datetime) -> E
     require(reason)
     refuse_own(person, actor, "erases their own account")
     person = User.objects.select_for_update().get(pk=person.pk)
-    if person.is_erased:
-        raise ErasedError
-    if person.is_active:
-        raise NotErasedError("This person is active. Deactivate them first; erasing cannot be taken back.")
+    refuse_unerasable(person)
     naming = _naming(person)
     username, mail = names.erased_names(person.pk)
     _forget_factors(person, now)
@@ -57,8 +55,17 @@ def erase_person(*, person: User, actor: Actor, reason: str, now: datetime) -> E
     mails = forget_recipient(mail=person.email, placeholder=mail, names=_replaced(person, username, mail))
     _forget_account(person, username, mail)
     facts: dict[str, JSON] = {"owners": [owner.ref for owner in owners], "mails": mails, "named_in": list(naming)}
+    facts |= permit.facts
     had_identity = erase_identity(person.ref, actor=actor, reason=reason, now=now, facts=facts)
     return Erased(person.ref, had_identity, len(owners), mails, naming)
+
+
+def refuse_unerasable(person: User) -> None:
+    """Raises: ErasedError; NotErasedError for who is active."""
+    if person.is_erased:
+        raise ErasedError
+    if person.is_active:
+        raise NotErasedError("This person is active. Deactivate them first; erasing cannot be taken back.")
 
 
 def _naming(person: User) -> tuple[int, ...]:

@@ -10,12 +10,14 @@ from keyvault_admin.access.errors import (
     BootstrapClosedError,
     PersonExistsError,
 )
+from keyvault_admin.access.guarded import BOOTSTRAP, give_role
 from keyvault_admin.access.models import User
 from keyvault_admin.access.roles import Role
 from keyvault_admin.access.services.enrolment import issue_enrolment_link
 from keyvault_admin.access.services.people import register_person
 from keyvault_admin.access.services.quorum import close_bootstrap_if_complete
-from keyvault_admin.access.services.roles import grant_role
+
+REASON = "one of the first people"
 
 
 @transaction.atomic
@@ -36,7 +38,7 @@ def bootstrap_person(
         person = register_person(username=username, mail=mail, full_name=full_name, actor=actor, now=now)
     elif person.email != names.mail_of(mail):
         raise PersonExistsError("This name belongs to somebody with another mail address.")
-    grant_role(person=person, role=role, actor=actor, now=now)
+    give_role(person=person, role=role, permit=BOOTSTRAP, actor=actor, reason=REASON, now=now)
     if selectors.is_enrolled(person):
         close_bootstrap_if_complete(actor=actor, now=now)
         return None
