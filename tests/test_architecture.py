@@ -162,7 +162,9 @@ def writes_a_state(source: Source) -> Iterator[str]:
 
 # What needs votes: the packages that do it, and who may reach into them.
 GUARDED = ("inventory.guarded", "keyvault_admin.access.guarded")
-OPERATIONS = ("rotation/operations/", "rotation/at_once", "keyvault_admin/access/operations")
+OPERATIONS = (
+    "rotation/operations/", "rotation/at_once", "keyvault_admin/access/operations", "keyvault_admin/access/alone/",
+)  # fmt: skip
 EXECUTOR = "rotation/approvals/executing.py"
 WRITERS_OF_STATES = {"inventory/lifecycle.py", "inventory/guarded/transitions.py"}
 
@@ -245,7 +247,7 @@ def reads_who_forwarded(source: Source) -> Iterator[str]:
 
 
 # What votes guard, and the only files that carry it out: for a request, or for one person where there are too few.
-GUARDED = {
+CARRIED_OUT_BY = {
     "grant_role": {"keyvault_admin/access/operations.py"},
     "erase_person": {"keyvault_admin/access/operations.py"},
     "reset_factors": {"keyvault_admin/access/operations.py", "keyvault_admin/access/alone/resetting.py"},
@@ -265,7 +267,7 @@ GUARDED = {
 def goes_round_the_votes(source: Source) -> Iterator[str]:
     """A guarded service is called by its operation alone, however it was imported."""
     for node, name in _calls(source):
-        allowed = GUARDED.get(name.rpartition(".")[2])
+        allowed = CARRIED_OUT_BY.get(name.rpartition(".")[2])
         if allowed is not None and source.path not in allowed:
             yield f"{source.at(node)} {name}"
 
