@@ -168,12 +168,13 @@ def test_hostile_text_comes_back_as_it_was(now: datetime, seal_events: Callable[
 
 
 @pytest.mark.django_db
-def test_executions_are_taken_from_the_worker_alone(now: datetime, as_role: Role) -> None:
-    for role in ("web", "beat", "signer", "command"):
+def test_executions_are_taken_from_worker_and_commands_alone(now: datetime, as_role: Role) -> None:
+    for role in ("web", "beat", "signer"):
         with as_role(role), pytest.raises(AuditError), transaction.atomic():
             record(Action.REQUEST_EXECUTED, actor=BEAT, now=now)
-    with as_role("worker"):
-        record(Action.REQUEST_EXECUTED, actor=BEAT, now=now)
+    for role in ("worker", "command"):
+        with as_role(role):
+            record(Action.REQUEST_EXECUTED, actor=BEAT, now=now)
 
 
 def test_record_refusal_commits_by_itself(committed_db: object, now: datetime, person: Actor) -> None:
