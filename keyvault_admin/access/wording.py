@@ -65,7 +65,10 @@ TOPICS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
     )),
     ("Rules", (
         ("inventory.view_policyclause", "see policy clauses and algorithms"),
-        ("inventory.change_policyclause", "change clauses and the threat level"),
+        ("inventory.change_policyclause", "ask for other clauses, and raise the threat level"),
+        ("inventory.view_policyexception", "see exceptions to clauses"),
+        ("inventory.ask_policyexception", "ask for an exception to a clause"),
+        ("inventory.end_policyexception", "end an exception early"),
     )),
     ("Proof and people", (
         ("rotation.view_digest", "see the mail that went out"),

@@ -152,7 +152,9 @@ def test_a_session_opens_no_sensitive_door(thief: Client, alice: User, bob: User
     assert len(doors) >= 24
     before = [list(model.objects.order_by("pk").values()) for model in (User, TotpDevice, Passkey, RecoveryCode, Key)]
     for door in doors:
-        path = door.path({"pk": bob.pk if "user" in door.pattern else key.pk, "kind": "totp", "number": 1, "code": "key.destroy"})
+        path = door.path(
+            {"pk": bob.pk if "user" in door.pattern else key.pk, "kind": "totp", "number": 1, "code": "key.destroy"}
+        )
         for answer in (thief.get(path), thief.post(path, {"reason": "x", "format": "csv", "role": "DevOps"})):
             assert answer.status_code == 302, path
             assert answer["Location"].startswith(STEP_UP), path

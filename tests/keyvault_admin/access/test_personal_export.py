@@ -38,7 +38,7 @@ from keyvault_admin.access.models import (
     User,
 )
 from keyvault_admin.access.personal_data import HOLDINGS
-from rotation.models import Duty, DutySignature, Notice, Review, ReviewItem, ReviewSignature, Vote
+from rotation.models import AlertRoute, Duty, DutySignature, Notice, Review, ReviewItem, ReviewSignature, Vote
 from rotation.operations.base import Target
 from tests.keyvault_admin.access.test_erasure import COMMAND, acting, carols_world, erase  # noqa: F401 - a fixture
 from tests.people import sign_in
@@ -83,7 +83,15 @@ def full_world(carols_world: User, as_role: Role, now: datetime) -> User:  # noq
         _ask_and_vote(carol, now)
         _end_an_exception(key, carol, now)
         _act_alone_and_look(carol, key, now)
+        _be_told_of_alerts(carol, now)
     return carol
+
+
+def _be_told_of_alerts(carol: User, now: datetime) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE rotation_alertroute DISABLE TRIGGER rotation_route_guard")
+        AlertRoute(kind="log", addresses=[carol.email], revision=1, set_at=now, set_by="request:0").save()
+        cursor.execute("ALTER TABLE rotation_alertroute ENABLE TRIGGER rotation_route_guard")
 
 
 def _end_an_exception(key: Key, carol: User, now: datetime) -> None:
