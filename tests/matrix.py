@@ -64,6 +64,7 @@ ARGUMENTS: dict[str, Callable[[Things], dict[str, object]]] = {
     "admin:rotation_request_ask_destroy": lambda things: {"pk": things.by_model["inventory.key"]},
     "admin:rotation_request_ask_reactivate": lambda things: {"pk": things.by_model["inventory.key"]},
     "admin:rotation_request_ask_dates": lambda things: {"pk": things.by_model["inventory.key"]},
+    "admin:inventory_policyexception_ask": lambda things: {"pk": things.by_model["inventory.key"]},
     "admin:app_list": lambda things: {"app_label": "inventory"},
     "(?P<url>.*)$": lambda things: {"url": "nowhere/"},
 }

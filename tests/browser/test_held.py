@@ -73,6 +73,7 @@ def test_somebody_of_devops_approves_it(visitor, key, carol, bob):
     page.get_by_role("button", name="Approve").click()
     expect(page.get_by_role("button", name="Approve")).to_have_count(0)
     carry_out(Request.objects.get())
+    expect(page.locator("[data-waiting]")).to_have_count(0)  # the page has looked again by itself
     visitor.go(f"/inventory/key/{key.pk}/change/")
     expect(page.get_by_role("row", name="2 current Active")).to_be_visible()
     visitor.look()

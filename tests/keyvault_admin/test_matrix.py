@@ -3,19 +3,21 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import time_machine
 from django.conf import settings
 from django.test import Client
 
+from audit.actor import Actor
 from audit.models import Event
 from inventory.models import Algorithm, Finding, ImportDraft, PolicyClause
 from keyvault_admin.access.models import QuorumReview, User
+from rotation import at_once
 from rotation.letters import write_letter
-from rotation.models import Digest
-from tests import matrix
+from rotation.models import Digest, Duty
+from tests import matrix, rules_by_votes
 from tests.conftest import make_person
 from tests.inventory import world
 from tests.inventory.world import NOW, make_key, make_owner, seal
@@ -62,6 +64,12 @@ def table(db: None, as_role: AsRole) -> Table:
     seal()
     write_letter(recipients=["a@example.org"], subject="x", lines=["x"], url="https://localhost/", now=NOW)
     letter = Digest.objects.get().pk
+    suspended = at_once.suspend(
+        pk=make_key(name="suspended").pk, actor=Actor(kind="person", id=stranger.ref), reason="x", now=NOW
+    )
+    excepted = rules_by_votes.grant(
+        make_key(name="excepted"), until=NOW + timedelta(days=9), actor=world.ACTOR, now=NOW
+    )
     review_to_sign = opened(as_role, now=datetime(2100, 1, 1, tzinfo=UTC)).pk  # past what the server stamps events with
     shared = {
         "inventory.policyclause": PolicyClause.objects.filter(is_in_force=True).order_by("pk")[0].pk,
@@ -69,6 +77,8 @@ def table(db: None, as_role: AsRole) -> Table:
         "inventory.algorithm": Algorithm.objects.order_by("pk")[0].pk,
         "inventory.service": world.services.register_service(name="billing", actor=world.ACTOR, now=NOW).pk,
         "inventory.vendor": world.services.register_vendor(name="v", notes="", actor=world.ACTOR, now=NOW).pk,
+        "inventory.policyexception": excepted.pk,
+        "rotation.duty": Duty.objects.get(key=suspended).pk,
         "rotation.digest": letter,
         "rotation.review": review_to_sign,
     }
