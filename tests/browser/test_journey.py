@@ -126,11 +126,12 @@ def suspend(visitor: Visitor) -> None:
     visitor.look()
     page.get_by_label("Why").fill("seen in a build log, ticket 4411")
     page.get_by_role("button", name="Suspend it now").click()
-    told = page.get_by_role("region", name="Timeline").get_by_role("listitem").first
-    expect(told).to_contain_text("Alice Example (Security) suspended it: “seen in a build log, ticket 4411”")
+    told = page.get_by_role("region", name="Timeline").get_by_role("listitem")
+    expect(told.first).to_contain_text("Alice Example (Security) asked others to look at what was done to it")
+    expect(told.nth(1)).to_contain_text("Alice Example (Security) suspended it: “seen in a build log, ticket 4411”")
     expect(page.get_by_role("link", name="Suspend now")).to_have_count(0)
     visitor.look()
-    told.get_by_role("link").click()
+    told.nth(1).get_by_role("link").click()
     expect(page.get_by_role("heading", level=1)).to_contain_text("suspended")
     visitor.look()
 
