@@ -261,7 +261,9 @@ def described(payload: Payload) -> Description:
 
 
 def _line(line: Line) -> Line:
-    return replace(line, text=visible(line.text), before=visible(line.before), url=safe_url(line.url))
+    """Return a line as a page shows it: what stays as it was stands beside the changes, not among them."""
+    before = "" if line.before == line.text else visible(line.before)
+    return replace(line, text=visible(line.text), before=before, url=safe_url(line.url))
 
 
 def visible(text: str) -> str:

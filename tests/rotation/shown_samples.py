@@ -71,17 +71,17 @@ def in_days(count):
 
 
 def things(world):
-    for number, words in enumerate(WORDS):
-        facts = {"colour": words, "before": "red" if number % 2 else "", "consumers": words, "days": number}
-        yield asked(THING, world.devops, world=world.things, number=number, reason=words, facts=facts)
+    for number in range(0, len(WORDS), 2):
+        one, other = WORDS[number], WORDS[number - 1]
+        facts = {"colour": one, "before": other if number % 4 else "", "consumers": other, "days": number}
+        yield asked(THING, world.devops, world=world.things, number=number, reason=other, facts=facts)
     yield asked(THING, world.devops, world=world.things, parameters={"numbers": list(range(90, 97))})
     yield asked(THING, "command:bench", world=world.things, number=98, facts={"url": "javascript:alert(1)"})
 
 
 def notes(code):
     def samples(world):
-        for words in (MARKUP, TURNED):
-            yield ask(world.devops, world.key(notes="as it was"), operation=code, note=words)
+        yield ask(world.devops, world.key(notes="as it was"), operation=code, note=MARKUP)
 
     return samples
 
@@ -142,12 +142,10 @@ def _seen(**record):
 
 
 def new_clauses(world):
-    for number, words in enumerate((MARKUP, TURNED)):
-        facts = {"source": "ours", "document": words, "section": words, "requirement": "R1", "text": words}
-        facts |= {"kinds": ["api_token"], "longest_age_days": 30, "on_events": [words]}
-        said = {"code": f"ours-{number}", "facts": facts}
-        seen = _seen(clause=PolicyClause(code=said["code"], **facts))
-        yield world.ask("clause.register", said | {"seen": seen}, by=world.security)
+    facts = {"source": FOREIGN, "document": MARKUP, "section": TURNED, "requirement": "R1", "text": WORDS[3]}
+    facts |= {"kinds": ["api_token"], "longest_age_days": 30, "on_events": [TEMPLATE]}
+    said = {"code": "ours", "facts": facts, "seen": _seen(clause=PolicyClause(code="ours", **facts))}
+    yield world.ask("clause.register", said, by=world.security)
 
 
 def _about_clause(world, code, **changes):
@@ -170,22 +168,18 @@ def retirements(world):
 
 def lowerings(world):
     services.set_threat_level(changes={"level": "high"}, expected_revision=1, **world.how())
-    for changes in ({"level": "normal"}, {"level": "elevated", "elevated_percent": 90}):
-        threat = ThreatLevel.objects.get()
-        said = {"revision": threat.revision, "changes": changes}
-        for name, value in changes.items():
-            setattr(threat, name, value)
-        yield world.ask("threat_level.lower", said | {"seen": _seen(threat=threat)}, by=world.security)
+    threat = ThreatLevel.objects.get()
+    said = {"revision": threat.revision, "changes": {"level": "elevated", "elevated_percent": 90}}
+    threat.level, threat.elevated_percent = "elevated", 90
+    yield world.ask("threat_level.lower", said | {"seen": _seen(threat=threat)}, by=world.security)
 
 
 def exceptions(world):
     clause = PolicyClause.objects.get(code="s4-production-90")
     late = (timezone.now() - timedelta(days=100)).date()
-    for control, risk in ((MARKUP, TURNED), (WORDS[3], FOREIGN)):
-        key = world.key(last_rotated_on=late)
-        said = {"key": key.pk, "clause": clause.pk, "revision": clause.revision, "until": in_days(30)}
-        said |= {"compensating_control": control, "residual_risk": risk}
-        yield world.ask("exception.grant", said, by=world.security)
+    said = {"key": world.key(last_rotated_on=late).pk, "clause": clause.pk, "revision": clause.revision}
+    said |= {"until": in_days(30), "compensating_control": MARKUP, "residual_risk": TURNED}
+    yield world.ask("exception.grant", said, by=world.security)
 
 
 def rules(world):

@@ -14,6 +14,7 @@ from html.parser import HTMLParser
 from itertools import chain
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 
 from audit import canonical
@@ -74,11 +75,11 @@ def one_line(text):
 def said_by(payload):
     """Return what a page must say of a payload, and no more."""
     said = _OPERATIONS[payload.operation].describe(payload)
-    changing = [line for line in said.lines if line.before]
+    changing = [line for line in said.lines if line.before not in {"", line.text}]
     words = ["What will happen", *said.sentences]
     if changing:
         words += ["Fact Before After", *(f"{line.label} {line.before} {line.text or '—'}" for line in changing)]
-    words += [f"{line.label} {line.text}" for line in said.lines if not line.before]
+    words += [f"{line.label} {line.text}" for line in said.lines if line not in changing]
     words += [f"Why “{payload.reason}”", "Acts on" if len(payload.targets) == 1 else "Act on"]
     words += [f"and on {one.label} revision {one.revision}" for one in payload.targets]
     raw = canonical.canonical(asdict(payload))
@@ -113,6 +114,12 @@ def carry_out(request, voters, as_role):
     return payload
 
 
+def only_names_of_owners(execute, sql, *rest):
+    """Let a description look up who owns a key, whom the payload names by number, and nothing else."""
+    assert re.findall(r'(?:FROM|JOIN) "(\w+)"', sql) == ["inventory_owner"], sql
+    return execute(sql, *rest)
+
+
 def test_what_is_shown_is_what_is_carried_out(client, dave, as_role):
     with thing() as made:
         world = World(made)
@@ -128,7 +135,8 @@ def test_what_is_shown_is_what_is_carried_out(client, dave, as_role):
             for request in SAMPLES[operation.code](world):
                 words, raw = shown_on(client.get(f"/rotation/request/{request.pk}/change/"))
                 payload = carry_out(request, voters, as_role)
-                assert (words, raw) == said_by(payload), operation.code
+                with connection.execute_wrapper(only_names_of_owners):
+                    assert (words, raw) == said_by(payload), operation.code
                 assert raw.encode() == bytes(request.payload)
                 seen.add((operation.code, words))
         assert len(seen) >= LEAST
