@@ -15,7 +15,7 @@ from rotation.models import ApprovalRule
 
 @admin.register(ApprovalRule)
 class ApprovalRuleAdmin(ReadOnlyAdmin):
-    """Whoever has a role may read who decides what; the pages that ask look at the role by themselves."""
+    """Whoever may see requests may read who decides what; the pages that ask look at the role by themselves."""
 
     def get_urls(self) -> list[URLPattern]:
         page = partial(page_of, self)
@@ -31,8 +31,7 @@ class ApprovalRuleAdmin(ReadOnlyAdmin):
         return rule_views.rules_page(self, request)
 
     def has_view_permission(self, request: HttpRequest, obj: ApprovalRule | None = None) -> bool:
-        """Whether the person has a role. Queries: none; every page asks, for the list of what there is."""
-        return bool(getattr(request.user, "role_names", ()))
+        return request.user.has_perm("rotation.view_request")
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         return self.has_view_permission(request)

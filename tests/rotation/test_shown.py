@@ -18,13 +18,17 @@ from django.db import connection
 from django.utils import timezone
 
 from audit import canonical
+from rotation import approvals
+from rotation.approval_wording import described
+from rotation.at_once import show_glass
 from rotation.models import Request, RequestState
 from rotation.operations import _OPERATIONS, operations
 from rotation.operations.base import Target
+from rotation.rehearsals import rehearse
 from tests.conftest import make_person
 from tests.inventory.world import make_key
 from tests.people import give_device, sign_in
-from tests.rotation.approval_world import ask
+from tests.rotation.approval_world import actor_for, ask
 from tests.rotation.inbox_world import THING, asked, execute, thing, voted
 from tests.rotation.shown_samples import SAMPLES, World
 
@@ -181,3 +185,16 @@ def test_the_words_stay_when_the_record_changes(client, dave):
         key.save(update_fields=["name", "notes", "revision"])
         assert shown_on(client.get(f"/rotation/request/{request.pk}/change/")) == before
         assert re.search("Overtaken", client.get(f"/rotation/request/{request.pk}/change/").content.decode())
+
+
+def test_whoever_asks_or_breaks_the_glass_is_shown_the_same(any_db):
+    """Nobody turns the reading order round on the pages before the vote either."""
+    key, who = make_key(name="crm/\u202eexe.sftp"), make_person("sam", "Security")
+    give_device(who)
+    said, now = {"key": key.pk, "reason_code": "superseded"}, timezone.now()
+    asking = rehearse(operation="key.revoke", parameters=said, actor=actor_for(who), reason="because", now=now)
+    glass = show_glass(operation="key.revoke", entered=said, actor=actor_for(who), now=now)
+    request = approvals.ask(operation="key.revoke", parameters=said, actor=actor_for(who), reason="because", now=now)
+    decided = described(approvals.payload_of(request))
+    assert asking.description == glass.description == decided
+    assert "⟦U+202E⟧exe" in decided.title
