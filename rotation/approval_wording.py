@@ -1,6 +1,5 @@
 """How requests and votes read on a page: chips, who fills which step, how it ended. Rendered from the payload alone."""
 
-import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -16,6 +15,7 @@ from rotation.models import LIVE, Request, RequestState, Vote
 from rotation.operations import operation_of
 from rotation.operations.base import Description, Line, Operation, Payload, Step, Target
 from rotation.operations.payloads import read_payload
+from rotation.operations.showing import as_shown, visible
 
 SOON = timedelta(hours=4)
 WITHDRAWABLE = (RequestState.OPEN, RequestState.APPROVED, RequestState.FAILED)
@@ -27,9 +27,6 @@ _LOOKS: dict[str, str] = {
     RequestState.FAILED: "late",
     RequestState.REJECTED: "late",
 }
-_TURNING = re.compile(
-    "[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]"
-)  # UAX #9: marks, embeddings, overrides, isolates
 EVENTS = 30  # of a request: each vote is one, so there are a handful
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 _PAGES = {"key": "inventory_key", "clause": "inventory_policyclause", "user": "access_user", "period": "audit_period"}
@@ -253,26 +250,7 @@ def described(payload: Payload) -> Description:
         said = Description(title=payload.operation, sentences=[words], lines=lines)
     else:
         said = operation.describe(payload)
-    return Description(
-        title=visible(said.title),
-        sentences=[visible(sentence) for sentence in said.sentences],
-        lines=[_line(line) for line in said.lines],
-    )
-
-
-def _line(line: Line) -> Line:
-    return replace(line, text=visible(line.text), before=visible(line.before), url=safe_url(line.url))
-
-
-def visible(text: str) -> str:
-    """Return text whose reading order nobody has turned round: characters that would do that are named instead."""
-    return _TURNING.sub(lambda found: f"⟦U+{ord(found[0]):04X}⟧", text)
-
-
-def safe_url(url: str) -> str:
-    """Return an address that may stand in a link: of this site or of the web; else nothing."""
-    is_local = url.startswith("/") and not url.startswith(("//", "/\\"))
-    return url if is_local or url.startswith(("https://", "http://")) else ""
+    return as_shown(said)
 
 
 def places(

@@ -50,6 +50,7 @@ from rotation.letters import write_letter
 from rotation.models import DutyKind, Request
 from rotation.operations import operation_of
 from rotation.operations.base import Description, Payload
+from rotation.operations.showing import as_shown
 from rotation.requests import live_about
 from rotation.selectors import everybodys_mails, open_glass, voting_roles
 
@@ -167,10 +168,9 @@ def show_glass(*, operation: str, entered: Mapping[str, JSON], actor: Actor, now
             is_break_glass=True,
             nonce="",
         )
-        description = kind.describe(payload)
-        lines = tuple(description.lines)  # some are looked up only when they are read
+        description = as_shown(kind.describe(payload))
         transaction.set_rollback(True)
-    return Shown(description=replace(description, lines=lines), digest=digest)
+    return Shown(description=description, digest=digest)
 
 
 @sensitive_variables("proof")

@@ -12,6 +12,7 @@ from audit.canonical import JSON, canonical
 from rotation import approvals
 from rotation.operations import operation_of
 from rotation.operations.base import Description, Step
+from rotation.operations.showing import as_shown
 from rotation.requests import unfillable
 
 
@@ -36,7 +37,7 @@ def rehearse(*, operation: str, parameters: Mapping[str, JSON], actor: Actor, re
     with transaction.atomic():
         request = approvals.ask(operation=operation, parameters=parameters, actor=actor, reason=reason, now=now)
         payload = approvals.payload_of(request)
-        description = operation_of(operation).describe(payload)
+        description = as_shown(operation_of(operation).describe(payload))
         shown: dict[str, JSON] = {
             "description": asdict(description),
             "targets": [asdict(target) for target in payload.targets],

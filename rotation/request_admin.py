@@ -19,9 +19,10 @@ from audit.keyset import AFTER, BEFORE, KeysetAdmin, KeysetChangeList, Order
 from inventory.admin.common import chip, page_of
 from inventory.filters import ConditionFilter
 from rotation import approval_views, asking_views, requests
-from rotation.approval_wording import state_chip, title_of_operation, until_chip, visible
+from rotation.approval_wording import state_chip, title_of_operation, until_chip
 from rotation.models import LIVE, Request, RequestState
 from rotation.operations import operations
+from rotation.operations.showing import visible
 
 VIEW = "view"
 

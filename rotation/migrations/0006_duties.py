@@ -99,7 +99,7 @@ BEGIN
     RETURN NEW;
 END
 $$;
-CREATE TRIGGER rotation_glass_guard BEFORE INSERT OR UPDATE OF state ON public.rotation_request
+CREATE TRIGGER rotation_glass_guard BEFORE INSERT OR UPDATE OF state, is_break_glass ON public.rotation_request
     FOR EACH ROW WHEN (NEW.is_break_glass) EXECUTE FUNCTION public.rotation_glass_guard();
 
 CREATE FUNCTION public.rotation_glass_leaves_duty() RETURNS trigger
@@ -111,7 +111,8 @@ BEGIN
     RETURN NULL;
 END
 $$;
-CREATE CONSTRAINT TRIGGER rotation_glass_leaves_duty AFTER INSERT OR UPDATE OF state ON public.rotation_request
+CREATE CONSTRAINT TRIGGER rotation_glass_leaves_duty
+    AFTER INSERT OR UPDATE OF state, is_break_glass ON public.rotation_request
     DEFERRABLE INITIALLY DEFERRED
     FOR EACH ROW WHEN (NEW.is_break_glass) EXECUTE FUNCTION public.rotation_glass_leaves_duty();
 

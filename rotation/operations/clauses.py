@@ -27,6 +27,7 @@ from rotation.operations import register
 from rotation.operations.base import DEVOPS, SECURITY, Description, Draft, Line, Operation, Payload, Step, Target
 
 Parameters = Mapping[str, JSON]
+_NOTHING = "nothing"
 
 
 class Proposal(NamedTuple):
@@ -160,10 +161,11 @@ def _described(payload: Payload, title: str, first: str, url: str = "") -> Descr
     facts: Any = payload.facts
     sentences = [first, *will_do(facts["effect"], int(facts["owners"]))]
     changed = changed_lines(facts["before"], facts["after"])
-    lines = [Line(label=line.label, text=line.after or "nothing", before=line.before) for line in changed]
+    was = _NOTHING if facts["before"] else ""  # a new clause changes nothing that stood there
+    lines = [Line(label=line.label, text=line.after or _NOTHING, before=line.before or was) for line in changed]
     if url:
         lines.insert(0, Line(label="Clause", text=str(facts["label"]), url=url))
-    done = consequence_of(facts["effect"]) or "nothing"
+    done = consequence_of(facts["effect"]) or _NOTHING
     return Description(
         title=title, sentences=sentences, lines=[*lines, Line(label="Effect when it was asked", text=done)]
     )

@@ -1,6 +1,6 @@
 """What somebody sees is what they sign (APP-06): the words of the page, the payload, and what is carried out.
 
-For each guarded operation SAMPLES holds what makes requests for it; whoever declares one adds a line. Each request is
+For each guarded operation `shown_samples` makes requests; whoever declares one adds a line there. Each request is
 looked at, voted through and carried out, with its `execute` replaced by one that writes down what it is given: what
 the operation does with it is the matter of its own tests.
 """
@@ -11,131 +11,29 @@ from dataclasses import asdict, replace
 from datetime import timedelta
 from hashlib import sha256
 from html.parser import HTMLParser
+from itertools import chain
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 
 from audit import canonical
-from inventory.guarded.suspending import suspend_key
-from inventory.states import State
 from rotation import approvals
+from rotation.approval_wording import described
+from rotation.at_once import show_glass
 from rotation.models import Request, RequestState
 from rotation.operations import _OPERATIONS, operations
 from rotation.operations.base import Target
+from rotation.rehearsals import rehearse
 from tests.conftest import make_person
 from tests.inventory.world import make_key
 from tests.people import give_device, sign_in
-from tests.rotation.approval_world import AT_MACHINE, NOTE, ONE_VOTE, TWICE, actor_for, ask
+from tests.rotation.approval_world import actor_for, ask
 from tests.rotation.inbox_world import THING, asked, execute, thing, voted
+from tests.rotation.shown_samples import SAMPLES, World
 
 pytestmark = pytest.mark.django_db
 LEAST = 40  # payloads
-WORDS = (
-    "blue",
-    "Grün «très» 蓝",
-    "<b>red</b> & \"quoted\" 'too'",
-    "two\nlines",
-    "x" * 250,
-    "&lt;already&gt; &amp; escaped",
-    "{{ 7|add:35 }} {% now 'Y' %}",
-    "https://example.org/?a=1&b=2",
-    "-0",
-    "  spaces   inside  ",
-    "\u202eright to left\u2066",
-)
-
-
-class World:
-    """The people who ask, and keys to ask about."""
-
-    def __init__(self, things):
-        self.things = things
-        self.security, self.devops = make_person("sam", "Security"), make_person("deb", "DevOps")
-        self.numbers = iter(range(10_000))
-
-    def key(self, **facts):
-        return make_key(name=f"crm/{next(self.numbers)}", **facts)
-
-    def ask(self, code, parameters, *, reason="because of ticket 4411", by=None):
-        now = timezone.now()
-        actor = actor_for(by or self.devops)
-        return approvals.ask(operation=code, parameters=parameters, actor=actor, reason=reason, now=now)
-
-
-def things(world):
-    for number, words in enumerate(WORDS):
-        facts = {"colour": words, "before": "red" if number % 2 else "", "consumers": words, "days": number}
-        yield asked(THING, world.devops, world=world.things, number=number, reason=words, facts=facts)
-    yield asked(THING, world.devops, world=world.things, parameters={"numbers": list(range(90, 97))})
-    yield asked(THING, "command:bench", world=world.things, number=98, facts={"url": "javascript:alert(1)"})
-
-
-def notes(code, count=6):
-    def samples(world):
-        for words in WORDS[:count]:
-            yield ask(world.devops, world.key(notes="as it was"), operation=code, note=words)
-
-    return samples
-
-
-def revocations(world):
-    for code in ("key_compromise", "superseded", "cessation_of_operation"):
-        yield world.ask("key.revoke", {"key": world.key().pk, "reason_code": code})
-    several = [world.key().pk for _ in range(5)]
-    yield world.ask("key.revoke", {"keys": several, "reason_code": "superseded"}, reason="the partner\nhas left")
-
-
-def destructions(world):
-    said = {"method": "deleted & overwritten", "evidence": "<ticket> 5120", "destroyed_on": "2026-11-20"}
-    for state in (State.PRE_ACTIVATION, State.DEACTIVATED):
-        yield world.ask("key.destroy", {"key": world.key(state=state).pk, **said})
-
-
-def reactivations(world):
-    for why in ("its owner has left", "seen in a log: <b>x</b>"):
-        key = world.key()
-        suspend_key(pk=key.pk, actor=actor_for(world.security), reason=why, now=timezone.now())
-        yield world.ask("key.reactivate", {"key": key.pk})
-
-
-def dates(world):
-    at = canonical.timestamp(timezone.now() + timedelta(days=90))
-    yield world.ask("key.dates", {"key": world.key().pk, "dates": {"protect_until": at}})
-    yield world.ask("key.dates", {"key": world.key().pk, "dates": {"protect_until": at, "process_until": at}})
-
-
-def grants(world):
-    for name, role in (("pat", "DevOps"), ("quinn", "Security"), ("rae", "Management")):
-        yield world.ask("role.grant", {"person": make_person(name, "Auditor").pk, "role": role}, by=world.security)
-    until = f"{timezone.now() + timedelta(days=30):%Y-%m-%d}"
-    said = {"person": make_person("sol", "Auditor").pk, "role": "Engineering", "ends_on": until}
-    yield world.ask("role.grant", said, by=world.security)
-
-
-def resets(world):
-    person = make_person("tove", "Engineering")
-    give_device(person)
-    yield world.ask("factors.reset", {"person": person.pk}, by=world.security)
-
-
-def retentions(world):
-    yield world.ask("retention.change", {"days": 4_000}, by=world.security)
-
-
-SAMPLES = {
-    THING: things,
-    NOTE: notes(NOTE, len(WORDS)),
-    ONE_VOTE: notes(ONE_VOTE),
-    TWICE: notes(TWICE),
-    AT_MACHINE: notes(AT_MACHINE),
-    "key.revoke": revocations,
-    "key.destroy": destructions,
-    "key.reactivate": reactivations,
-    "key.dates": dates,
-    "role.grant": grants,
-    "factors.reset": resets,
-    "retention.change": retentions,
-}
 
 
 class _Section(HTMLParser):
@@ -181,11 +79,11 @@ def one_line(text):
 def said_by(payload):
     """Return what a page must say of a payload, and no more."""
     said = _OPERATIONS[payload.operation].describe(payload)
-    changing = [line for line in said.lines if line.before]
+    changing = [line for line in said.lines if line.before not in {"", line.text}]
     words = ["What will happen", *said.sentences]
     if changing:
         words += ["Fact Before After", *(f"{line.label} {line.before} {line.text or '—'}" for line in changing)]
-    words += [f"{line.label} {line.text}" for line in said.lines if not line.before]
+    words += [f"{line.label} {line.text}" for line in said.lines if line not in changing]
     words += [f"Why “{payload.reason}”", "Acts on" if len(payload.targets) == 1 else "Act on"]
     words += [f"and on {one.label} revision {one.revision}" for one in payload.targets]
     raw = canonical.canonical(asdict(payload))
@@ -220,6 +118,12 @@ def carry_out(request, voters, as_role):
     return payload
 
 
+def only_names_of_owners(execute, sql, *rest):
+    """Let a description look up who owns a key, whom the payload names by number, and nothing else."""
+    assert re.findall(r'(?:FROM|JOIN) "(\w+)"', sql) == ["inventory_owner"], sql
+    return execute(sql, *rest)
+
+
 def test_what_is_shown_is_what_is_carried_out(client, dave, as_role):
     with thing() as made:
         world = World(made)
@@ -227,13 +131,16 @@ def test_what_is_shown_is_what_is_carried_out(client, dave, as_role):
         assert not lacking, f"give them a line in SAMPLES: {sorted(lacking)}"
         names = {"Security": ("ava", "ben"), "DevOps": ("cleo",), "Management": ("mo",), "Engineering": ()}
         voters = {role: [make_person(name, role) for name in people] for role, people in names.items()}
+        for person in chain.from_iterable(voters.values()):
+            give_device(person)
         sign_in(client, dave)
         seen = set()
         for operation in operations():
             for request in SAMPLES[operation.code](world):
                 words, raw = shown_on(client.get(f"/rotation/request/{request.pk}/change/"))
                 payload = carry_out(request, voters, as_role)
-                assert (words, raw) == said_by(payload), operation.code
+                with connection.execute_wrapper(only_names_of_owners):
+                    assert (words, raw) == said_by(payload), operation.code
                 assert raw.encode() == bytes(request.payload)
                 seen.add((operation.code, words))
         assert len(seen) >= LEAST
@@ -278,3 +185,16 @@ def test_the_words_stay_when_the_record_changes(client, dave):
         key.save(update_fields=["name", "notes", "revision"])
         assert shown_on(client.get(f"/rotation/request/{request.pk}/change/")) == before
         assert re.search("Overtaken", client.get(f"/rotation/request/{request.pk}/change/").content.decode())
+
+
+def test_whoever_asks_or_breaks_the_glass_is_shown_the_same(any_db):
+    """Nobody turns the reading order round on the pages before the vote either."""
+    key, who = make_key(name="crm/\u202eexe.sftp"), make_person("sam", "Security")
+    give_device(who)
+    said, now = {"key": key.pk, "reason_code": "superseded"}, timezone.now()
+    asking = rehearse(operation="key.revoke", parameters=said, actor=actor_for(who), reason="because", now=now)
+    glass = show_glass(operation="key.revoke", entered=said, actor=actor_for(who), now=now)
+    request = approvals.ask(operation="key.revoke", parameters=said, actor=actor_for(who), reason="because", now=now)
+    decided = described(approvals.payload_of(request))
+    assert asking.description == glass.description == decided
+    assert "⟦U+202E⟧exe" in decided.title
