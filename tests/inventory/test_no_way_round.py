@@ -340,7 +340,7 @@ def test_a_target_added_while_it_is_carried_out_permits_nothing():
     how = {"destroyed_on": NOW.date(), "method": "purged", "evidence": "nobody", "permit": permit}
     with as_worker():
         refused_by_database(transitions.destroy_key, pk=other.pk, actor=BY_TIME, **how, **REASON)
-        refused_by_database(PolicyClause.objects.filter(pk=clause.pk).update, longest_age_days=9_999)
+        refused_by_database(PolicyClause.objects.filter(pk=clause.pk).update, longest_age_days=700)
     assert state_of(other) == State.DEACTIVATED
 
 
