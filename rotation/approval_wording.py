@@ -313,6 +313,8 @@ def outcome(request: Request, *, at_machine: bool) -> str:
             f"All votes are given. Somebody carries it out on the server, with the command of this operation and "
             f"--request {request.pk}, before it expires."
         )
+    if request.state == RequestState.APPROVED and request.is_break_glass:
+        return "The glass was broken for it. Nobody votes on it, and the worker carries it out."
     return _OUTCOMES[RequestState(request.state)]
 
 
