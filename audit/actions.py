@@ -142,7 +142,7 @@ class Action(StrEnum):
     # Guarded operations
     REQUEST_OPENED = "request.opened"  # the facts hold the digest that people vote on, or of many each subject its own
     REQUEST_VOTED = "request.voted"  # by one person, with the device shown for this vote
-    REQUEST_APPROVED = "request.approved"  # all its votes are there, or the glass was broken
+    REQUEST_APPROVED = "request.approved"  # all its votes are there; or the facts say is_break_glass, and nobody voted
     REQUEST_REJECTED = "request.rejected"
     REQUEST_WITHDRAWN = "request.withdrawn"
     REQUEST_EXPIRED = "request.expired"

@@ -213,13 +213,15 @@ PHRASES: dict[str, Phrase] = {
     Action.APPROVAL_RULE_CHANGED: Phrase("changed who must agree to {subjects}", "change who must agree to {subjects}"),
     Action.ALERT_ROUTE_CHANGED: Phrase("changed who is told when {subjects}", "change who is told when {subjects}"),
 }
+# Of request.approved, where one person broke the glass: its fact says so.
+_WITHOUT_VOTES = Phrase(
+    "let {asked} go ahead by breaking the glass: nobody voted on it", "let {asked} go ahead by breaking the glass"
+)
 
 
 def sentence(said: Body, who: str) -> str:
     """Return the event in words, beginning with who did it; also for an action this version does not know."""
-    phrase = PHRASES.get(said.action) or Phrase(
-        f"did {said.action} on {{subjects}}", f"do {said.action} on {{subjects}}"
-    )
+    phrase = _phrase(said)
     words = {
         Outcome.DONE: f"{{who}} {phrase.done}",
         Outcome.REFUSED: f"{{who}} tried to {phrase.tried} and was refused",
@@ -227,6 +229,13 @@ def sentence(said: Body, who: str) -> str:
     }.get(Outcome(said.outcome) if said.outcome in set(Outcome) else Outcome.DONE, "")
     whom = f" for {said.on_behalf_of}" if said.on_behalf_of else ""
     return words.format(who=who, subjects=listed(said.subjects), asked=asked(said.subjects)) + whom
+
+
+def _phrase(said: Body) -> Phrase:
+    if said.action == Action.REQUEST_APPROVED and said.facts.get("is_break_glass") is True:
+        return _WITHOUT_VOTES
+    unknown = Phrase(f"did {said.action} on {{subjects}}", f"do {said.action} on {{subjects}}")
+    return PHRASES.get(said.action, unknown)
 
 
 def asked(subjects: Sequence[Subject]) -> str:

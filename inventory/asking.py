@@ -16,6 +16,11 @@ class Asked(NamedTuple):
     operation: str
     title: str
     parameters: Mapping[str, JSON]
+    until: datetime | None  # from then on it takes no votes, and is closed soon after; None once it is decided
+
+    def is_over(self, now: datetime) -> bool:
+        """Whether nobody has decided it in time."""
+        return self.until is not None and self.until <= now
 
 
 class Engine(Protocol):
@@ -39,6 +44,12 @@ class Engine(Protocol):
         """Close requests that still wait as void, in the caller's transaction, `because` being a sentence for people.
 
         Event: request.voided for each. One that is approved is left alone: carrying it out finds out.
+        """
+
+    def expire(self, pks: Sequence[int], *, actor: Actor, now: datetime) -> None:
+        """Close requests that nobody has decided in time, in the caller's transaction. Event: request.expired for each.
+
+        What still takes votes, or is approved, is left alone.
         """
 
 
@@ -80,3 +91,9 @@ def void(pks: Sequence[int], *, because: str, actor: Actor, now: datetime) -> No
     """Close requests that rest on what is no longer so, as Engine.void() says."""
     (engine,) = _engine
     engine.void(pks, because=because, actor=actor, now=now)
+
+
+def expire(pks: Sequence[int], *, actor: Actor, now: datetime) -> None:
+    """Close requests whose time is over, as Engine.expire() says."""
+    (engine,) = _engine
+    engine.expire(pks, actor=actor, now=now)

@@ -192,14 +192,20 @@ def overtaken(payload: Payload, operation: Operation | None, now: datetime) -> s
         return "This version knows no such operation."
     rules: tuple[type[Exception], ...] = (InventoryError, RotationError, ValidationError, *operation.refusals)
     try:
-        draft = operation.draft(payload.parameters, now=now, hold=False)
+        are = _targets_now(operation, payload, now)
     except rules as error:
         return " ".join(error.messages) if isinstance(error, ValidationError) else str(error)
     then = {target.ref: target.revision for target in payload.targets}
-    if {target.ref: target.revision for target in draft.targets} == then:
+    if {target.ref: target.revision for target in are} == then:
         return ""
-    changed = [target.label for target in draft.targets if then.get(target.ref) != target.revision]
+    changed = [target.label for target in are if then.get(target.ref) != target.revision]
     return f"{', '.join(changed) or 'What it is about'} has changed since this was asked."
+
+
+def _targets_now(operation: Operation, payload: Payload, now: datetime) -> Sequence[Target]:
+    if operation.targets_now:
+        return operation.targets_now(payload.parameters)
+    return operation.draft(payload.parameters, now=now, hold=False).targets
 
 
 def told(events: Sequence[ReadEvent]) -> list[Told]:
@@ -291,6 +297,8 @@ def outcome(request: Request, *, at_machine: bool) -> str:
             f"All votes are given. Somebody carries it out on the server, with the command of this operation and "
             f"--request {request.pk}, before it expires."
         )
+    if request.state == RequestState.APPROVED and request.is_break_glass:
+        return "The glass was broken for it. Nobody votes on it, and the worker carries it out."
     return _OUTCOMES[RequestState(request.state)]
 
 

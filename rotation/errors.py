@@ -22,7 +22,9 @@ class ClosedReviewError(RotationError):
 class OwnTransitionError(RotationError):
     def __init__(self, number: int) -> None:
         self.number = number
-        super().__init__(f"You did event {number}, or it was done on your wish: somebody else judges it.")
+        super().__init__(
+            f"You did event {number}, asked for it, approved it, or it was done on your wish: somebody else judges it."
+        )
 
 
 class JudgedMeanwhileError(RotationError):

@@ -31,8 +31,9 @@ CREATE FUNCTION public.inventory_is_carried_out(wanted text[], about text) RETUR
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     RETURN session_user = 'keyvault_worker' AND EXISTS (
-        SELECT FROM public.rotation_request r JOIN public.rotation_requesttarget t ON t.request_id = r.id
-         WHERE r.state = 'executing' AND r.operation = ANY (wanted) AND t.ref = about);
+        SELECT FROM public.rotation_request r
+         CROSS JOIN LATERAL jsonb_array_elements(convert_from(r.payload, 'UTF8')::jsonb -> 'targets') t
+         WHERE r.state = 'executing' AND r.operation = ANY (wanted) AND t ->> 'ref' = about);
 END
 $$;
 

@@ -176,12 +176,16 @@ def waiting_on(key: Key) -> Asked | None:
     return _open([key.pk]).get(key.pk)
 
 
-def waiting(revisions: Mapping[int, int]) -> dict[int, Asked]:
+def waiting(revisions: Mapping[int, int], now: datetime) -> dict[int, Asked]:
     """Return the open question of each key, given by number with its revision, that has one which still holds.
 
     Queries: 1.
     """
-    return {pk: asked for pk, asked in _open(revisions).items() if asked.parameters["revision"] == revisions[pk]}
+    return {
+        pk: asked
+        for pk, asked in _open(revisions).items()
+        if asked.parameters["revision"] == revisions[pk] and not asked.is_over(now)
+    }
 
 
 def _open(keys: Iterable[int]) -> dict[int, Asked]:
@@ -196,14 +200,20 @@ def _open(keys: Iterable[int]) -> dict[int, Asked]:
 
 
 def _make_room(revisions: Mapping[int, int], names: Mapping[int, str], actor: Actor, now: datetime) -> None:
-    """Close what is asked already and rests on an older record of the key. Raises: ChangeWaitsError for what holds."""
-    overtaken = []
-    for pk, asked in _open(revisions).items():
+    """Close what is asked already and rests on an older record of the key, or was not decided in time.
+
+    Raises: ChangeWaitsError for what holds.
+    """
+    found = _open(revisions)
+    over = {asked.pk for asked in found.values() if asked.is_over(now)}
+    rest = {pk: asked for pk, asked in found.items() if asked.pk not in over}
+    for pk, asked in rest.items():
         if asked.parameters["revision"] == revisions[pk]:
             raise ChangeWaitsError(names[pk])
-        overtaken.append(asked.pk)
-    if overtaken:
-        asking.void(overtaken, because=_OVERTAKEN, actor=actor, now=now)
+    if over:
+        asking.expire(sorted(over), actor=actor, now=now)
+    if rest:
+        asking.void([asked.pk for asked in rest.values()], because=_OVERTAKEN, actor=actor, now=now)
 
 
 def _reported(key: Key, proof: RotationEvidence) -> Subject:

@@ -80,7 +80,8 @@ def plan_import(
         digests={name: digest_of_public_key(one) for name, one in brought.digests.items()},
         refused=[*brought.refusals],
     )
-    _compare(plan, records, known, clauses, tell)
+    asked = waiting({key.pk: key.revision for key in known.values()}, now)
+    _compare(plan, records, known, clauses, asked, tell)
     refuse_taken_scopes(plan)
     refuse_wrong_parents(plan)
     _register_with(plan, records)
@@ -90,9 +91,16 @@ def plan_import(
     return plan
 
 
-def _compare(plan: Plan, records: Records, known: Mapping[str, Key], clauses: Sequence[Rule], tell: Tell) -> None:
-    """Sort the rows, each by itself, into what is new, changed, held, the same and refused. Queries: 1."""
-    rows, asked = plan.brought.rows, waiting({key.pk: key.revision for key in known.values()})
+def _compare(
+    plan: Plan,
+    records: Records,
+    known: Mapping[str, Key],
+    clauses: Sequence[Rule],
+    asked: Mapping[int, Asked],
+    tell: Tell,
+) -> None:
+    """Sort the rows, each by itself, into what is new, changed, held, the same and refused. Queries: none."""
+    rows = plan.brought.rows
     for done, read in enumerate(rows):
         if done % _ROWS_AT_ONCE == 0:
             tell("compared", done, len(rows))

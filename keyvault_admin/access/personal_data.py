@@ -15,7 +15,7 @@ class Holding:
     model: str  # "access.User"
     what: str
     erasure: str  # what erasing a person does to it
-    # Which rows are about somebody: a look-up, and which fact of theirs it takes (pk, ref, mail, handles).
+    # Which rows are about somebody: a look-up, and which fact of theirs it takes (pk, pks, ref, mail, handles).
     matched: Mapping[str, str] = field(default_factory=dict)
     shown: tuple[str, ...] = ()  # look-ups of what an export shows; never a secret or the digest of one
     is_read_by_the_log: bool = False  # the export has it from audit.selectors
@@ -170,9 +170,9 @@ HOLDINGS = (
     ),
     Holding(
         model="rotation.ReviewItem",
-        what="events in a review that they caused, and verdicts that they gave",
+        what="events in a review that they did, asked for or approved, and verdicts that they gave",
         erasure=FREE_TEXT,
-        matched={"done_by": "pk", "done_for": "pk", "judged_by": "pk"},
+        matched={"done_by": "pk", "done_for": "pk", "hands__contains": "pks", "judged_by": "pk"},
         shown=("id", "event_number", "verdict", "words", "judged_at"),
     ),
     Holding(

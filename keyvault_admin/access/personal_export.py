@@ -42,7 +42,7 @@ def everything_about(person: User, *, now: datetime) -> Iterator[str]:
 def _facts_of(person: User) -> Mapping[str, object]:
     owners = Owner.objects.filter(Q(user=person) | Q(mail=person.email))
     handles = list(owners.values_list("handle", flat=True))
-    return {"pk": person.pk, "ref": person.ref, "mail": person.email, "handles": handles}
+    return {"pk": person.pk, "pks": [person.pk], "ref": person.ref, "mail": person.email, "handles": handles}
 
 
 def _rows(holding: Holding, person: User, facts: Mapping[str, object]) -> list[dict[str, Any]]:

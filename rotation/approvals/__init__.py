@@ -1,6 +1,6 @@
 """The engine of approvals: asking, voting, ending and carrying out requests for guarded operations."""
 
-from rotation.approvals.asking import BEFORE_BREAKING_GLASS, ask, ask_all, may_ask
+from rotation.approvals.asking import ask, ask_all, may_ask
 from rotation.approvals.ending import expire_due, remind_due, retry, withdraw
 from rotation.approvals.engine import ApprovalEngine
 from rotation.approvals.executing import WORKER, carry_out, carry_out_due
@@ -8,7 +8,6 @@ from rotation.approvals.pieces import payload_of
 from rotation.approvals.voting import MAX_BALLOTS, Ballot, Proof, batch_digest, vote, vote_all
 
 __all__ = [
-    "BEFORE_BREAKING_GLASS",
     "MAX_BALLOTS",
     "WORKER",
     "ApprovalEngine",

@@ -1,7 +1,7 @@
 """Asking: a question to several people, put down as the exact bytes that they will vote on."""
 
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
@@ -36,9 +36,6 @@ BREAK_GLASS_ROLES = (SECURITY, DEVOPS)
 AT_LEAST = 2  # votes, where a command asks on nobody's behalf: whoever ran it could be one of the voters
 _ONE_LIVE = "request_one_live_for_each"
 
-# Called with the actor and the time before anybody breaks the glass; raises RotationError where they must not.
-BEFORE_BREAKING_GLASS: list[Callable[[Actor, datetime], None]] = []
-
 
 @dataclass(frozen=True, kw_only=True)
 class _Asked:
@@ -68,13 +65,14 @@ def ask(
     kind = operation_of(operation)
     draft = kind.draft(parameters, now=now, hold=False)
     if is_break_glass:
-        _check_break_glass(kind, actor, now)
+        _check_break_glass(kind, actor)
     (request,) = _open(
         kind, [parameters], [draft], actor, reason, now, is_break_glass=is_break_glass, by_report=by_report
     )
     if is_break_glass:
         move(request, RequestState.APPROVED, now, approved_at=now, next_attempt_at=now)
-        tell_log(Action.REQUEST_APPROVED, request, was=RequestState.OPEN, actor=actor, now=now)
+        facts: dict[str, JSON] = {"is_break_glass": True}  # nobody voted
+        tell_log(Action.REQUEST_APPROVED, request, was=RequestState.OPEN, actor=actor, now=now, facts=facts)
     return request
 
 
@@ -121,14 +119,12 @@ def _owns(person: int, refs: Sequence[str]) -> bool:
     return Key.objects.filter(pk__in=numbers, owner__user_id=person, owner__is_active=True).count() == len(keys)
 
 
-def _check_break_glass(operation: Operation, actor: Actor, now: datetime) -> None:
+def _check_break_glass(operation: Operation, actor: Actor) -> None:
     if not operation.breaks_glass:
         raise NoBreakGlassError(f"{operation.title}: this always waits for its votes, also in an emergency.")
     person = number_of(actor.id)
     if person is None or not roles_now(person) & set(BREAK_GLASS_ROLES):
         raise NoBreakGlassError("Only people of Security or DevOps break the glass, each in their own name.")
-    for check in BEFORE_BREAKING_GLASS:
-        check(actor, now)
 
 
 def _open(

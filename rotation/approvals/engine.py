@@ -10,6 +10,7 @@ from inventory.asking import Asked
 from inventory.errors import NotAskedError
 from rotation.approvals import mails
 from rotation.approvals.asking import ask_all
+from rotation.approvals.ending import expire
 from rotation.approvals.pieces import move, payload_of, tell_log
 from rotation.errors import RotationError
 from rotation.models import LIVE, Request, RequestState, RequestTarget
@@ -48,6 +49,12 @@ class ApprovalEngine:
             tell_log(Action.REQUEST_VOIDED, request, was=RequestState.OPEN, actor=actor, now=now, reason=because)
         mails.tell_requester(voided, "is void", because, now=now)
 
+    def expire(self, pks: Sequence[int], *, actor: Actor, now: datetime) -> None:
+        """Close those that nobody has decided in time, in the caller's transaction. Event: request.expired for each."""
+        late = Request.objects.filter(pk__in=pks, state=RequestState.OPEN, expires_at__lte=now)
+        for request in late.select_for_update(of=("self",)).order_by("pk"):
+            expire(request, actor=actor, now=now)
+
 
 def _by_record(refs: Sequence[str], **which: object) -> dict[str, list[Asked]]:
     """Return requests, oldest first, by those of their records that are given. Queries: 1, by index however many."""
@@ -65,4 +72,5 @@ def _asked(request: Request) -> Asked:
         operation=request.operation,
         title=request.title,
         parameters=payload_of(request).parameters,
+        until=request.expires_at if request.state == RequestState.OPEN else None,
     )

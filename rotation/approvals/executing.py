@@ -150,15 +150,22 @@ def _carry_out(claimed: Request, actor: Actor, now: datetime) -> None:
         logger.warning("request %d was taken over by another worker; nothing of this one stands", claimed.pk)
     except _ChangedError as error:
         _settle(claimed, RequestState.VOID, str(error), actor, now)
-    except _rules_of(operation) as error:
-        _settle(claimed, RequestState.FAILED, _sentence(error), actor, now)
-    except TROUBLE as error:
+    except (*_rules_of(operation), *TROUBLE, DatabaseError, AuditError) as error:
+        _stopped(claimed, operation, error, actor, now)
+
+
+def _stopped(claimed: Request, operation: Operation, error: Exception, actor: Actor, now: datetime) -> None:
+    if _is_trouble(error):
         _postpone(claimed, error, actor, now)
-    except (DatabaseError, AuditError) as error:
-        if isinstance(error.__cause__, TROUBLE):
-            _postpone(claimed, error, actor, now)
-        else:
-            _settle(claimed, RequestState.FAILED, _refused_by_database(claimed, error), actor, now)
+    elif isinstance(error, _rules_of(operation)):
+        _settle(claimed, RequestState.FAILED, _sentence(error), actor, now)
+    else:
+        _settle(claimed, RequestState.FAILED, _refused_by_database(claimed, error), actor, now)
+
+
+def _is_trouble(error: Exception) -> bool:
+    """Whether it may be over in a minute, also where a rule has put it into words, as ClausesHeldError does."""
+    return isinstance(error, TROUBLE) or isinstance(error.__cause__, TROUBLE)
 
 
 @transaction.atomic
@@ -189,10 +196,15 @@ def _do(claimed: Request, operation: Operation, actor: Actor, now: datetime) -> 
 
 
 def _check_targets(operation: Operation, payload: Payload, now: datetime) -> None:
-    """Look at the records once more, locked, and refuse others than people saw. Raises: _ChangedError."""
+    """Look at the records once more, locked, and refuse others than people saw.
+
+    Raises: _ChangedError; for a lock that somebody holds at this moment, what the operation raised.
+    """
     try:
         draft = operation.draft(payload.parameters, now=now, hold=True)
     except _rules_of(operation) as error:
+        if _is_trouble(error):
+            raise
         raise _ChangedError(_sentence(error)) from error
     are = {target.ref: target.revision for target in draft.targets}
     were = {target.ref: target.revision for target in payload.targets}

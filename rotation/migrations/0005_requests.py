@@ -223,7 +223,8 @@ REVOKE ALL ON FUNCTION public.rotation_waits_for(bigint, jsonb), public.rotation
     public.rotation_vote_waits() FROM PUBLIC;
 """
 
-# What an event may change about a key by votes: it names the request that is being carried out, and keys of that alone.
+# What an event may change about a key by votes: it names the request that is being carried out, and keys of that alone:
+# those of the bytes that were voted on, since the rows of rotation_requesttarget are for finding, and pages insert them.
 PERMIT = r"""
 CREATE OR REPLACE FUNCTION public.inventory_permit(event jsonb) RETURNS boolean
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -237,8 +238,9 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
                 ('key.dates', 'key.dates_changed'))
            AND NOT EXISTS (
                 SELECT FROM jsonb_array_elements(event -> 'subjects') s
-                 WHERE NOT EXISTS (SELECT FROM public.rotation_requesttarget t
-                                    WHERE t.request_id = r.id AND t.ref = s ->> 'ref')))
+                 WHERE NOT EXISTS (
+                    SELECT FROM jsonb_array_elements(convert_from(r.payload, 'UTF8')::jsonb -> 'targets') t
+                     WHERE t ->> 'ref' = s ->> 'ref')))
 $$;
 """
 # What commands on the machine carry out, they report themselves; the connection of the pages still cannot.

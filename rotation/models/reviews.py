@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import F, Q
 
@@ -87,7 +88,7 @@ class Verdict(models.TextChoices):
 class ReviewItem(models.Model):
     """One event of the sample. Its digest is that of the chain when it was drawn, so that a later change is seen.
 
-    Who did it, and on whose wish, stand here so that the database can refuse their own verdict.
+    Who did it, on whose wish, and who approved it, stand here so that the database can refuse their own verdict.
     """
 
     review = models.ForeignKey(Review, on_delete=models.PROTECT, related_name="items")
@@ -95,6 +96,8 @@ class ReviewItem(models.Model):
     event_digest = models.BinaryField(max_length=32)
     done_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, related_name="+")
     done_for = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, related_name="+")
+    # Everybody who asked for it and who approved it, where it was done by request.
+    hands = ArrayField(models.BigIntegerField(), default=list, blank=True)
     verdict = models.CharField(max_length=10, choices=Verdict, default=Verdict.NONE, blank=True)
     words = models.CharField(max_length=LONGEST_WORDS, blank=True)
     follow_up = models.ForeignKey(Key, on_delete=models.PROTECT, null=True, related_name="+")
@@ -120,6 +123,9 @@ class ReviewItem(models.Model):
             # Without a person who did it there is nobody to refuse: NULL compares as unknown, which a check lets pass.
             models.CheckConstraint(
                 condition=~Q(judged_by=F("done_by")) & ~Q(judged_by=F("done_for")), name="reviewitem_not_judged_by_doer"
+            ),
+            models.CheckConstraint(
+                condition=~Q(hands__contains=[F("judged_by")]), name="reviewitem_not_judged_by_hands"
             ),
         ]
 

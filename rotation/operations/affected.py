@@ -48,7 +48,7 @@ def targets_of(keys: Sequence[Key]) -> list[Target]:
 def facts_of(keys: Sequence[Key], becomes: Callable[[Key], State | None], now: datetime) -> dict[str, JSON]:
     """Return what people are shown of the keys, and of each what it `becomes`; None where its state stays.
 
-    Queries: 2, and 1 for each key that wraps others. Owners stand there by reference: names of people are no part of
+    Queries: 3, and 1 for each key that wraps others. Owners stand there by reference: names of people are no part of
     what never changes.
     """
     pks = [key.pk for key in keys]
@@ -59,15 +59,17 @@ def facts_of(keys: Sequence[Key], becomes: Callable[[Key], State | None], now: d
     wraps = KeyParent.objects.filter(parent__in=pks, relation=Relation.WRAPPED_BY).order_by()
     living = wraps.exclude(child__state__in=DESTROYED_STATES).values_list("parent_id")
     beneath = dict(living.annotate(count=Count("pk")))
+    late = set(Key.objects.overdue(now).filter(pk__in=pks).values_list("pk", flat=True))
     return {
-        "keys": [_of(key, becomes(key), consumers[key.pk], beneath.get(key.pk, 0), now) for key in keys],
+        "keys": [
+            _of(key, becomes(key), consumers[key.pk], beneath.get(key.pk, 0), is_late=key.pk in late) for key in keys
+        ],
         "services": len({name for names in consumers.values() for name in names}),
     }
 
 
-def _of(key: Key, becomes: State | None, consumers: list[str], beneath: int, now: datetime) -> dict[str, JSON]:
+def _of(key: Key, becomes: State | None, consumers: list[str], beneath: int, *, is_late: bool) -> dict[str, JSON]:
     after = becomes or State(key.state)
-    is_late = key.rotate_by is not None and key.rotate_by <= now
     return {
         "ref": key.ref,
         "name": key.name,
@@ -84,7 +86,7 @@ def _of(key: Key, becomes: State | None, consumers: list[str], beneath: int, now
         "beneath": list(wrapped_by(key.pk).values_list("name", flat=True)[:LISTED]) if beneath else [],
         "beneath_count": beneath,
         "rotate_by": timestamp(key.rotate_by) if key.rotate_by else None,
-        "is_late": is_late and key.state in CAN_BE_OVERDUE,
+        "is_late": is_late,
         "stays_late": is_late and after in CAN_BE_OVERDUE,
     }
 

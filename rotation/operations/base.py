@@ -102,6 +102,7 @@ class Operation:
     describe: Callable[[Payload], Description]
     execute: Callable[[Payload, Permit, Actor, datetime], None]  # in a transaction, after draft(hold=True)
     draft_all: DraftingAll | None = None  # where thousands are asked at once
+    targets_now: Callable[[Mapping[str, JSON]], Sequence[Target]] | None = None  # for pages, where a draft takes long
     refusals: tuple[type[Exception], ...] = ()  # rules that may say no, besides InventoryError, RotationError …
     owner_may_ask: bool = False  # of all the keys that it is about
     command_may_ask: bool = False  # on nobody's behalf; where two people vote, any command may

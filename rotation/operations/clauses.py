@@ -6,6 +6,7 @@ carried out only while it would do the same to the same keys.
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from functools import partial
 from typing import Any, NamedTuple
 
 from django.urls import reverse
@@ -43,8 +44,7 @@ def _draft(propose: Callable[[Parameters], Proposal], parameters: Parameters, no
     """Look at what the change would do. Raises: EffectChangedError when it is not what somebody has seen."""
     if hold:
         hold_clauses_patiently()
-    proposal = propose(parameters)
-    proposal.record.full_clean()
+    proposal = _proposed(propose, parameters)
     effect = _simulated(proposal.record, now)
     if effect.changes_digest != parameters.get("seen"):
         raise EffectChangedError
@@ -57,6 +57,17 @@ def _draft(propose: Callable[[Parameters], Proposal], parameters: Parameters, no
         "by_owner": [_share(one.owner_id, one.shares.become_late, one.shares.late_no_more) for one in effect.by_owner],
     }
     return Draft(targets=[proposal.target], facts=facts)
+
+
+def _proposed(propose: Callable[[Parameters], Proposal], parameters: Parameters) -> Proposal:
+    proposal = propose(parameters)
+    proposal.record.full_clean()
+    return proposal
+
+
+def _targets_now(propose: Callable[[Parameters], Proposal], parameters: Parameters) -> list[Target]:
+    """Look at what would be changed, and at no key: what became of the effect is found out when it is carried out."""
+    return [_proposed(propose, parameters).target]
 
 
 def _simulated(record: PolicyClause | ThreatLevel, now: datetime) -> Effect:
@@ -246,6 +257,7 @@ REGISTER = register(
         title="Register a clause",
         action=Action.CLAUSE_REGISTERED,
         draft=draft_register,
+        targets_now=partial(_targets_now, _registering),
         describe=describe_register,
         execute=execute_register,
         **_GUARD,
@@ -257,6 +269,7 @@ EDIT = register(
         title="Edit a clause",
         action=Action.CLAUSE_EDITED,
         draft=draft_edit,
+        targets_now=partial(_targets_now, _editing),
         describe=describe_edit,
         execute=execute_edit,
         **_GUARD,
@@ -268,6 +281,7 @@ RETIRE = register(
         title="Retire a clause",
         action=Action.CLAUSE_RETIRED,
         draft=draft_retire,
+        targets_now=partial(_targets_now, _retiring),
         describe=describe_retire,
         execute=execute_retire,
         **_GUARD,
@@ -279,6 +293,7 @@ LOWER = register(
         title="Lower the threat level",
         action=Action.THREAT_LEVEL_CHANGED,
         draft=draft_lower,
+        targets_now=partial(_targets_now, _lowering),
         describe=describe_lower,
         execute=execute_lower,
         **_GUARD,

@@ -1,6 +1,6 @@
 """Opening: at the end of a period its transitions are counted, a sample is drawn, and the reviewers are told."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -10,6 +10,7 @@ from django.db.models import Max
 from audit import ranges
 from audit.actions import Action
 from audit.actor import Actor
+from audit.canonical import JSON
 from audit.selectors import ReadEvent
 from audit.services import record
 from rotation.kinds import KINDS, ReviewKind, Rules
@@ -90,7 +91,15 @@ def _item(review: Review, event: ReadEvent) -> ReviewItem:
         event_digest=event.digest,
         done_by_id=_person(said.actor_id) if said else None,
         done_for_id=_person(said.on_behalf_of) if said else None,
+        hands=_hands(said.facts) if said else [],
     )
+
+
+def _hands(facts: Mapping[str, JSON]) -> list[int]:
+    """Return who asked for it and who approved it, as what carries a request out says (Permit.facts)."""
+    approved = facts.get("approved_by")
+    refs = [facts.get("asked_by"), *(approved if isinstance(approved, list | tuple) else [])]
+    return sorted({person for ref in refs if (person := _person(str(ref))) is not None})
 
 
 def _person(reference: str) -> int | None:

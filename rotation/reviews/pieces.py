@@ -32,8 +32,8 @@ def locked(pk: int) -> Review:
 
 
 def had_a_hand(item: ReviewItem, person: int) -> bool:
-    """Whether somebody did what the event tells of, or it was done on their wish."""
-    return person in {item.done_by_id, item.done_for_id}
+    """Whether somebody did what the event tells of, asked for it or approved it, or it was done on their wish."""
+    return person in {item.done_by_id, item.done_for_id, *item.hands}
 
 
 def subject(

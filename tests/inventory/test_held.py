@@ -1,6 +1,6 @@
 """Asking for what makes a key less late: nothing changes, and a key has one open question."""
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 from django.core.exceptions import ValidationError
@@ -241,6 +241,25 @@ def test_a_question_about_an_older_record_makes_room(carol, bob, seal_events, ag
         *(["request.voided", "request.opened"] if again is hold
           else ["request.voided", "key.rotation_reported", "request.opened"]),
     ]  # fmt: skip
+
+
+@db
+def test_what_nobody_decided_in_time_makes_room_before_the_beat_closes_it(carol, bob, seal_events):
+    """By edit, by report and by the rows of an import; what was approved in time is left to the worker."""
+    old, key = report(make_key(name="a"), carol), make_key(name="b")
+    first, content = hold(key, carol), file_of(row("a", Last_rotated="2026-11-01"))
+    over, day = request_of(old).expires_at, timedelta(days=1)
+    assert plan(content, now=over - day).summary == "0 new, 0 changed, 0 unchanged, 1 refused"
+    assert plan(content, now=over).summary == "0 new, 0 changed, 0 unchanged, 0 refused, 1 held"
+    test_imports.bring(content, now=over, actor=IMPORTER)
+    again = {"pk": key.pk, "rotated_on": ROTATED, "evidence": "change 4711", "actor": by(carol)}
+    second = services.report_rotation(now=over, **again)
+    seal_events()
+    assert [request_of(one).state for one in (old, first, second)] == ["expired", "expired", "open"]
+    assert told_of(key)[-3:] == ["request.expired", "key.rotation_reported", "request.opened"]
+    vote(second, bob, now=over + day)
+    with pytest.raises(ChangeWaitsError):
+        services.report_rotation(now=over + 15 * day, **again)
 
 
 @db

@@ -18,7 +18,7 @@ from inventory import services
 from inventory.errors import InventoryError, SecondPersonError
 from inventory.guarded import transitions
 from inventory.guarded.suspending import suspend_key
-from inventory.models import Key, KeyVersion
+from inventory.models import Key, KeyVersion, PolicyClause
 from inventory.permits import Permit
 from inventory.services import Relations
 from inventory.states import State
@@ -327,6 +327,21 @@ def test_an_added_target_makes_a_request_void(alice, bob):
     with as_worker():
         assert approvals.carry_out(pk=request.pk, actor=BY_TIME, now=NOW).state == RequestState.VOID
     assert (state_of(key), state_of(other)) == (State.ACTIVE, State.ACTIVE)
+
+
+def test_a_target_added_while_it_is_carried_out_permits_nothing():
+    """What is permitted stands in the bytes that were voted on, not in the rows beside them, which pages may insert."""
+    key, other = make_key(), make_key(name="other", state=State.DEACTIVATED)
+    destroying, editing = executing("key.destroy", key), executing("clause.edit", key)
+    clause = PolicyClause.objects.earliest("pk")
+    for request, ref in ((destroying, other.ref), (editing, clause.ref)):
+        run("INSERT INTO rotation_requesttarget (request_id, ref) VALUES (%s, %s)", request.pk, ref)
+    permit = Permit(request=destroying.ref, asked_by="user:1", approved_by=["user:2", "user:3"])
+    how = {"destroyed_on": NOW.date(), "method": "purged", "evidence": "nobody", "permit": permit}
+    with as_worker():
+        refused_by_database(transitions.destroy_key, pk=other.pk, actor=BY_TIME, **how, **REASON)
+        refused_by_database(PolicyClause.objects.filter(pk=clause.pk).update, longest_age_days=700)
+    assert state_of(other) == State.DEACTIVATED
 
 
 def test_every_page_of_the_admin_leaves_states_alone(client, alice):

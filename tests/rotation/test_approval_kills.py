@@ -7,9 +7,11 @@ nothing of it gets a chance to tidy up. The operations are those of the tests; t
 import os
 import signal
 import time
+from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
 
+import psycopg
 import pytest
 from django.db import connection, transaction
 from django.utils import timezone
@@ -17,13 +19,26 @@ from kombu.exceptions import OperationalError as BrokerError
 
 from inventory.models import Key
 from inventory.tasks import nudge_import
+from keyvault_admin.access.models import User
 from keyvault_admin.celery import app
 from rotation import approvals, tasks
 from rotation.models import RequestState
 from tests.conftest import make_person
 from tests.engines import superuser_connection
 from tests.inventory.world import events_of, make_key
-from tests.rotation.approval_world import NOTE, WORKER, again, ask, carry_out, declared, draft, execute, operation, vote
+from tests.rotation.approval_world import (
+    NOTE,
+    WORKER,
+    actor_for,
+    again,
+    ask,
+    carry_out,
+    declared,
+    draft,
+    execute,
+    operation,
+    vote,
+)
 
 
 def die():
@@ -155,6 +170,37 @@ def test_a_connection_that_is_cut_is_tried_again(approved, as_role):
         assert Key.objects.get(pk=found.key_id).notes == ""
         assert carry_out(request, now=found.next_attempt_at).state == RequestState.EXECUTED
     assert len(events_of("request.executed")) == 1
+
+
+@contextmanager
+def clauses_held(committed_db):
+    """Derive dates from the clauses, as an import does, or change them: whoever needs them waits, and not for long."""
+    with superuser_connection() as superuser:
+        where, password = superuser.info.dsn, superuser.info.password
+    with psycopg.connect(where, password=password, dbname=committed_db.name) as other:
+        other.execute("SELECT pg_advisory_xact_lock(hashtext('inventory.policy'))")
+        yield
+
+
+def test_a_moment_in_which_somebody_holds_the_clauses_ends_no_request(approved, committed_db, as_role):
+    """Whether the lock is missed in looking at the keys (key.revoke) or in changing them (the note)."""
+    note, anna = approved("noted"), User.objects.get(username="anna")
+    revoke = approvals.ask(
+        operation="key.revoke", parameters={"key": make_key(name="revoked").pk, "reason_code": "superseded"},
+        actor=actor_for(anna), reason="because", now=timezone.now(),
+    )  # fmt: skip
+    for name in ("alice", "bob"):
+        vote(User.objects.get(username=name), revoke)
+    now = timezone.now()
+    with as_role("worker"):
+        with clauses_held(committed_db):
+            for request in (note, revoke):
+                found = carry_out(request, now=now)
+                assert (found.state, found.attempts, found.closed_because) == ("approved", 1, "")
+        for request in (note, revoke):
+            assert carry_out(request, now=now + timedelta(minutes=1)).state == RequestState.EXECUTED
+    assert not events_of("request.voided")
+    assert not events_of("request.failed")
 
 
 def _nudge_in_vain(request):

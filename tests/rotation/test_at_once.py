@@ -11,6 +11,7 @@ from inventory.models import Key
 from inventory.replay.running import Run
 from inventory.states import State
 from rotation import approvals, at_once
+from rotation.approval_wording import outcome
 from rotation.approvals import Proof
 from rotation.errors import (
     AlreadyCompromisedError,
@@ -200,6 +201,17 @@ def test_one_person_breaks_the_glass_and_two_others_look_at_it(as_role, alice, b
     refused(GlassStillOpenError, other, alice)
     assert sign(duty, bob, "DevOps", words="agreed").state == "closed"
     assert break_glass(other, alice).state == "approved"
+
+
+def test_nothing_says_that_who_broke_the_glass_had_approved_it(alice):
+    request = break_glass(make_key(), alice)
+    seal()
+    (event,) = events_of("request.approved")
+    assert event.said.facts["is_break_glass"] is True
+    assert event.sentence == (
+        "Alice Example let “Revoke a key” on billing/stripe go ahead by breaking the glass: nobody voted on it"
+    )
+    assert "Nobody votes on it" in outcome(request, at_machine=False)
 
 
 def test_a_rotation_by_breaking_the_glass(as_role, alice, bob):

@@ -80,6 +80,15 @@ def test_a_request_says_what_happens_to_which_key_and_whom_it_affects(alice):
     assert said["Wraps"] == "dek"
 
 
+@pytest.mark.parametrize(("until", "is_said"), [(NOW + DAY, False), (NOW, True), (None, True)])
+def test_what_is_accepted_is_not_late(alice, until, is_said):
+    """As wherever keys are counted: past its date, and an exception holds."""
+    key = make_key()
+    Key.objects.filter(pk=key.pk).update(accepted_until=until)
+    request = ask(alice, "key.revoke", key=key.pk, reason_code="superseded")
+    assert ("It is late" in " ".join(described(request).sentences)) == is_said
+
+
 def test_names_of_owners_are_no_part_of_what_never_changes(alice):
     owner = make_owner("carol")
     request = ask(alice, "key.revoke", key=make_key(owner=owner).pk, reason_code="superseded")

@@ -3,6 +3,8 @@
 from datetime import timedelta
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
@@ -184,6 +186,30 @@ def test_another_effect_than_people_voted_on_is_not_carried_out(late, as_role, a
         assert carry_out(request).state == RequestState.VOID
     assert again(request).closed_because.startswith("What this would do to the keys has changed")
     assert clause().longest_age_days == 90
+
+
+def test_the_page_of_a_change_of_clauses_looks_at_the_clause_and_at_no_key(late, client, alice):
+    """A simulation over a million keys is made when it is asked and when it is done, not whenever somebody looks."""
+    level = ThreatLevel.objects.get()
+    services.set_threat_level(
+        changes={"level": "high"}, expected_revision=level.revision, reason="x", actor=ACTOR, now=timezone.now()
+    )
+    proposed = ThreatLevel.objects.get()
+    proposed.level = "normal"
+    seen = simulate(threat=proposed, now=timezone.now()).changes_digest
+    lower = {"revision": proposed.revision, "changes": {"level": "normal"}, "seen": seen}
+    asker = make_person("asker", "Security")
+    asked = [ask(asker, "clause.edit", shortening()), ask(asker, "threat_level.lower", lower)]
+    sign_in(client, alice)
+    pages = [reverse("admin:rotation_request_change", args=[request.pk]) for request in asked]
+    for page in pages:
+        with CaptureQueriesContext(connection) as queries:
+            assert "Overtaken" not in client.get(page).content.decode()
+        assert not [one["sql"] for one in queries if "statement_timeout" in one["sql"]]  # as a simulation begins
+    strict, how = {"high_percent": proposed.high_percent - 1}, {"actor": ACTOR, "reason": "x", "now": timezone.now()}
+    services.set_threat_level(changes=strict, expected_revision=proposed.revision, **how)
+    overtaken = ["Overtaken" in client.get(page).content.decode() for page in pages]
+    assert overtaken == [False, True]
 
 
 def test_time_alone_does_not_make_a_change_of_clauses_void(late, as_role, alice, bob):

@@ -35,6 +35,7 @@ from rotation.models import Digest, Review, ReviewItem, ReviewSignature, Verdict
 from rotation.reviews import Judgement
 from rotation.sampling import LABEL, draw
 from rotation.selectors import items_of, overdue_reviews
+from tests.approving import carried_through
 from tests.conftest import make_person
 from tests.inventory.world import events_of, key_in, last_number, make_key, seal, told_of
 from tests.rotation.review_world import actor_for, judge, opened, shown, sign, transition
@@ -339,6 +340,43 @@ def test_nobody_judges_what_was_done_on_their_wish(as_role, alice, bob):
         judge(review, alice)
     with pytest.raises(IntegrityError, match="reviewitem_not_judged_by_doer"), transaction.atomic():
         ReviewItem.objects.update(verdict="in_order", judged_by=alice, judged_at=timezone.now())
+
+
+def test_who_asked_for_it_and_who_approved_it_do_not_judge_it(as_role, alice, bob):
+    """The worker did it; the event says on whose wish and by whose votes, and so do service and database."""
+    anna, ben = make_person("anna", "Security"), make_person("ben", "DevOps")
+    key = make_key()
+    about = {"key": key.pk, "reason_code": "superseded"}
+    assert carried_through("key.revoke", about, asker=anna, by=(alice, bob)).state == "executed"
+    review = opened(as_role)
+    (item,) = items_of(review)
+    assert (item.done_by_id, item.done_for_id, item.hands) == (None, anna.pk, sorted([anna.pk, alice.pk, bob.pk]))
+    for person in (anna, alice, bob):
+        with pytest.raises(OwnTransitionError, match="approved"):
+            judge(review, person)
+        with pytest.raises(IntegrityError, match="not_judged_by"), transaction.atomic():
+            ReviewItem.objects.update(verdict="in_order", judged_by=person, judged_at=timezone.now())
+    judge(review, ben)
+    sign(review, alice, "Security")
+    with pytest.raises(NobodyApartError):
+        sign(review, bob, "DevOps")
+    assert sign(review, ben, "DevOps").state == "signed"
+    assert [event.said.facts["excepts"] for event in events_of("review.signed")] == [[item.event_number], []]
+
+
+def test_the_database_completes_nothing_that_only_its_hands_have_signed(as_role, alice, bob):
+    third, key = make_person("third", "Security"), make_key()
+    about = {"key": key.pk, "reason_code": "superseded"}
+    carried_through("key.revoke", about, asker=make_person("anna", "Security"), by=(alice, bob))
+    review = opened(as_role)
+    judge(review, third)
+    for person, role in ((alice, "Security"), (bob, "DevOps")):
+        ReviewSignature.objects.create(
+            review=review, role=role, person=person, content_digest=shown(review), verified_by="totp:1",
+            signed_at=timezone.now(),
+        )  # fmt: skip
+    with pytest.raises(IntegrityError, match="lacks a signature"), transaction.atomic():
+        Review.objects.update(state="signed", completed_at=timezone.now())
 
 
 @pytest.mark.parametrize("name", ["carol", "dave", "erin", "mallory"])
