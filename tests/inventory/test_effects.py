@@ -1,5 +1,6 @@
 """What a change of the rules does to all keys at once, counted by the database, is what policy.judge() says of each."""
 
+import sys
 from datetime import date, timedelta
 from itertools import count
 
@@ -126,7 +127,11 @@ CLAUSES = st.tuples(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=200 if "tests.full" in sys.modules else 15,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(st.lists(WORDS, min_size=1, max_size=12), st.lists(CLAUSES, max_size=5), st.integers(1, 100))
 def test_the_database_gives_every_key_the_verdict_of_judge(as_owner, keys, clauses, percent):
     from django.db import transaction

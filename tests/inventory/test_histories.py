@@ -27,7 +27,7 @@ from tests.approving import as_worker, voters
 from tests.inventory.world import ACTOR, NOW, action_for, allowed, make_key, seal
 
 FULL = "tests.full" in sys.modules
-HISTORIES, STEPS = (2_000, 30) if FULL else (20, 15)
+HISTORIES, STEPS = (2_000, 30) if FULL else (10, 15)
 DATES = {
     State.ACTIVE: "activated_at",
     State.SUSPENDED: "suspended_at",

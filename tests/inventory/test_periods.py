@@ -103,7 +103,7 @@ def test_many_keys_take_one_event_for_a_thousand():
     with CaptureQueriesContext(connection) as asked:
         done = services.apply_due_transitions(actor=ACTOR, now=NOW)
     assert (done.activated, done.deactivated) == (count, 0)
-    assert len(asked) <= 3 + 2 * 6 + (5 + 2 * 7) + 2  # the findings of 1,000 and of one; and the savepoint
+    assert len(asked) <= 3 + 2 * 6 + (5 + 2 * 8) + 2  # the findings of 1,000 and of one; and the savepoint
     seal()
     assert [len(event.said.subjects) for event in events_of("key.activated")] == [1_000, 1]
     assert Key.objects.filter(state=State.ACTIVE).count() == count

@@ -35,7 +35,7 @@ from tests.inventory.world import ACTOR, NOW, facts, seal
 from tests.rotation.request_world import voted
 
 FULL = "tests.full" in sys.modules
-HISTORIES, STEPS = (1_000, 40) if FULL else (5, 12)
+HISTORIES, STEPS = (1_000, 40) if FULL else (3, 12)
 REASON = {"actor": ACTOR, "reason": "test"}
 CERTAIN = st.sampled_from
 CHANGES = st.fixed_dictionaries(

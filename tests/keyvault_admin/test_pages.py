@@ -91,6 +91,7 @@ def test_index_counts_and_links_to_lists_of_that_length(client: Client, alice: U
         "Open findings": str(Finding.objects.count()),
         "Reviews overdue": "0",
         "Audit log": "not verified",
+        "Waiting for your vote": "0",
     }
     for label in ("Overdue", "Due in 30 days", "Suspended", "Without an owner"):
         assert counted(client, tiles[label].url) == int(tiles[label].figure)
@@ -335,7 +336,7 @@ def test_edit_that_gives_more_time_waits(client: Client, alice: User) -> None:
     entered = {"name": key.name, "kind": key.kind, "environment": "staging", "created_on": "2026-01-10"}
     entered |= {"last_rotated_on": "2026-11-20", "revision": "1", "reason": "moved"}
     page = client.post(f"{LIST}{key.pk}/edit/", entered, follow=True)
-    assert "waits until somebody of DevOps confirms it" in words(page)
+    assert "waits until somebody of DevOps approves it" in words(page)
     key.refresh_from_db()
     assert key.environment == "production"
 
@@ -435,7 +436,7 @@ def test_preview_is_for_who_uploaded_it(client: Client, alice: User, bob: User, 
 def test_navigation_counts_what_is_late(client: Client, alice: User) -> None:
     make_key()
     sign_in(client, alice)
-    reviews = {"reviews": 0, "open_reviews": 0, "to_sign": 0}
+    reviews = {"reviews": 0, "open_reviews": 0, "to_sign": 0, "duties": 0, "open_duties": 0, "duties_to_sign": 0}
     counts = client.get("/inventory/owner/").context["nav_counts"]
     assert counts == {"late": 1, "critical": 0, "mail": 0, "votes": 0, **reviews}
 

@@ -24,7 +24,7 @@ from tests.people import give_device, next_code
 from tests.rotation.approval_world import WORKER, actor_for, again, ask, declared
 
 FULL = "tests.full" in sys.modules
-RACES = 300 if FULL else 30
+RACES = 300 if FULL else 15
 
 
 def _connect():
