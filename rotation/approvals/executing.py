@@ -144,13 +144,14 @@ def _leased(request: Request, now: datetime) -> Request | None:
 
 def _carry_out(claimed: Request, actor: Actor, now: datetime) -> None:
     operation = operation_of(claimed.operation)
+    stops: tuple[type[Exception], ...] = (*_rules_of(operation), *TROUBLE, DatabaseError, AuditError)
     try:
         _do(claimed, operation, actor, now)
     except _TakenError:
         logger.warning("request %d was taken over by another worker; nothing of this one stands", claimed.pk)
     except _ChangedError as error:
         _settle(claimed, RequestState.VOID, str(error), actor, now)
-    except (*_rules_of(operation), *TROUBLE, DatabaseError, AuditError) as error:
+    except stops as error:
         _stopped(claimed, operation, error, actor, now)
 
 
