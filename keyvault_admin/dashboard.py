@@ -21,7 +21,8 @@ from keyvault_admin.access.roles import VOTING
 from keyvault_admin.access.selectors import open_reviews
 from rotation import requests
 from rotation import selectors as rotation
-from rotation.approval_wording import left, visible
+from rotation.approval_wording import left
+from rotation.operations.showing import visible
 from rotation.models import Request
 from rotation.operations import operations
 

@@ -134,7 +134,8 @@ def test_auditors_and_managers_get_nothing_done() -> None:
         leads_on = {("admin:inventory_finding_change", "-")}  # to the page of the key, whatever the method
         if column == "Auditor":  # to the list, filtered; and a comparison of log and tables, which changes neither
             leads_on |= {("admin:audit_event_choose", "-"), ("admin:inventory_key_replay", "-")}
-        assert done == {("admin:rotation_request_withdraw", "own"), *leads_on}
+        reported = {("admin:inventory_key_report_compromise", whose) for whose in ("own", "other")}  # everybody may
+        assert done == {("admin:rotation_request_withdraw", "own"), *reported, *leads_on}
 
 
 def test_engineering_acts_on_keys_of_their_own_alone() -> None:
