@@ -22,9 +22,9 @@ from keyvault_admin.access.selectors import open_reviews
 from rotation import requests
 from rotation import selectors as rotation
 from rotation.approval_wording import left
-from rotation.operations.showing import visible
 from rotation.models import Request
 from rotation.operations import operations
+from rotation.operations.showing import visible
 
 WEEKS = 12
 MOST_OVERDUE = 6
