@@ -21,7 +21,7 @@ from inventory.services.keys import FACTS, PERIOD, REFERENCES
 from inventory.services.plan import Change, Held
 from inventory.services.related import Relating
 from inventory.services.relations import RELATIONS
-from inventory.states import Act, Permit, State, allows
+from inventory.states import Act, Permit, RevocationReason, State, allows
 
 _RECORDS: Mapping[str, type[Model]] = {
     "owner": Owner,
@@ -52,6 +52,7 @@ _LABELS = {
     "findings": "Open findings",
     "expires_on": "Certificate valid until",
     "rotated_on": "Rotated on",
+    "revocation_reason": "Revoked because of",
     # what a column of a file is read as, where that is more or less than one fact
     "storage": "Kept in, location",
     "service_description": "Service and purpose",
@@ -111,7 +112,7 @@ def words_of(name: str, value: JSON, names: Mapping[str, str]) -> str:
     text = str(value)
     if isinstance(field, DateField) or name in {"expires_on", "rotated_on", "excepted_until"}:
         return _day(text)
-    choices = dict(field.flatchoices) if field else {}
+    choices = dict(field.flatchoices if field else RevocationReason.choices if name == "revocation_reason" else ())
     return names.get(text) or str(choices.get(text, text))
 
 
