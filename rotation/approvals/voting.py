@@ -105,7 +105,7 @@ def vote_all(
     _check_list(ballots, comment, approves=approves)
     in_order = sorted(ballots, key=lambda ballot: ballot.pk)
     for ballot in in_order:
-        _check(Request.objects.get(pk=ballot.pk), ballot, person, now, approves=approves)
+        _check(_asked(ballot), ballot, person, now, approves=approves)
     device = _verified(proof, batch_digest(in_order), actor, now)
     if device is None:
         raise ProofRefusedError
@@ -160,6 +160,13 @@ def _any_step(request: Request, payload: Payload, person: int) -> str | None:
     """Return a role of the request that is this person's, filled or not: whoever may approve may also object."""
     could = voters(request, sorted({step.role for step in payload.steps}))
     return next((role for role, people in could.items() if person in people), None)
+
+
+def _asked(ballot: Ballot) -> Request:
+    try:
+        return Request.objects.get(pk=ballot.pk)
+    except Request.DoesNotExist as error:
+        raise StaleVoteError from error
 
 
 @transaction.atomic

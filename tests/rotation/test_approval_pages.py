@@ -434,3 +434,11 @@ def test_nothing_that_somebody_wrote_is_markup(client, world, carol, bob):
             if "<" in written:
                 assert written[:200] not in markup, (page, written)
         assert not re.search(r'href="\s*(javascript|data|vbscript):', markup, re.IGNORECASE), page
+
+
+def test_a_list_with_what_is_not_there_is_told_so(client, alice):
+    sign_in(client, alice)
+    said = {"ballots": f"999:{'00' * 32}", "decision": "approve", "code": "000000"}
+    page = client.post("/rotation/request/together/", said)
+    assert page.status_code == 200
+    assert "is not what is asked here" in page.content.decode()

@@ -599,8 +599,9 @@ def test_no_answer_may_be_stored(client: Client, alice: User, visitor: str) -> N
         sign_in(client, alice)
     elif visitor == "password only":
         sign_in_with_password_only(client, alice)
-    for address in sorted(set(addresses()) - {"/logout/"}):
-        for method in ("get", "post", "put"):
+    every = 1 if "tests.full" in sys.modules else 4
+    for number, address in enumerate(sorted(set(addresses()) - {"/logout/"})):
+        for method in ("get", "post", "put")[number % every :: every]:
             answer = getattr(client, method)(address)
             assert answer["Cache-Control"] == "no-store", (method, address, answer.status_code)
 

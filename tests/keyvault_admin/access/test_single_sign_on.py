@@ -347,7 +347,7 @@ def test_no_lie_is_believed(
     lie: str,
 ) -> None:
     """With a provider whose second factor counts, so that a lie believed would be a session."""
-    settings.OIDC_MFA_AMR, settings.OIDC_TIMEOUT = frozenset({"mfa"}), 1
+    settings.OIDC_MFA_AMR, settings.OIDC_TIMEOUT = frozenset({"mfa"}), 2
     make, why = LIES[lie]
     provider.lies = make()
     provider.lies.claims.setdefault("amr", ["mfa"])
