@@ -55,6 +55,30 @@ def pytest_runtest_setup() -> None:
     socket_allow_hosts(["127.0.0.1", "localhost", "::1"], allow_unix_socket=True)
 
 
+# The longest ones. Whichever process begins with them, the others take over what else was meant for it; begun last, the
+# longest would keep everybody waiting for it alone.
+LONGEST = (
+    "test_matrix.py::test_the_matrix_is_as_committed",
+    "test_every_page.py::test_every_page_fits_and_nothing_complains",
+    "test_supervisor.py::test_up_serves_survives_deaths_and_ends_with_its_parent",
+    "test_xss.py::test_nothing_that_people_wrote_is_executed",
+    "test_jobs.py::test_a_worker_that_is_killed_leaves_nothing_and_another_one_does_it",
+)
+SHARES = 3  # the processes of .ci/test; each gets a share of the list, in order
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let each share of the tests begin with some of the longest."""
+    first = [item for item in items if item.nodeid.endswith(LONGEST)]
+    rest = [item for item in items if item not in first]
+    size = -(-len(rest) // SHARES)
+    items[:] = [
+        item
+        for number in range(SHARES)
+        for item in (*first[number::SHARES], *rest[number * size : (number + 1) * size])
+    ]
+
+
 # Databases
 
 
