@@ -347,7 +347,7 @@ def test_no_lie_is_believed(
     lie: str,
 ) -> None:
     """With a provider whose second factor counts, so that a lie believed would be a session."""
-    settings.OIDC_MFA_AMR, settings.OIDC_TIMEOUT = frozenset({"mfa"}), 2
+    settings.OIDC_MFA_AMR, settings.OIDC_TIMEOUT = frozenset({"mfa"}), 1
     make, why = LIES[lie]
     provider.lies = make()
     provider.lies.claims.setdefault("amr", ["mfa"])
@@ -356,7 +356,7 @@ def test_no_lie_is_believed(
     assert "/elsewhere" not in provider.paths
     assert "00u-" not in caplog.text
     assert client.post("/login/", {"code": next_code(link.user.totp_devices.get())}).status_code == 200  # no half-way
-    provider.lies = Lies(claims={"amr": ["mfa"]})
+    provider.lies, settings.OIDC_TIMEOUT = Lies(claims={"amr": ["mfa"]}), 10
     assert go_through(client, provider)["Location"] == "/"  # and the truth is believed still
 
 
