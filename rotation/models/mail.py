@@ -57,13 +57,14 @@ class Notice(models.Model):
     """One thing that one recipient is told once: this key reaches this date in so many days."""
 
     # Found through `notice_once_for_each`, which begins with it; nobody asks for the notices of an owner.
-    key = models.ForeignKey(Key, on_delete=models.PROTECT, related_name="notices", db_index=False)
+    # Key and owner are those that the one statement which writes notices has just read, and no login may delete either
+    # or change their numbers: looking each of them up again would only slow the flagging of many keys.
+    key = models.ForeignKey(Key, on_delete=models.PROTECT, related_name="notices", db_index=False, db_constraint=False)
     # From when it counts as overdue: its date of rotation, or the end of an exception. A new date is told of again.
     rotate_by = models.DateTimeField()
     threshold_days = models.PositiveSmallIntegerField()
     recipient = models.EmailField(max_length=254)
-    # Null: told as Security. Written by the one statement that has just read the owner, and no login may delete owners
-    # or change their numbers: looking each of them up again would only slow the flagging of many keys.
+    # Null: told as Security.
     owner = models.ForeignKey(
         Owner, on_delete=models.PROTECT, null=True, related_name="+", db_index=False, db_constraint=False
     )
