@@ -29,7 +29,7 @@ _LOOKS: dict[str, str] = {
 }
 EVENTS = 30  # of a request: each vote is one, so there are a handful
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
-_PAGES = {"key": "inventory_key", "clause": "inventory_policyclause", "user": "access_user", "period": "audit_period"}
+_PAGES = {"key": "inventory_key", "clause": "inventory_policyclause", "user": "access_user"}
 
 
 @dataclass(frozen=True)

@@ -68,9 +68,18 @@ def carry_out(*, pk: int, actor: Actor, now: datetime) -> Request:
 
 
 def carry_out_due(*, actor: Actor, now: datetime, limit: int = 50) -> int:
-    """Carry out what is approved, and what a dead worker left; return how many requests are done."""
+    """Carry out what is approved, and what a dead worker left; return how many requests are done.
+
+    One that the database does not let be claimed or closed is left for the next time; the others do not wait for it.
+    """
     pks = list(due(now).order_by("next_attempt_at", "pk").values_list("pk", flat=True)[:limit])
-    return sum(carry_out(pk=pk, actor=actor, now=now).state == RequestState.EXECUTED for pk in pks)
+    done = 0
+    for pk in pks:
+        try:
+            done += carry_out(pk=pk, actor=actor, now=now).state == RequestState.EXECUTED
+        except (DatabaseError, AuditError) as error:
+            logger.error("request %d was left as it is (%s)", pk, type(error).__name__)  # noqa: TRY400 - no row in a log
+    return done
 
 
 def due(now: datetime) -> QuerySet[Request]:

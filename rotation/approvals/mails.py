@@ -11,6 +11,7 @@ from rotation.approvals.pieces import payload_of
 from rotation.letters import write_letter
 from rotation.models import Digest, Request
 from rotation.operations import operation_of
+from rotation.operations.showing import as_shown, visible
 from rotation.requests import mails_of, voters_mails
 
 LISTED = 50  # requests named in one mail; the rest are counted
@@ -57,7 +58,7 @@ def _alike(requests: Sequence[Request]) -> Mapping[tuple[object, ...], list[Requ
 
 
 def _tell_of(request: Request, call: str, mails: Sequence[str], now: datetime) -> int:
-    description = operation_of(request.operation).describe(payload_of(request))
+    description = as_shown(operation_of(request.operation).describe(payload_of(request)))
     lines = [
         *description.sentences,
         *(_said(line.label, line.before, line.text) for line in description.lines),
@@ -75,7 +76,7 @@ def _tell_of_many(requests: Sequence[Request], mails: Sequence[str], now: dateti
     more = len(requests) - LISTED
     lines = [
         f"{len(requests):,} requests wait for your vote, asked by {_asker(first)}: {first.reason}",
-        *(f"{request.title} (digest {request.short_digest})" for request in requests[:LISTED]),
+        *(f"{visible(request.title)} (digest {request.short_digest})" for request in requests[:LISTED]),
         *([f"… and {more:,} more."] if more > 0 else []),
         f"They expire on {first.expires_at:%-d %B %Y at %H:%M} UTC. What they are about is on their pages.",
     ]
@@ -91,11 +92,13 @@ def _tell_of_many(requests: Sequence[Request], mails: Sequence[str], now: dateti
 
 def _tell_outcome(requests: Sequence[Request], what: str, because: str, mails: Sequence[str], now: datetime) -> int:
     first, is_one = requests[0], len(requests) == 1
-    titles = [f"{request.title} (digest {request.short_digest})" for request in requests[:LISTED]]
+    titles = [f"{visible(request.title)} (digest {request.short_digest})" for request in requests[:LISTED]]
     more = [f"… and {len(requests) - LISTED:,} more."] if len(requests) > LISTED else []
     return write_letter(
         recipients=mails,
-        subject=_cut(f"{first.title} {what}" if is_one else f"{len(requests):,} of your requests: each {what}"),
+        subject=_cut(
+            f"{visible(first.title)} {what}" if is_one else f"{len(requests):,} of your requests: each {what}"
+        ),
         lines=[f"What you asked for {what}. {because}".strip(), *titles, *more],
         url=page_of(first) if is_one else settings.SITE_URL + INBOX,
         now=now,

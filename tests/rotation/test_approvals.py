@@ -82,6 +82,30 @@ def approved(anna, alice, bob):
 # The whole way
 
 
+def test_mail_names_characters_that_would_turn_its_text_round(anna, alice):
+    give_device(alice)
+    ask(anna, make_key(name="crm\u202etni"))
+    letter = Digest.objects.get(recipient=alice.email)
+    assert "\u202e" not in letter.subject + letter.text + letter.html
+    assert "⟦U+202E⟧" in letter.text
+
+
+def test_one_that_cannot_be_claimed_keeps_nobody_waiting(as_role, as_owner, approved, anna, alice, bob):
+    other = ask(anna, make_key(name="other"))
+    vote(alice, other)
+    vote(bob, other)
+    with as_owner(), connection.cursor() as cursor:
+        cursor.execute(
+            "CREATE FUNCTION no_claim() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no'; END $$;"
+            "CREATE TRIGGER no_claim BEFORE UPDATE OF state ON rotation_request FOR EACH ROW "
+            f"WHEN (NEW.id = {approved.pk} AND NEW.state = 'executing') EXECUTE FUNCTION no_claim()"
+        )
+    with as_role("worker"):
+        assert approvals.carry_out_due(actor=WORKER, now=timezone.now()) == 1
+    approved.refresh_from_db(), other.refresh_from_db()
+    assert (approved.state, other.state) == (RequestState.APPROVED, RequestState.EXECUTED)
+
+
 def test_two_votes_of_two_roles_and_it_is_done_once(as_role, alice, bob, anna):
     give_device(alice), give_device(bob)
     key, before = make_key(), last_number()
