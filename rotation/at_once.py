@@ -334,11 +334,11 @@ def _tell_owner(key: Key, what: str, reason: str, actor: Actor, now: datetime) -
 
 
 def _tell_everybody(request: Request, key: Key, actor: Actor, now: datetime) -> None:
-    description = operation_of(request.operation).describe(approvals.payload_of(request))
+    description = as_shown(operation_of(request.operation).describe(approvals.payload_of(request)))
     who = name_of(actor)
     write_letter(
         recipients=everybodys_mails(),
-        subject=f"Break-glass by {who}: {request.title}"[:200],
+        subject=f"Break-glass by {who}: {description.title}"[:200],
         lines=[
             f"{who} has broken the glass on {now:%-d %B %Y at %H:%M} UTC: what follows is done now, by one person "
             "alone, without the votes that it needs else.",

@@ -16,7 +16,7 @@ from rotation.models import Request, RequestState
 from rotation.operations.base import Target
 from tests.conftest import _become, make_person
 from tests.rotation.approval_world import actor_for, again, carry_out, vote
-from tests.rotation.request_world import asked, voted
+from tests.rotation.request_world import asked, begun, voted
 
 # By which operation each word for a change comes about.
 OPERATIONS = {
@@ -66,13 +66,7 @@ def executing(operation, *keys, people=None):
     request = asked(operation, asker, key=keys[0], targets=targets)
     voted(request, security, "Security")
     voted(request, devops, "DevOps")
-    now = timezone.now()
-    Request.objects.filter(pk=request.pk).update(state=RequestState.APPROVED, approved_at=now)
-    with as_worker():
-        leased = now + timedelta(minutes=5)
-        Request.objects.filter(pk=request.pk).update(state=RequestState.EXECUTING, leased_until=leased)
-    request.refresh_from_db()
-    return request
+    return begun(request)
 
 
 @contextmanager

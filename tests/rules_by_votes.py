@@ -1,9 +1,6 @@
 """Changing clauses, the threat level and exceptions as the worker does: under a request that people approved."""
 
 from contextlib import contextmanager
-from datetime import timedelta
-
-from django.utils import timezone
 
 from inventory import services
 from inventory.guarded import clauses, exceptions
@@ -11,11 +8,11 @@ from inventory.models import Key, PolicyClause, ThreatLevel
 from inventory.models.threat import lowers
 from inventory.permits import Permit
 from inventory.services.exceptions import ExceptionTerms
-from rotation.models import Request, RequestState
+from rotation.models import Request
 from rotation.operations.base import Step, Target
 from tests.approving import over
 from tests.conftest import _become, make_person
-from tests.rotation.request_world import asked, voted
+from tests.rotation.request_world import asked, begun, voted
 
 SECURITY_AND_DEVOPS = ("Security", "DevOps")
 MANAGEMENT_AND_SECURITY = ("Management", "Security")
@@ -30,11 +27,7 @@ def permit_for(operation, ref, *, roles=SECURITY_AND_DEVOPS, key=None, revision=
     request = asked(operation, asker, key=key, targets=targets, steps=steps)
     for person, role in zip(people, roles, strict=True):
         voted(request, person, role)
-    now = timezone.now()
-    Request.objects.filter(pk=request.pk).update(state=RequestState.APPROVED, approved_at=now)
-    with _become("worker"):
-        leased = now + timedelta(minutes=5)
-        Request.objects.filter(pk=request.pk).update(state=RequestState.EXECUTING, leased_until=leased)
+    begun(request)
     return request, Permit(request=request.ref, asked_by=asker.ref, approved_by=[person.ref for person in people])
 
 

@@ -23,7 +23,7 @@ from tests.inventory import world
 from tests.inventory.world import NOW, make_key, make_owner, seal
 from tests.matrix import Somebody, Table, Things
 from tests.people import give_device, sign_in
-from tests.rotation.inbox_world import asked
+from tests.rotation.request_world import asked
 from tests.rotation.review_world import opened
 
 AsRole = Callable[[str], AbstractContextManager[None]]

@@ -1,14 +1,16 @@
 """Requests and votes as rows, for tests of what reads them: nobody was asked, and nothing is carried out."""
 
 import secrets
-from dataclasses import asdict
 from datetime import timedelta
+from hashlib import sha256
 
 from django.utils import timezone
 
 from audit import canonical
-from rotation.models import Request, RequestTarget, Vote
+from rotation.models import Request, RequestState, RequestTarget, Vote
 from rotation.operations.base import Payload, Step, Target
+from rotation.operations.payloads import write_payload
+from tests.conftest import _become
 from tests.people import give_device
 
 BOTH = (Step("Security"), Step("DevOps"))
@@ -36,9 +38,7 @@ def payload_for(operation, person, *, now=None, lasting=timedelta(hours=20), tar
 
 def row_of(payload, *, title="Do a thing", person=None, key=None):
     """Return the row of a payload, not saved."""
-    from hashlib import sha256
-
-    raw = canonical.canonical(asdict(payload))
+    raw = write_payload(payload)
     return Request(
         operation=payload.operation,
         payload=raw,
@@ -55,8 +55,10 @@ def row_of(payload, *, title="Do a thing", person=None, key=None):
     )
 
 
-def asked(operation, person, *, title="Do a thing", key=None, **said):
-    """Write down a request of a person, with its targets."""
+def asked(operation, person, *, title="Do a thing", key=None, refs=(), **said):
+    """Write down a request of a person, with its targets; `refs` gives these by name alone."""
+    if refs:
+        said["targets"] = tuple(Target(ref=ref, label=ref, revision=1) for ref in refs)
     payload = payload_for(operation, person, **said)
     made = row_of(payload, title=title, person=None if isinstance(person, str) else person, key=key)
     made.save(force_insert=True)
@@ -78,3 +80,13 @@ def voted(request, person, role, *, approves=True, comment=""):
         verified_by=device.ref,
         voted_at=timezone.now(),
     )
+
+
+def begun(request):
+    """Let the worker begin with a request that has its votes; return it as it is then."""
+    now, of_it = timezone.now(), Request.objects.filter(pk=request.pk)
+    of_it.update(state=RequestState.APPROVED, approved_at=now)
+    with _become("worker"):
+        of_it.update(state=RequestState.EXECUTING, leased_until=now + timedelta(minutes=5))
+    request.refresh_from_db()
+    return request

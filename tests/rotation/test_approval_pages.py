@@ -16,7 +16,8 @@ from tests.engines import ROOT
 from tests.inventory.world import events_of, make_key, seal
 from tests.keyvault_admin.access.test_passkeys import give_passkey
 from tests.people import give_device, next_code, sign_in
-from tests.rotation.inbox_world import asked, execute, payload_for, row_of, thing, voted
+from tests.rotation.inbox_world import asked, execute, thing
+from tests.rotation.request_world import payload_for, row_of, voted
 
 pytestmark = pytest.mark.django_db
 LIST = "/rotation/request/"

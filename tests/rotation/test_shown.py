@@ -29,7 +29,8 @@ from tests.conftest import make_person
 from tests.inventory.world import make_key
 from tests.people import give_device, sign_in
 from tests.rotation.approval_world import actor_for, ask
-from tests.rotation.inbox_world import THING, asked, execute, thing, voted
+from tests.rotation.inbox_world import THING, asked, execute, thing
+from tests.rotation.request_world import voted
 from tests.rotation.shown_samples import SAMPLES, World
 
 pytestmark = pytest.mark.django_db

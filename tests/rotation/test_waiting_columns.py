@@ -7,7 +7,7 @@ from django.utils import timezone
 from rotation.models import Request, RequestState, Vote
 from rotation.operations.base import Step
 from tests.conftest import make_person
-from tests.rotation.inbox_world import BOTH, asked, payload_for, row_of, voted
+from tests.rotation.request_world import BOTH, asked, payload_for, row_of, voted
 
 pytestmark = pytest.mark.django_db
 
