@@ -105,6 +105,4 @@ def is_bound(dek: bytes | bytearray, dek_id: bytes, number: int, digest: bytes) 
 
 def context_of(dek_id: bytes, number: int) -> bytes:
     """Return the context that stores bind a wrapped DEK to, where they can: 32 bytes."""
-    return hashlib.sha256(
-        _CONTEXT_LABEL + struct.pack(">Q", len(dek_id)) + dek_id + struct.pack(">Q", number)
-    ).digest()
+    return hashlib.sha256(_CONTEXT_LABEL + struct.pack(">Q", len(dek_id)) + dek_id + struct.pack(">Q", number)).digest()
