@@ -87,5 +87,11 @@ NO_RECORDS: Mapping[str, str] = {
     "HeaderMapping": "what people said of the headers of files, proposed for the next file",
     "ImportDraft": "work in progress; what it does to the inventory leaves its own events",
     "KeySearch": "the words a search reads, kept by triggers of the database from replayed fields",
+    "DekVersion": "digests and times beside the versions of a DEK; each change leaves an event, fsck looks at the rest",
+    "HandOut": "each row is an event handed out or confirmed; fsck and the interlock read the rows",
+    "Kek": "where a KEK is kept and which version takes the wraps, as its store shows it; fsck compares them",
+    "KekVersion": "what the key store says of a version; fsck compares them",
+    "KekVersionHold": "what needs a version, written by those who need it; each change leaves an event",
+    "Wrapping": "too many for events of their own: a batch leaves one, with a digest over what it changed",
     "OwnKey": "which record is which of the installation's own keys; every start compares their ids and reports",
 }

@@ -70,6 +70,15 @@ TOPICS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
         ("inventory.ask_policyexception", "ask for an exception to a clause"),
         ("inventory.end_policyexception", "end an exception early"),
     )),
+    ("Key stores", (
+        ("inventory.create_dek", "have a DEK made"),
+        ("inventory.hand_out_dek", "confirm that a copy of a wrapped DEK is in use no more"),
+        ("rotation.view_order", "see what is ordered from key stores"),
+        ("rotation.view_rewrapjob", "see how far a re-wrap job is"),
+        ("rotation.run_rewrapjob", "open, pause, resume and stop re-wrap jobs"),
+        ("rotation.view_rewrapsource", "see which DEKs are kept elsewhere"),
+        ("audit.view_certificate", "see certificates of re-wrapping and destruction"),
+    )),
     ("Proof and people", (
         ("rotation.view_digest", "see the mail that went out"),
         ("rotation.view_duty", "see what one person did alone, and who looked at it"),

@@ -18,14 +18,20 @@ from pytest_django import Settings
 from audit.actions import Action
 from audit.models import Event
 from inventory.models import (
+    DekVersion,
     Finding,
+    HandOut,
     HeaderMapping,
     ImportDraft,
+    Kek,
+    KekVersion,
     Key,
+    KeyVersion,
     Owner,
     PolicyClause,
     PolicyException,
     RotationEvidence,
+    Service,
 )
 from keyvault_admin.access import services
 from keyvault_admin.access.models import (
@@ -38,7 +44,18 @@ from keyvault_admin.access.models import (
     User,
 )
 from keyvault_admin.access.personal_data import HOLDINGS
-from rotation.models import AlertRoute, Duty, DutySignature, Notice, Review, ReviewItem, ReviewSignature, Vote
+from rotation.models import (
+    AlertRoute,
+    Duty,
+    DutySignature,
+    Notice,
+    Order,
+    Review,
+    ReviewItem,
+    ReviewSignature,
+    RewrapJob,
+    Vote,
+)
 from rotation.operations.base import Target
 from tests.keyvault_admin.access.test_erasure import COMMAND, acting, carols_world, erase  # noqa: F401 - a fixture
 from tests.people import sign_in
@@ -120,7 +137,8 @@ def _ask_and_vote(carol: User, now: datetime) -> None:
 
 
 def _act_alone_and_look(carol: User, key: Key, now: datetime) -> None:
-    """Carol suspended a key, and looked at what a command did, while she still could."""
+    """Carol suspended a key, and looked at what a command did, while she still could; before, she had it wrapped."""
+    _have_keys_wrapped(carol, key, now)
     said = {"key": key, "done_at": now, "opened_at": now, "due_at": now + timedelta(hours=24), "next_reminder_at": now}
     Duty(kind="suspension", title="Suspension", reason="x", done_by=carol, done_by_ref=carol.ref, **said).save()
     other = Duty(kind="suspension", title="Suspension", reason="x", done_by_ref="command:test", **said)
@@ -132,6 +150,22 @@ def _act_alone_and_look(carol: User, key: Key, now: datetime) -> None:
             signed_at=now,
         ).save()  # fmt: skip
         cursor.execute("ALTER TABLE rotation_dutysignature ENABLE TRIGGER rotation_dutysignature_guard")
+
+
+def _have_keys_wrapped(carol: User, key: Key, now: datetime) -> None:
+    """Carol ordered a DEK, had it handed out, and opened a re-wrap job."""
+    Order(act="dek.create", asked_by_ref=carol.ref, created_at=now, next_at=now, reason="x").save()
+    version = KeyVersion(key=key, number=1)
+    version.save()
+    Kek(key=key, uri="local:house/hers", algorithm="AES-256-KW").save(force_insert=True)
+    KekVersion(version=version, kek_id=key.pk, store_id="1", status_at=now).save(force_insert=True)
+    DekVersion(version=version, key=key, number=1, reencrypted_at=now, reencrypted_by=carol.ref).save(force_insert=True)
+    service = Service(name="hers")
+    service.save()
+    wrapped = {"dek_version_id": version.pk, "kek_version_id": version.pk, "service": service}
+    HandOut(**wrapped, handed_at=now, handed_by=carol.ref).save()
+    times = {"opened_at": now, "changed_at": now, "next_at": now}
+    RewrapJob(kek_id=key.pk, target_id=version.pk, reason="x", opened_by_ref=carol.ref, **times).save()
 
 
 def _judge_and_sign(carol: User, now: datetime) -> None:
