@@ -55,7 +55,7 @@ def test_aes_gcm() -> None:
         verdicts[test["result"]] += 1
         if test["tcId"] in LEFT_OUT:
             assert not 64 <= group["ivSize"] <= 1024
-            with pytest.raises(ValueError, match="(?i)nonce"):
+            with pytest.raises(ValueError, match="Nonce must be"):
                 gcm.decrypt(raw(test["iv"]), sealed, raw(test["aad"]))
             continue
         if test["result"] == "invalid":
