@@ -66,6 +66,47 @@ class Action(StrEnum):
     INVENTORY_RECONSTRUCTED = "inventory.reconstructed"  # written to a file, as the log tells it of a moment
     KEY_REPLAYED = "key.replayed"  # a few keys compared with the log; failed where they differ
 
+    # KEKs, DEKs and what wraps what
+    KEK_LINKED = "kek.linked"  # a record of the inventory to a key in a store
+    KEK_ROTATED = "kek.rotated"  # seen in the store and taken into use; key.rotated says what it did to the record
+    KEK_VERSION_CLOSED = "kek.version_closed"  # it takes no wraps any more; nothing was under it
+    KEK_VERSION_OPENED = "kek.version_opened"  # it takes wraps again
+    KEK_VERSION_SEEN = "kek.version_seen"  # its status in the store is another one than before
+    KEK_VERSION_SHOWN_DEAD = "kek.version_shown_dead"  # tried, and it opens nothing; failed where it still does
+    KEK_ROLLED_BACK = "kek.rolled_back"  # always refused: the store shows an older version than before
+    KEK_HELD = "kek.held"  # something outside needs this version
+    KEK_RELEASED = "kek.released"
+    DEK_CREATED = "dek.created"
+    DEK_IMPORTED = "dek.imported"  # wrapped ones, which others have made
+    DEK_HANDED_OUT = "dek.handed_out"  # wrapped; the facts say to which service
+    DEK_HAND_OUT_CONFIRMED = "dek.hand_out_confirmed"  # the service uses that copy no more
+    DEK_REENCRYPTED = "dek.reencrypted"  # nothing is encrypted under this version any more, says somebody
+    DEK_CLEARED = "dek.cleared"  # the wrappings of a version are gone; the facts say what that does not reach
+    DEK_OPENED = "dek.opened"  # with the outcome "refused" alone: what came is not this row's
+    ORDER_OPENED = "order.opened"  # something is to be done in a key store
+    ORDER_BEGUN = "order.begun"  # the intent, before the store is asked to do what cannot be asked twice
+    ORDER_DONE = "order.done"
+    ORDER_FAILED = "order.failed"
+    ORDER_RETRIED = "order.retried"
+    ORDER_CANCELLED = "order.cancelled"
+    REWRAP_OPENED = "rewrap.opened"
+    REWRAP_BATCH_DONE = "rewrap.batch_done"  # first and last DEK, how many, a digest over (DEK, old, new)
+    REWRAP_QUARANTINED = "rewrap.quarantined"  # DEKs that could not be brought over, and why
+    REWRAP_RELEASED = "rewrap.released"  # from quarantine
+    REWRAP_PAUSED = "rewrap.paused"
+    REWRAP_RESUMED = "rewrap.resumed"
+    REWRAP_CHANGED = "rewrap.changed"  # how fast, how many at once
+    REWRAP_SUPERSEDED = "rewrap.superseded"
+    REWRAP_STOPPED = "rewrap.stopped"
+    REWRAP_FINISHED = "rewrap.finished"  # its certificate is written
+    SOURCE_REGISTERED = "source.registered"
+    SOURCE_RETIRED = "source.retired"
+    SOURCE_COUNTED = "source.counted"  # failed where it cannot be reached
+    SOURCE_BATCH_BEGUN = "source.batch_begun"  # the intent, before the other database is written to
+    CERTIFICATE_MADE = "certificate.made"
+    CERTIFICATE_SIGNED = "certificate.signed"  # by the signer
+    CENSUS_CHECKED = "census.checked"  # every invariant was derived anew (fsck); failed where one does not hold
+
     # Mail
     NOTICE_DELIVERED = "notice.delivered"
     NOTICE_FAILED = "notice.failed"

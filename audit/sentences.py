@@ -99,6 +99,69 @@ PHRASES: dict[str, Phrase] = {
         "compare a few keys with the log",
         "compared {subjects} with the log and found differences",
     ),
+    Action.KEK_LINKED: Phrase("linked {subjects} to its key store", "link {subjects} to a key store"),
+    Action.KEK_ROTATED: Phrase(
+        "took a new version of {subjects} into use", "take a new version of {subjects} into use"
+    ),
+    Action.KEK_VERSION_CLOSED: Phrase("closed {subjects} to wraps", "close {subjects} to wraps"),
+    Action.KEK_VERSION_OPENED: Phrase("opened {subjects} to wraps again", "open {subjects} to wraps again"),
+    Action.KEK_VERSION_SEEN: Phrase(
+        "saw another status of {subjects} in its key store", "look at {subjects} in its key store"
+    ),
+    Action.KEK_VERSION_SHOWN_DEAD: Phrase(
+        "saw that an old version of {subjects} opens nothing any more", "see an old version of {subjects} refuse"
+    ),
+    Action.KEK_ROLLED_BACK: Phrase(
+        "used {subjects} though its key store went back",
+        "use {subjects}, whose key store shows an older version than before",
+    ),
+    Action.KEK_HELD: Phrase(
+        "noted that something outside needs {subjects}", "note that something outside needs {subjects}"
+    ),
+    Action.KEK_RELEASED: Phrase("noted that something outside needs {subjects} no more", "release {subjects}"),
+    Action.DEK_CREATED: Phrase("made {subjects}", "make {subjects}"),
+    Action.DEK_IMPORTED: Phrase("took over wrapped DEKs: {subjects}", "take over wrapped DEKs"),
+    Action.DEK_HANDED_OUT: Phrase("handed out {subjects}, wrapped", "hand out {subjects}"),
+    Action.DEK_HAND_OUT_CONFIRMED: Phrase(
+        "confirmed that a copy of {subjects} is in use no more", "confirm a copy of {subjects}"
+    ),
+    Action.DEK_REENCRYPTED: Phrase(
+        "said that nothing is encrypted under an old version of {subjects} any more",
+        "say that nothing is encrypted under an old version of {subjects}",
+    ),
+    Action.DEK_CLEARED: Phrase("cleared an old version of {subjects}", "clear an old version of {subjects}"),
+    Action.DEK_OPENED: Phrase("opened {subjects}", "open {subjects}: what came is not what belongs there"),
+    Action.ORDER_OPENED: Phrase("ordered from a key store: {subjects}", "order from a key store: {subjects}"),
+    Action.ORDER_BEGUN: Phrase("began in a key store: {subjects}", "begin in a key store: {subjects}"),
+    Action.ORDER_DONE: Phrase("had done in a key store: {subjects}", "have done in a key store: {subjects}"),
+    Action.ORDER_FAILED: Phrase("failed in a key store: {subjects}", "do in a key store: {subjects}"),
+    Action.ORDER_RETRIED: Phrase(
+        "let be tried again in a key store: {subjects}", "try again in a key store: {subjects}"
+    ),
+    Action.ORDER_CANCELLED: Phrase(
+        "cancelled what was ordered from a key store: {subjects}", "cancel an order: {subjects}"
+    ),
+    Action.REWRAP_OPENED: Phrase("opened {subjects}", "open {subjects}"),
+    Action.REWRAP_BATCH_DONE: Phrase(
+        "brought DEKs under a new version: {subjects}", "bring DEKs under a new version: {subjects}"
+    ),
+    Action.REWRAP_QUARANTINED: Phrase("put DEKs into quarantine: {subjects}", "put DEKs into quarantine: {subjects}"),
+    Action.REWRAP_RELEASED: Phrase(
+        "released DEKs from quarantine: {subjects}", "release DEKs from quarantine: {subjects}"
+    ),
+    Action.REWRAP_PAUSED: Phrase("paused {subjects}", "pause {subjects}"),
+    Action.REWRAP_RESUMED: Phrase("resumed {subjects}", "resume {subjects}"),
+    Action.REWRAP_CHANGED: Phrase("changed how fast {subjects} goes", "change how fast {subjects} goes"),
+    Action.REWRAP_SUPERSEDED: Phrase("closed {subjects}, which a later rotation has overtaken", "close {subjects}"),
+    Action.REWRAP_STOPPED: Phrase("stopped {subjects}", "stop {subjects}"),
+    Action.REWRAP_FINISHED: Phrase("finished {subjects}", "finish {subjects}"),
+    Action.SOURCE_REGISTERED: Phrase("registered {subjects} as a source of DEKs kept elsewhere", "register {subjects}"),
+    Action.SOURCE_RETIRED: Phrase("retired {subjects}, a source of DEKs kept elsewhere", "retire {subjects}"),
+    Action.SOURCE_COUNTED: Phrase("counted the DEKs of {subjects}", "count the DEKs of {subjects}"),
+    Action.SOURCE_BATCH_BEGUN: Phrase("began to write to {subjects}", "write to {subjects}"),
+    Action.CERTIFICATE_MADE: Phrase("wrote {subjects}", "write {subjects}"),
+    Action.CERTIFICATE_SIGNED: Phrase("signed {subjects}", "sign {subjects}"),
+    Action.CENSUS_CHECKED: Phrase("derived every invariant anew", "derive every invariant anew"),
     Action.NOTICE_DELIVERED: Phrase("sent mail about {subjects}", "send mail about {subjects}"),
     Action.NOTICE_FAILED: Phrase(
         "could not send mail about {subjects}",

@@ -64,3 +64,19 @@ class StorageMedium(TextChoices):
     SOURCE_CONTROL = "source_control", "source control"
     OFFLINE = "offline", "offline medium"
     OTHER = "other", "somewhere else"
+
+
+class StoreStatus(TextChoices):
+    """What a key store says of a version of a KEK: kms.base.VersionStatus in a column."""
+
+    ENABLED = "enabled", "enabled"
+    DISABLED = "disabled", "disabled"
+    SCHEDULED = "scheduled", "scheduled for destruction"
+    GONE = "gone", "gone"
+
+
+class HoldKind(TextChoices):
+    """What needs a version of a KEK, besides the DEKs that are wrapped here."""
+
+    BACKUP = "backup", "a retained backup"
+    SOURCE = "source", "DEKs kept elsewhere"

@@ -9,6 +9,7 @@ _NAMED: dict[str, tuple[str, ...]] = {
     "people": ("person", "role", "quorum", "bootstrap"),
     "policies": ("clause", "exception", "threat_level"),
     "records": ("owner", "service", "tenant", "integration", "vendor"),
+    "key-stores": ("kek", "dek", "order", "rewrap", "source", "certificate", "census"),
     "import-and-export": ("inventory",),
     "approvals": ("request", "duty", "glass", "approval_rule", "alert_route"),
     "mail": ("notice",),

@@ -1,5 +1,6 @@
 """The log as Django reads it, and what stands beside it."""
 
+from audit.models.certificates import Certificate, CertificateKind
 from audit.models.checkpoints import Anchoring, SignedCheckpoint, SigningEpoch, Tile
 from audit.models.exports import ExportCursor
 from audit.models.log import Event, EventSubject, Head, IdentityKey
@@ -8,6 +9,8 @@ from audit.models.retention import Retention
 
 __all__ = [
     "Anchoring",
+    "Certificate",
+    "CertificateKind",
     "Event",
     "EventSubject",
     "ExportCursor",

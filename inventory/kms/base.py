@@ -47,7 +47,7 @@ class Death(StrEnum):
 class VersionStatus(StrEnum):
     ENABLED = "enabled"
     DISABLED = "disabled"
-    SCHEDULED = "scheduled for destruction"
+    SCHEDULED = "scheduled"
     GONE = "gone"
 
 
@@ -125,7 +125,9 @@ def parse_address(text: str) -> StoreAddress:
         raise AddressError("The address of a key store cannot be read as a URL.") from error
     name = unquote(parts.fragment)
     if not name or not all(char.isascii() and (char.isalnum() or char in "-_") for char in name):
-        raise AddressError("Each key store needs a name of letters, digits, - and _ after #, as in local:///ring#house.")
+        raise AddressError(
+            "Each key store needs a name of letters, digits, - and _ after #, as in local:///ring#house."
+        )
     if parts.username or parts.password:
         raise AddressError(f"The address of the key store {name} holds a password. Name a file by an option instead.")
     return StoreAddress(
@@ -196,5 +198,5 @@ class Backend(ABC):
         """Destroy it now, for good. Idempotent."""
         raise NotCapableError(f"The key store {self.address.name} cannot destroy at once.")
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - most stores have nothing to let go of
         """Let go of connections, handles and keys in memory."""

@@ -2,6 +2,7 @@ from inventory.models import lateness
 from inventory.models.algorithm import Algorithm
 from inventory.models.clause import PolicyClause
 from inventory.models.consumer import KeyConsumer
+from inventory.models.custody import DekVersion, HandOut, Kek, KekVersion, KekVersionHold, Wrapping
 from inventory.models.draft import ImportDraft
 from inventory.models.evidence import RotationEvidence
 from inventory.models.exception import ExceptionLimit, ExceptionState, PolicyException
@@ -18,12 +19,17 @@ from inventory.models.vendor import Vendor
 
 __all__ = [
     "Algorithm",
+    "DekVersion",
     "ExceptionLimit",
     "ExceptionState",
     "Finding",
+    "HandOut",
     "HeaderMapping",
     "ImportDraft",
     "Integration",
+    "Kek",
+    "KekVersion",
+    "KekVersionHold",
     "Key",
     "KeyConsumer",
     "KeyParent",
@@ -39,5 +45,6 @@ __all__ = [
     "Threat",
     "ThreatLevel",
     "Vendor",
+    "Wrapping",
     "lateness",
 ]

@@ -40,11 +40,18 @@ PERMISSIONS = {
     "inventory.view_policyexception": "Can view exception",
     "inventory.ask_policyexception": "Can ask for an exception to a clause",
     "inventory.end_policyexception": "Can end an exception early",
+    "inventory.create_dek": "Can have a DEK made or rotated",
+    "inventory.hand_out_dek": "Can hand out a wrapped DEK and confirm what was handed out",
     "rotation.view_digest": "Can view digest",
     "rotation.view_duty": "Can view duty",
+    "rotation.view_order": "Can view order",
     "rotation.view_request": "Can view request",
     "rotation.view_review": "Can view review",
     "rotation.sign_review": "Can judge and sign reviews",
+    "rotation.view_rewrapjob": "Can view rewrap job",
+    "rotation.run_rewrapjob": "Can open, pause, resume and stop re-wrap jobs",
+    "rotation.view_rewrapsource": "Can view rewrap source",
+    "audit.view_certificate": "Can view certificate",
     "audit.view_event": "Can view event",
     "audit.view_exportcursor": "Can view export cursor",
     "audit.export_log": "Can export the audit log",
@@ -54,6 +61,9 @@ PERMISSIONS = {
 MODEL_OF_CUSTOM = {
     "audit.export_log": "exportcursor",
     "inventory.change_own_key": "key",
+    "inventory.create_dek": "dekversion",
+    "inventory.hand_out_dek": "dekversion",
+    "rotation.run_rewrapjob": "rewrapjob",
     "inventory.suspend_key": "key",
     "inventory.import_keys": "key",
     "inventory.find_token": "key",
@@ -75,7 +85,8 @@ MATRIX: dict[Role, frozenset[str]] = {
     Role.ENGINEERING: _KEYS
     | _REFERENCE
     | {"rotation.view_request"}
-    | {"inventory.add_key", "inventory.change_own_key", "inventory.report_rotation"},
+    | {"inventory.add_key", "inventory.change_own_key", "inventory.report_rotation"}
+    | {"inventory.create_dek", "rotation.view_order", "rotation.view_rewrapjob"},
     Role.MANAGEMENT: _KEYS | _REFERENCE | {"rotation.view_digest", "rotation.view_request"},
     Role.AUDITOR: _READ | {"inventory.export_keys", "audit.export_log"},
 }

@@ -2,21 +2,32 @@
 
 from rotation.models.duties import Duty, DutyKind, DutySignature, DutyState
 from rotation.models.mail import Digest, DigestState, Notice
+from rotation.models.orders import LIVE_ORDERS, Act, Order, OrderState
 from rotation.models.requests import LIVE, Request, RequestState, RequestTarget, Vote
 from rotation.models.reviews import Review, ReviewItem, ReviewSignature, ReviewState, Verdict
+from rotation.models.rewrap import LIVE_JOBS, BatchState, JobState, Quarantined, RewrapBatch, RewrapJob
 from rotation.models.rules import AlertRoute, ApprovalRule
+from rotation.models.sources import RewrapSource, SourceForm
 
 __all__ = [
     "LIVE",
+    "LIVE_JOBS",
+    "LIVE_ORDERS",
+    "Act",
     "AlertRoute",
     "ApprovalRule",
+    "BatchState",
     "Digest",
     "DigestState",
     "Duty",
     "DutyKind",
     "DutySignature",
     "DutyState",
+    "JobState",
     "Notice",
+    "Order",
+    "OrderState",
+    "Quarantined",
     "Request",
     "RequestState",
     "RequestTarget",
@@ -24,6 +35,10 @@ __all__ = [
     "ReviewItem",
     "ReviewSignature",
     "ReviewState",
+    "RewrapBatch",
+    "RewrapJob",
+    "RewrapSource",
+    "SourceForm",
     "Verdict",
     "Vote",
 ]
