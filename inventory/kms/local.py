@@ -248,7 +248,8 @@ class LocalBackend(Backend):
         found = _alive(state, key, version)
         if found.status is not VersionStatus.ENABLED:
             self._ready.pop((key, version), None)
-            raise NotUsableError(f"Version {version} of {key} is {found.status}.")
+            what = "disabled" if found.status is VersionStatus.DISABLED else "scheduled for destruction"
+            raise NotUsableError(f"Version {version} of {key} is {what}.")
         if (key, version) not in self._ready:
             with self._ring.looked_at() as folder, self._inside(folder, key) as inside:
                 material = inside.read(_file(version), *_place(key, version, state.algorithm))
