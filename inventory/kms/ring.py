@@ -128,14 +128,14 @@ class Ring:
         self.path = path
         self._name = name
         self._master_key = master_key
-        self._sealers: dict[bytes, Sealer] = {}  # by content of the file `ring`
+        self._sealers: dict[bytes, Sealer] = {}  # by content of ring.id
 
     def forget(self) -> None:
         self._sealers.clear()
 
     @contextmanager
     def looked_at(self) -> Iterator[Folder]:
-        """Open the ring to read it. Raises: BackendError; FileNotFoundError for a KEK that is not there."""
+        """Open the ring to read it. Raises: BackendError."""
         with self._told(), self._entered() as fd:
             if _is_there(fd, RING):
                 yield Folder(fd, self._sealer(_content(fd, RING)))
@@ -252,7 +252,8 @@ def _keks(folder: int) -> list[str]:
 def _content(folder: int, name: str) -> bytes:
     with _opened(name, _READ, dir_fd=folder) as fd:
         _ours(os.fstat(fd), name)
-        content = b"".join(iter(lambda: os.read(fd, LARGEST_FILE), b""))
+        with open(fd, "rb", closefd=False) as file:  # noqa: PTH123 - it is open already
+            content = file.read(LARGEST_FILE + 1)
     if len(content) > LARGEST_FILE:
         raise WrongAnswerError(f"{name} of the key ring is far too large to be one of its files.")
     return content

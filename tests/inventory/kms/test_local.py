@@ -11,6 +11,7 @@ import pytest
 import time_machine
 from cryptography.hazmat.primitives.serialization import load_der_private_key
 
+from inventory.envelope import EnvelopeError, ciphertext_behind, head_of, kek_digest
 from inventory.kms.base import ToOpen, ToWrap, VersionStatus, WrapAlgorithm, parse_address
 from inventory.kms.errors import (
     AddressError,
@@ -517,3 +518,22 @@ def test_what_aes_key_wrap_cannot_take_is_refused_alone(store: LocalBackend, siz
     refused, blob = store.wrap("main", "1", items)
     assert refused == Refused("refused")
     assert opens(store, blob)
+
+
+def test_every_bit_of_a_wrapped_dek_counts(store: LocalBackend) -> None:
+    """ENV-03: the head is compared with the row, the ciphertext is refused by the store."""
+    head = head_of(KW, kek_digest("local:house/main"), "1")
+    whole = head + wrapped(store)
+    tried = 0
+    for place in range(len(whole)):
+        for bit in range(8):
+            bent = whole[:place] + bytes([whole[place] ^ (1 << bit)]) + whole[place + 1 :]
+            tried += 1
+            try:
+                ciphertext = ciphertext_behind(head, bent)
+            except EnvelopeError:
+                assert place < len(head)
+                continue
+            assert not opens(store, ciphertext)
+            assert place >= len(head)
+    assert tried == (13 + 40) * 8
