@@ -252,7 +252,7 @@ def _keks(folder: int) -> list[str]:
 def _content(folder: int, name: str) -> bytes:
     with _opened(name, _READ, dir_fd=folder) as fd:
         _ours(os.fstat(fd), name)
-        with open(fd, "rb", closefd=False) as file:  # noqa: PTH123 - it is open already
+        with open(fd, "rb", closefd=False) as file:
             content = file.read(LARGEST_FILE + 1)
     if len(content) > LARGEST_FILE:
         raise WrongAnswerError(f"{name} of the key ring is far too large to be one of its files.")
