@@ -6,13 +6,14 @@ Everything here speaks to a store and belongs outside any transaction. Raises, b
 from inventory.custody.opening import Item, Refusal, Rewrapped, check, rewrap, wrap_new
 from inventory.custody.stores import capabilities_of, forget_stores, store_of
 from inventory.kms.base import Capabilities, KeyInfo, VersionStatus, WrapAlgorithm
-from inventory.kms.errors import BackendError, NotCapableError, RolledBackError
+from inventory.kms.errors import BackendError, NoSuchKeyError, NotCapableError, RolledBackError
 
 __all__ = [
     "BackendError",
     "Capabilities",
     "Item",
     "KeyInfo",
+    "NoSuchKeyError",
     "NotCapableError",
     "Refusal",
     "Rewrapped",

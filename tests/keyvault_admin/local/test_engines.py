@@ -1,5 +1,6 @@
 """The embedded engines: made, found again, refused twice, never left behind."""
 
+import base64
 import os
 import subprocess
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ import psycopg
 import pytest
 import redis
 
+from keyvault_admin.local.children import MASTER_KEY, RING
 from keyvault_admin.local.engines import LOGINS, Engines, read_env
 from keyvault_admin.local.errors import LocalError
 from tests.keyvault_admin.local.conftest import make_var, remove_var
@@ -25,6 +27,9 @@ def var() -> Iterator[Path]:
 def test_start_keeps_secrets_ports_and_data(var: Path) -> None:
     with Engines(var, durable=False) as engines:
         first = dict(engines.values)
+        master_key = (engines.keys / MASTER_KEY).read_text(encoding="ascii")
+        assert len(base64.b64decode(master_key)) == 32
+        assert master_key.strip() not in engines.places.local_env.read_text(encoding="utf-8")
         with psycopg.connect(first["DATABASE_URL_MIGRATOR"]) as connection:
             connection.execute("SET ROLE keyvault_owner")
             connection.execute("CREATE TABLE kept AS SELECT 42 AS answer")
@@ -34,6 +39,7 @@ def test_start_keeps_secrets_ports_and_data(var: Path) -> None:
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
     with Engines(var, durable=False) as engines:
         assert engines.values == first
+        assert (engines.keys / MASTER_KEY).read_text(encoding="ascii") == master_key
         with engines.postgres.connect("keyvault") as connection:
             assert connection.execute("SELECT answer FROM kept").fetchone() == (42,)
         with redis.Redis.from_url(first["CELERY_BROKER_URL"]) as client:
@@ -49,6 +55,8 @@ def test_start_shows_no_secret_to_other_users(var: Path) -> None:
         assert not any(password in listed + written for password in passwords)
         for private in (engines.places.local_env, engines.places.engines / "superuser.env"):
             assert private.stat().st_mode & 0o077 == 0
+        for private, mode in ((engines.keys, 0o700), (engines.keys / RING, 0o700), (engines.keys / MASTER_KEY, 0o600)):
+            assert (private.stat().st_mode & 0o777, private.stat().st_uid) == (mode, os.geteuid())
         if os.geteuid() == 0:
             owners = {Path(f"/proc/{engine.process.pid}").stat().st_uid for engine in engines.all}
             assert owners == {engines.places.account.uid}
