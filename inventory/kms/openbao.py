@@ -132,17 +132,19 @@ class OpenBaoBackend(Backend):
         """Trim this version and all before it from the store; they are disabled first where they were not."""
         found, number = self._version(key, version)
         if found.status(number) != VersionStatus.GONE:
-            self._configure(key, found, number + 1, smallest_wrapping=number + 1)
+            self._configure(key, found, number + 1, for_good=True)
             self._client.ask("POST", f"keys/{key}/trim", {"min_available_version": number + 1})
 
-    def _configure(self, key: str, found: transit.TransitKey, smallest: int, smallest_wrapping: int = 0) -> None:
+    def _configure(self, key: str, found: transit.TransitKey, smallest: int, *, for_good: bool = False) -> None:
+        """Raise the smallest version that opens; transit wants the one that wraps set, and as high, before it trims."""
         if smallest > found.newest:
             raise NotCapableError(
                 f"The newest version of {key} in the key store {self.address.name} cannot be disabled: rotate it first."
             )
-        wanted = {"min_decryption_version": max(smallest, found.smallest_opening)}
-        if found.smallest_wrapping or smallest_wrapping:  # transit wants it as high as the other, once it is set
-            wanted["min_encryption_version"] = max(smallest, found.smallest_wrapping)
+        opening = max(smallest, found.smallest_opening)
+        wanted = {"min_decryption_version": opening}
+        if for_good or found.smallest_wrapping:
+            wanted["min_encryption_version"] = max(opening, found.smallest_wrapping)
         self._client.ask("POST", f"keys/{key}/config", wanted)
 
     def _look(self, key: str) -> transit.TransitKey:

@@ -8,6 +8,7 @@ import http.client
 import json
 import socket
 import ssl
+import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -203,6 +204,16 @@ def test_what_is_not_idempotent_is_asked_once(bench: Bench, name: str) -> None:
     bench.stand_in.answers(standin.well, AGAIN[name])
     fails(lambda: backend.rotate(bench.key), UnavailableError)
     assert [request.method for request in bench.stand_in.requests] == ["GET", "POST"]
+
+
+@pytest.mark.skipif("tests.full" not in sys.modules, reason="takes twenty seconds")
+@pytest.mark.parametrize("from_head", [True, False])
+def test_a_byte_a_second_is_read_for_ten_seconds(bench: Bench, *, from_head: bool) -> None:
+    backend = bench.open(Manners())
+    bench.stand_in.answers(standin.well, standin.drips(1, from_head=from_head))
+    began = time.monotonic()
+    fails(lambda: backend.rotate(bench.key), UnavailableError, within=10.5)
+    assert time.monotonic() - began > 9
 
 
 def test_a_call_that_fails_once_succeeds(bench: Bench) -> None:
