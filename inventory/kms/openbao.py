@@ -217,11 +217,11 @@ class OpenBaoBackend(Backend):
     ) -> list[T | Refused]:
         """Send those ciphertexts that are of the version asked for; the others are refused here."""
         number = transit.version_number(batch.version)
-        is_ours = [transit.version_of(item.ciphertext) == number for item in items]
-        ours = [item for item, yes in zip(items, is_ours, strict=True) if yes]
-        lengths = [transit.length_within(item.ciphertext) for item in ours]
-        done = iter(self._ask_all(batch, questions(ours), lengths, read))
-        return [next(done) if yes else Refused("altered") for yes in is_ours]
+        parts = [transit.taken_apart(item.ciphertext) for item in items]
+        lengths = {place: found.length for place, found in enumerate(parts) if found and found.version == number}
+        asked = questions([items[place] for place in lengths])
+        done = iter(self._ask_all(batch, asked, list(lengths.values()), read))
+        return [next(done) if place in lengths else Refused("altered") for place in range(len(items))]
 
     def _ask_all(
         self, batch: _Batch, questions: Sequence[Result], lengths: Sequence[int], read: Callable[..., T]

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from inventory.kms.base import KeyInfo, ToOpen, ToWrap, VersionInfo, VersionStatus, WrapAlgorithm
 from inventory.kms.errors import NotUsableError, Refused, WrongAnswerError
@@ -74,30 +74,32 @@ def version_number(version: str) -> int | None:
     return int(version) if _VERSION.fullmatch(version) else None
 
 
-def version_of(ciphertext: bytes) -> int | None:
-    """Return the version that a ciphertext names; None where this is none of transit's."""
+class Parts(NamedTuple):
+    """What a ciphertext says about itself."""
+
+    version: int
+    length: int  # of the plaintext in it, bytes
+
+
+def taken_apart(ciphertext: bytes) -> Parts | None:
+    """Return the parts of a ciphertext; None where this is none of transit's."""
     found = _CIPHERTEXT.fullmatch(ciphertext)
-    return int(found[1]) if found and decoded(found[2].decode("ascii")) is not None else None
+    content = decoded(found[2]) if found else None
+    return Parts(int(found[1]), len(content) - OVERHEAD) if found and content is not None else None
 
 
-def length_within(ciphertext: bytes) -> int:
-    """Return the length of the plaintext in a ciphertext that version_of() knows."""
-    return len(decoded(ciphertext.rpartition(b":")[2].decode("ascii")) or b"") - OVERHEAD
-
-
-def decoded(text: object) -> bytes | None:
+def decoded(text: bytes) -> bytes | None:
     """Return what canonical base64 stands for; None for anything else."""
-    if not isinstance(text, str):
-        return None
     try:
-        content = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
+        content = binascii.a2b_base64(text, strict_mode=True)
+    except binascii.Error:
         return None
-    return content if _encoded(content) == text else None
+    # Bits that stand for nothing can only hide before padding.
+    return content if not text.endswith(b"=") or base64.b64encode(content) == text else None
 
 
 def _encoded(content: bytes | bytearray) -> str:
-    return base64.b64encode(content).decode("ascii")
+    return binascii.b2a_base64(content, newline=False).decode("ascii")
 
 
 # Questions
@@ -224,17 +226,18 @@ def wrapped(result: Mapping[str, Any], *, version: int, length: int, store: str)
     """Return an item's ciphertext: of exactly that version, around a plaintext of that length."""
     text = result.get("ciphertext")
     ciphertext = text.encode("ascii", "replace") if isinstance(text, str) else b""
-    named = version_of(ciphertext)
-    if named is None or length_within(ciphertext) != length:
+    parts = taken_apart(ciphertext)
+    if parts is None or parts.length != length:
         raise _unreadable(store)
-    if named != version or result.get("key_version", version) != version:
+    if parts.version != version or result.get("key_version", version) != version:
         raise WrongAnswerError(f"The key store {store} wrapped under another version than it was asked to.")
     return ciphertext
 
 
 def opened(result: Mapping[str, Any], *, length: int, store: str) -> bytearray:
     """Return an item's plaintext, which must be as long as its ciphertext says."""
-    plaintext = decoded(result.get("plaintext"))
+    text = result.get("plaintext")
+    plaintext = decoded(text.encode("ascii", "replace")) if isinstance(text, str) else None
     if plaintext is None or len(plaintext) != length:
         raise _unreadable(store)
     return bytearray(plaintext)
