@@ -124,13 +124,15 @@ class Caller:
         ends = self.clock.monotonic() + self.manners.call
         tries = 1 + (self.manners.retries if is_idempotent else 0)
         for number in range(tries):
+            self.breaker.enter()
             try:
                 return self._attempt(attempt)
             except UnavailableError as error:
                 wait = self._wait(number, error)
-                if number + 1 == tries or wait is None or self.clock.monotonic() + wait >= ends:
+                is_over = number + 1 == tries or wait is None or self.clock.monotonic() + wait >= ends
+                if is_over or self.breaker.is_open:
                     raise
-                self.clock.sleep(wait)
+                self.clock.sleep(wait or 0.0)
         raise AssertionError("unreachable")  # pragma: no cover
 
     def bounded(self, work: Callable[[], T]) -> T:
@@ -145,7 +147,6 @@ class Caller:
             raise too_slow(self.breaker.store) from error
 
     def _attempt(self, attempt: Callable[[], T]) -> T:
-        self.breaker.enter()
         try:
             result = attempt()
         except (UnavailableError, WrongAnswerError) as error:

@@ -220,6 +220,8 @@ class Channel:
             raise WrongAnswerError(
                 f"The key store {self.store} showed a certificate that is not trusted, or is for another name."
             ) from None
+        if isinstance(error, UnicodeError):
+            raise AddressError(f"The key store {self.store} has a host that is no name of any.") from None
         if isinstance(error, TimeoutError):
             raise too_slow(self.store) from None
         if isinstance(error, OSError | IncompleteRead):  # closed before any answer, or within it

@@ -9,6 +9,7 @@ import json
 import socket
 import ssl
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -679,3 +680,19 @@ def test_the_namespace_goes_along(bench: Bench) -> None:
     bench.opened(backend)
     assert bench.stand_in.requests[0].headers["X-Vault-Namespace"] == "team/keys"
     assert bench.stand_in.requests[0].headers["X-Vault-Request"] == "true"
+
+
+def test_a_name_that_leads_elsewhere_is_not_followed_without_tls(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file of hosts, or a resolver, could call somebody else localhost."""
+    elsewhere = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("203.0.113.7", bench.stand_in.port))]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_asked, **_more: elsewhere)
+    error = fails(lambda: bench.opened(bench.open()), AddressError)
+    assert "needs TLS" in str(error)
+
+
+def test_a_name_that_is_looked_up_for_ever_is_left(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_asked, **_more: gate.wait(20) and [])
+    backend = bench.open(Manners(**{**vars(QUICK), "connect": 0.05}))
+    fails(lambda: bench.opened(backend), UnavailableError, within=1.5)
+    gate.set()
