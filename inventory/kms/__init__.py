@@ -5,10 +5,10 @@ from importlib import import_module
 from inventory.kms.base import Backend, StoreAddress
 from inventory.kms.errors import AddressError, MissingExtraError
 
-# Scheme of an address → the module, the class, and the extra that its package comes with.
+# Scheme of an address → the module, the class, and the extra that its package comes with, if it needs one.
 SCHEMES = {
     "local": ("inventory.kms.local", "LocalBackend", ""),
-    "openbao": ("inventory.kms.openbao", "OpenBaoBackend", "vault"),
+    "openbao": ("inventory.kms.openbao", "OpenBaoBackend", ""),
     "pkcs11": ("inventory.kms.pkcs11", "Pkcs11Backend", "pkcs11"),
     "azure": ("inventory.kms.azure", "AzureBackend", "azure"),
     "aws": ("inventory.kms.aws", "AwsBackend", "aws"),
