@@ -125,7 +125,9 @@ def parse_address(text: str) -> StoreAddress:
         raise AddressError("The address of a key store cannot be read as a URL.") from error
     name = unquote(parts.fragment)
     if not name or not all(char.isascii() and (char.isalnum() or char in "-_") for char in name):
-        raise AddressError("Each key store needs a name of letters, digits, - and _ after #, as in local:///ring#house.")
+        raise AddressError(
+            "Each key store needs a name of letters, digits, - and _ after #, as in local:///ring#house."
+        )
     if parts.username or parts.password:
         raise AddressError(f"The address of the key store {name} holds a password. Name a file by an option instead.")
     return StoreAddress(
