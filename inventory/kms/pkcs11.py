@@ -161,10 +161,9 @@ def _known(keys: TokenKeys, name: str) -> list[TokenVersion]:
 
 
 def _version(keys: TokenKeys, name: str, version: str) -> TokenVersion:
-    number = next((number for number in keys.numbers(name) if str(number) == version), None)
-    if number is None:
+    if (found := keys.named(name, version)) is None:
         raise NoSuchKeyError(f"The token has no version {version[:20]} of the key {name}.")
-    return keys.version(name, number)
+    return found
 
 
 def _usable(keys: TokenKeys, name: str, version: str) -> TokenVersion:

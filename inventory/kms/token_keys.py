@@ -74,8 +74,7 @@ class TokenKeys:
 
     def numbers(self, name: str) -> list[int]:
         """Return the numbers that versions of a KEK have, or had."""
-        if not _NAME.fullmatch(name):
-            raise AddressError("The name of a KEK in a token is made of letters, digits, ., - and _.")
+        _refuse_odd(name)
         found = [one for kind in _KEYS for one in self._found({Attribute.CLASS: kind, Attribute.TOKEN: True})]
         for application in (_LEDGER, _GRAVE):
             found += self._notes(application.format(name))
@@ -83,6 +82,15 @@ class TokenKeys:
         labels = {one[Attribute.LABEL] for one in found}
         ends = (label.removeprefix(starts) for label in labels if label.startswith(starts))
         return sorted(int(end) for end in ends if _NUMBER.fullmatch(end))
+
+    def named(self, name: str, version: str) -> TokenVersion | None:
+        """Return a version by its id, found by its label alone; None if it never was."""
+        _refuse_odd(name)
+        if not _NUMBER.fullmatch(version):
+            return None
+        found = self.version(name, int(version))
+        is_known = found.key is not None or found.is_buried or self._notes(_LEDGER.format(name), f"{name}/v{version}")
+        return found if is_known else None
 
     def version(self, name: str, number: int) -> TokenVersion:
         label = f"{name}/v{number}"
@@ -205,6 +213,11 @@ class TokenKeys:
             for one in pair:
                 one.destroy()
         return Mechanism.RSA_PKCS_OAEP if opened == dek else None
+
+
+def _refuse_odd(name: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise AddressError("The name of a KEK in a token is made of letters, digits, ., - and _.")
 
 
 def _generate_rsa(session: pkcs11.Session, bits: int, *, label: str = "") -> tuple[Any, Any]:
