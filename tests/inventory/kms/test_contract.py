@@ -269,7 +269,9 @@ def test_what_is_scheduled_waits_and_can_be_recovered(own_kek: Kek) -> None:
     for gone_at in (told, again):
         assert gone_at is None or abs(gone_at - datetime.now(UTC) - timedelta(days=days)) < timedelta(days=1)
     assert own_kek.opens_nothing(blobs, own_kek.old)
-    assert backend.describe(name).version(own_kek.old).status is VersionStatus.SCHEDULED
+    found = backend.describe(name)  # of a deleted key a store may show the newest version alone
+    shown = found.version(own_kek.old) or (can.schedules is Scope.KEY and found.version(own_kek.new))
+    assert shown.status is VersionStatus.SCHEDULED
     if not can.recovers:
         with pytest.raises(NotCapableError):
             backend.recover(name, own_kek.old)
