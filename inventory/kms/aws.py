@@ -263,7 +263,7 @@ class AwsBackend(Backend):
         for _page in range(MOST_PAGES):
             page = self._client.ask("list_key_rotations", KeyId=_text(found, "KeyId"), **more)
             entries = page.get("Rotations")
-            if not isinstance(entries, list):
+            if not isinstance(entries, list) or not all(isinstance(one, dict) for one in entries):
                 raise WrongAnswerError(f"The key store {self.address.name} lists no rotations.")
             listed += [one for one in entries if one.get("KeyMaterialState", _OLD) in {_CURRENT, _OLD}]
             if not page.get("Truncated"):

@@ -16,11 +16,12 @@ import boto3
 import botocore.session
 from botocore.awsrequest import AWSResponse
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
+from botocore.loaders import Loader
 
 from inventory.kms.base import StoreAddress
 from inventory.kms.calls import Caller, retry_after
-from inventory.kms.channel import Channel, is_loopback, tls_context
+from inventory.kms.channel import OK, Channel, is_loopback, strict_json, tls_context
 from inventory.kms.errors import (
     AddressError,
     BackendError,
@@ -38,6 +39,8 @@ Answer = dict[str, Any]
 _REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-[0-9]{1,2}")
 _CODE = re.compile(r"[A-Za-z.]{1,60}")
 _SERVER_ERROR = 500
+NOTHING = (b"", b"null")  # what comes back where there is nothing to say
+_LOADER = Loader()  # of the descriptions of services, which take long to read: once a process
 KINDS: dict[str, type[BackendError]] = {
     "AccessDeniedException": DeniedError,
     "ExpiredTokenException": DeniedError,
@@ -147,7 +150,9 @@ class AwsClient:
                 answer: Answer = getattr(client, operation)(**arguments)
             except ClientError as error:
                 raise self._refusal(error) from None
-            except BotoCoreError as error:  # its texts quote what was answered
+            except BackendError:
+                raise
+            except Exception as error:  # noqa: BLE001 - what botocore makes of an odd answer is of any kind
                 raise WrongAnswerError(
                     f"The key store {self.store} answered something that cannot be read ({type(error).__name__})."
                 ) from None
@@ -167,6 +172,7 @@ class AwsClient:
             session = botocore.session.Session(
                 session_vars={name: (None, None, value, None) for name, value in bare.items()}
             )
+            session.register_component("data_loader", _LOADER)
             self._client = boto3.session.Session(botocore_session=session).client(
                 "kms", region_name=self.place.region, endpoint_url=self.place.endpoint, aws_access_key_id=key,
                 aws_secret_access_key=secret, aws_session_token=token[0] if token else None,
@@ -199,6 +205,8 @@ class AwsClient:
             request.method, parts.path or "/", headers={**headers, "Host": parts.netloc}, body=request.body,
             is_idempotent=self._is_idempotent,
         )  # fmt: skip
+        if answer.status == OK and answer.body not in NOTHING:
+            strict_json(answer.body, store=self.store)  # botocore takes what stands twice, and is at a loss with a list
         heard = {"Retry-After": answer.retry_after} if answer.retry_after else {}
         return AWSResponse(request.url, answer.status, heard, _Raw(answer.body))
 

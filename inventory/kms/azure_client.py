@@ -6,6 +6,7 @@ answers of any length. `requests` lets an adapter stand in for all that; it serv
 
 import io
 import re
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +15,14 @@ from urllib.parse import urlsplit
 
 import requests
 from azure.core.credentials import TokenCredential
-from azure.core.exceptions import AzureError, ClientAuthenticationError, DecodeError, HttpResponseError
+from azure.core.exceptions import ClientAuthenticationError, HttpResponseError
 from azure.core.pipeline.transport import RequestsTransport
-from azure.identity import ClientSecretCredential, ManagedIdentityCredential, WorkloadIdentityCredential
+from azure.identity import (
+    ClientSecretCredential,
+    CredentialUnavailableError,
+    ManagedIdentityCredential,
+    WorkloadIdentityCredential,
+)
 from azure.keyvault.keys import KeyClient, KeyVaultKey
 from azure.keyvault.keys.crypto import CryptographyClient
 from requests.adapters import BaseAdapter
@@ -24,7 +30,7 @@ from requests.structures import CaseInsensitiveDict
 
 from inventory.kms.base import StoreAddress
 from inventory.kms.calls import Caller, retry_after
-from inventory.kms.channel import Channel, is_loopback, strict_json, tls_context
+from inventory.kms.channel import REFUSALS, Answer, Channel, is_loopback, strict_json, tls_context
 from inventory.kms.errors import (
     AddressError,
     BackendError,
@@ -119,6 +125,8 @@ class _Adapter(BaseAdapter):
             str(request.method), path, headers={**headers, "Accept-Encoding": "identity", "Host": parts.netloc},
             body=body, is_idempotent=self.is_idempotent,  # type: ignore[arg-type]  # our requests stream nothing
         )  # fmt: skip
+        if not parts.path.startswith(("/keys", "/deletedkeys")):
+            self._refuse_busy(answer)
         response = requests.Response()
         response.status_code, response.url, response.request = answer.status, str(request.url), request
         response.raw, response.encoding = _Body(answer.body), "utf-8"
@@ -126,6 +134,12 @@ class _Adapter(BaseAdapter):
                  "WWW-Authenticate": answer.challenge}  # fmt: skip
         response.headers = CaseInsensitiveDict({name: text for name, text in heard.items() if text})
         return response
+
+    def _refuse_busy(self, answer: Answer) -> None:
+        """Say of the token's giver what its package makes a refusal of: that it is busy, or ill."""
+        if answer.status == _TOO_MANY or answer.status >= _SERVER_ERROR:
+            wait = retry_after(answer.retry_after, wall=self._caller.clock.wall())
+            raise UnavailableError(f"The key store {self._store}: Entra ID is not able to answer.", retry_after=wait)
 
     def _channel(self, scheme: str, host: str, port: int) -> Channel:
         if scheme != "https" or (host, port) not in self._place.hosts:
@@ -167,19 +181,9 @@ class AzureClient:
         def once() -> T:
             opened = self._ready()
             opened.adapter.is_idempotent = is_idempotent
-            ended: list[bool] = []
-
-            def work() -> T:
-                try:
-                    return question(opened)
-                finally:
-                    ended.append(True)
-
             try:
-                return self._caller.bounded(work)
+                return self._bounded(opened, question)
             except BackendError:
-                if not ended:
-                    self._open = None  # the thread that was left behind still holds its connections
                 raise
             except Exception as error:  # noqa: BLE001 - what the packages make of an odd answer is of any kind
                 raise self._refusal(error) from None
@@ -190,6 +194,27 @@ class AzureClient:
             self.close()  # so that a secret which was replaced in its file is read
             raise
 
+    def _bounded(self, opened: "_Open", question: Callable[["_Open"], T]) -> T:
+        """Ask within an attempt's time. A thread that is left behind keeps these connections, and closes them."""
+        ended, left = threading.Event(), threading.Event()
+
+        def work() -> T:
+            try:
+                return question(opened)
+            finally:
+                ended.set()
+                if left.is_set():
+                    opened.adapter.close()
+
+        try:
+            return self._caller.bounded(work)
+        finally:
+            if not ended.is_set():
+                self._open = None
+                left.set()
+                if ended.is_set():
+                    opened.adapter.close()
+
     def _ready(self) -> "_Open":
         if self._open is None:
             self._open = _Open(self.place, store=self.store, caller=self._caller)
@@ -199,15 +224,16 @@ class AzureClient:
         """Return an error as ours, with nothing of its text but the code."""
         if isinstance(ours := _within(error, BackendError), BackendError):
             return ours  # of the channel, wrapped by a package
+        if isinstance(error, CredentialUnavailableError):
+            return UnavailableError(f"The key store {self.store}: this machine gives no token for its identity.")
         if isinstance(error, ClientAuthenticationError) and error.response is None:
             return DeniedError(f"The key store {self.store}: Entra ID gives no token for this credential.")
-        if isinstance(error, DecodeError) or not isinstance(error, AzureError):
-            return WrongAnswerError(
-                f"The key store {self.store} answered something that cannot be read ({type(error).__name__})."
-            )
-        if isinstance(error, HttpResponseError) and error.response is not None:
-            return self._by_status(error.response)
-        return UnavailableError(f"The key store {self.store} cannot be reached ({type(error).__name__}).")
+        response: Any = error.response if isinstance(error, HttpResponseError) else None
+        if response is not None and int(response.status_code) >= REFUSALS:
+            return self._by_status(response)
+        return WrongAnswerError(
+            f"The key store {self.store} answered something that cannot be read ({type(error).__name__})."
+        )
 
     def _by_status(self, response: Any) -> BackendError:  # noqa: ANN401 - of the package
         status = int(response.status_code)
