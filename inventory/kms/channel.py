@@ -32,6 +32,7 @@ class Answer:
     status: int
     retry_after: str | None  # as the header says it
     body: bytes = field(repr=False)
+    challenge: str | None = None  # as the header WWW-Authenticate says it
 
 
 def is_loopback(host: str) -> bool:
@@ -148,7 +149,12 @@ class Channel:
         response = connection.getresponse()
         self._refuse_oddities(response)
         content = self._read(response)
-        answer = Answer(status=response.status, retry_after=response.getheader("Retry-After"), body=content)
+        answer = Answer(
+            status=response.status,
+            retry_after=response.getheader("Retry-After"),
+            body=content,
+            challenge=response.getheader("WWW-Authenticate"),
+        )
         return answer, not response.will_close
 
     def _refuse_oddities(self, response: HTTPResponse) -> None:

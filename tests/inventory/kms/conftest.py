@@ -25,6 +25,7 @@ class Kek:
     algorithm: WrapAlgorithm
     old: str  # the ids of its versions
     new: str
+    before: list[tuple[bytearray, bytes]]  # DEKs and their blobs of when the old version was the newest
 
     @property
     def can(self) -> Capabilities:
@@ -35,6 +36,11 @@ class Kek:
         wrapped = self.backend.wrap(self.name, version or self.new, [ToWrap(dek=dek, context=context) for dek in deks])
         assert all(type(blob) is bytes for blob in wrapped), wrapped
         return wrapped
+
+    def under_old(self, count: int) -> tuple[list[bytearray], list[bytes]]:
+        """Return DEKs and their blobs under the older version; not every store still wraps under it."""
+        drawn, blobs = zip(*self.before[:count], strict=True)
+        return list(drawn), list(blobs)
 
     def open(self, blobs: list[bytes], *, version: str = "", context: bytes = b"c" * 32) -> list[bytearray | Refused]:
         items = [ToOpen(ciphertext=blob, context=context) for blob in blobs]
@@ -94,9 +100,11 @@ def make_kek(rig: Rig, algorithm: WrapAlgorithm) -> Kek:
     """Make a KEK of two versions."""
     backend, name = rig.open(), rig.new_name()
     rig.make(backend, name, algorithm)
-    old = backend.describe(name).newest
+    old, drawn = backend.describe(name).newest, deks(3)
+    blobs = backend.wrap(name, old, [ToWrap(dek=dek, context=b"c" * 32) for dek in drawn])
+    before = list(zip(drawn, blobs, strict=True))
     rig.turn(backend, name)
-    return Kek(rig, backend, name, algorithm, old=old, new=backend.describe(name).newest)
+    return Kek(rig, backend, name, algorithm, old=old, new=backend.describe(name).newest, before=before)
 
 
 @pytest.fixture(

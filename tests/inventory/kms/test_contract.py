@@ -64,8 +64,8 @@ def test_every_client_of_a_store_opens_what_another_has_wrapped(kek: Kek) -> Non
 
 
 def test_a_blob_opens_under_its_own_version_alone(kek: Kek) -> None:
-    drawn = deks(2)
-    before, after = kek.wrap(drawn, version=kek.old), kek.wrap(drawn)
+    drawn, before = kek.under_old(2)
+    after = kek.wrap(drawn)
     assert kek.open(before, version=kek.old) == drawn
     assert kek.open(after, version=kek.new) == drawn
     assert kek.opens_nothing(before, kek.new)
@@ -137,8 +137,8 @@ def test_a_blob_opens_with_its_own_context_alone(kek: Kek) -> None:
 
 
 def test_the_store_rewraps_on_its_side(kek: Kek) -> None:
-    drawn = deks(3)
-    items = [ToOpen(ciphertext=blob, context=b"c" * 32) for blob in kek.wrap(drawn, version=kek.old)]
+    drawn, blobs = kek.under_old(3)
+    items = [ToOpen(ciphertext=blob, context=b"c" * 32) for blob in blobs]
     if not kek.can.rewraps:
         with pytest.raises(NotCapableError):
             kek.backend.rewrap(kek.name, kek.old, kek.new, items)
@@ -226,8 +226,8 @@ def test_disabled_versions_open_nothing_until_enabled(own_kek: Kek) -> None:
         with pytest.raises(NotCapableError):
             backend.disable(name, own_kek.old)
         return
-    drawn = deks(2)
-    blobs = {version: own_kek.wrap(drawn, version=version) for version in (own_kek.old, own_kek.new)}
+    drawn, before = own_kek.under_old(2)
+    blobs = {own_kek.old: before, own_kek.new: own_kek.wrap(drawn)}
     for _twice in range(2):
         backend.disable(name, own_kek.old)
     for version, is_dead in dead_with(scope, own_kek).items():
@@ -249,7 +249,7 @@ def test_disabled_versions_open_nothing_until_enabled(own_kek: Kek) -> None:
 def test_every_client_sees_at_once_that_a_version_is_disabled(own_kek: Kek) -> None:
     if own_kek.can.disables is None:
         pytest.skip("this kind of store cannot disable")
-    blobs = own_kek.wrap(deks(1), version=own_kek.old)
+    _drawn, blobs = own_kek.under_old(1)
     other = own_kek.rig.open()
     other.disable(own_kek.name, own_kek.old)
     other.close()
@@ -262,14 +262,16 @@ def test_what_is_scheduled_waits_and_can_be_recovered(own_kek: Kek) -> None:
         with pytest.raises(NotCapableError):
             backend.schedule_destruction(name, own_kek.old, days=30)
         return
-    drawn, days = deks(2), can.waiting_days[0]
-    blobs = own_kek.wrap(drawn, version=own_kek.old)
+    days = can.waiting_days[0]
+    drawn, blobs = own_kek.under_old(2)
     told = backend.schedule_destruction(name, own_kek.old, days=days)
     again = backend.schedule_destruction(name, own_kek.old, days=days)
     for gone_at in (told, again):
         assert gone_at is None or abs(gone_at - datetime.now(UTC) - timedelta(days=days)) < timedelta(days=1)
     assert own_kek.opens_nothing(blobs, own_kek.old)
-    assert backend.describe(name).version(own_kek.old).status is VersionStatus.SCHEDULED
+    found = backend.describe(name)  # of a deleted key a store may show the newest version alone
+    shown = found.version(own_kek.old) or (can.schedules is Scope.KEY and found.version(own_kek.new))
+    assert shown.status is VersionStatus.SCHEDULED
     if not can.recovers:
         with pytest.raises(NotCapableError):
             backend.recover(name, own_kek.old)
@@ -299,8 +301,8 @@ def test_what_is_purged_opens_nothing_ever_again(own_kek: Kek) -> None:
         with pytest.raises(NotCapableError):
             backend.purge(name, own_kek.old)
         return
-    drawn = deks(1)
-    blobs = {version: own_kek.wrap(drawn, version=version) for version in (own_kek.old, own_kek.new)}
+    drawn, before = own_kek.under_old(1)
+    blobs = {own_kek.old: before, own_kek.new: own_kek.wrap(drawn)}
     if can.schedules is not None:
         backend.schedule_destruction(name, own_kek.old, days=can.waiting_days[0])
     for _twice in range(2):
