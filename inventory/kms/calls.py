@@ -129,10 +129,10 @@ class Caller:
                 return self._attempt(attempt)
             except UnavailableError as error:
                 wait = self._wait(number, error)
-                is_over = number + 1 == tries or wait is None or self.clock.monotonic() + wait >= ends
+                is_over = number + 1 == tries or self.clock.monotonic() + wait >= ends
                 if is_over or self.breaker.is_open:
                     raise
-                self.clock.sleep(wait or 0.0)
+                self.clock.sleep(wait)
         raise AssertionError("unreachable")  # pragma: no cover
 
     def bounded(self, work: Callable[[], T]) -> T:
@@ -164,11 +164,10 @@ class Caller:
         if asked > self.manners.longest_wait:
             self.breaker.rest(asked)
 
-    def _wait(self, number: int, error: BackendError) -> float | None:
-        """Return how long to wait before the next try; None where there is none in this call."""
+    def _wait(self, number: int, error: BackendError) -> float:
+        """Return how long to wait before the next try."""
         if error.retry_after is not None:
-            asked = error.retry_after.total_seconds()
-            return asked if asked <= self.manners.longest_wait else None
+            return error.retry_after.total_seconds()
         longest = min(self.manners.first_wait * 2.0**number, self.manners.longest_wait)
         return longest * (_STEPS + secrets.randbelow(_STEPS)) / (2 * _STEPS)
 

@@ -333,8 +333,18 @@ def test_a_redirect_leads_nowhere(bench: Bench) -> None:
     with StandIn(standin.says) as other:
         backend = bench.open()
         bench.stand_in.answers(standin.elsewhere(f"http://127.0.0.1:{other.port}/v1/transit/decrypt/bent"))
-        fails(lambda: bench.opened(backend), WrongAnswerError)
+        assert "which is not followed" in str(fails(lambda: bench.opened(backend), WrongAnswerError))
         assert other.connections == 0
+
+
+def test_what_is_not_idempotent_goes_over_a_fresh_connection(bench: Bench) -> None:
+    backend = bench.open()
+    bench.opened(backend)
+    bench.rewrapped(backend)
+    assert bench.stand_in.connections == 1
+    bench.stand_in.answers(standin.well, says(503))
+    fails(lambda: backend.rotate(bench.key), UnavailableError)
+    assert bench.stand_in.connections == 2
 
 
 def test_no_cookie_comes_back_and_no_proxy_is_asked(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
