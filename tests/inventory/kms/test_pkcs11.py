@@ -242,7 +242,8 @@ def test_published_vectors_of_aes_256_have_their_verdict(store, name, file, algo
 # What is left behind
 
 
-def test_500_calls_leave_no_handle_behind(store, name):
+def test_500_calls_leave_no_handle_behind(spare, name):
+    store = opened_at(spare[1])
     store.create(name, KWP)
     blob = wrap(store, name)
     bent = blob[:-1] + bytes([blob[-1] ^ 1])
@@ -252,6 +253,7 @@ def test_500_calls_leave_no_handle_behind(store, name):
         opened = unwrap(store, name, bent if number % 5 == 0 else blob)
         assert (opened == Refused("altered")) == (number % 5 == 0)
     assert (objects_of(store), sessions()) == before
+    store.close()
 
 
 def test_stores_of_one_token_share_a_session_and_the_last_one_closes_it(spare):
