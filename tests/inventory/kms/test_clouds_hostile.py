@@ -626,6 +626,16 @@ def test_a_wrong_secret_is_denied_and_the_right_one_is_read_after_it(bent_azure,
         fails(lambda: bent_azure.open(address=address).describe("a"), AddressError)
 
 
+def test_a_workload_signs_in_with_the_token_in_its_file(bent_azure, tmp_path):
+    (tmp_path / "secret").write_text(SECRET)
+    options = parse_address(f"{bent_azure.address}#bent").options
+    more = {"credential": "workload", "token_file": f"{tmp_path}/secret", "ca": options["ca"]}
+    backend = bent_azure.open(address=azure_address(tmp_path, bent_azure.stand_in.port, **more))
+    assert bent_azure.opened(backend) == bent_azure.deks
+    sent = [one.body.decode() for one in bent_azure.stand_in.requests if "/oauth2/" in one.path]
+    assert ["client_assertion=" in body for body in sent] == [True]
+
+
 def test_a_certificate_must_be_for_the_host_and_of_the_authority(bent_azure, tmp_path):
     shown = certificates(tmp_path)
     (tmp_path / "secret").write_text(SECRET)
