@@ -12,7 +12,7 @@ WORKDIR /app
 COPY .ci/uv.txt .ci/uv.txt
 RUN python -m pip install --no-cache-dir --no-deps --only-binary :all: --require-hashes --requirement .ci/uv.txt --target /opt/uv
 COPY pyproject.toml uv.lock ./
-RUN python -m venv --without-pip .venv && /opt/uv/bin/uv sync --locked --no-dev --extra oidc --extra s3 --extra tsa --no-install-project
+RUN python -m venv --without-pip .venv && /opt/uv/bin/uv sync --locked --no-dev --extra aws --extra azure --extra oidc --extra pkcs11 --extra s3 --extra tsa --no-install-project
 
 COPY LICENSE manage.py ./
 COPY audit audit

@@ -107,17 +107,13 @@ class Library:
         pin = read_pin(pin_file)
         digest = hashlib.sha256(pin.encode()).digest()
         self._refuse_another_try(token, label, digest)
-        session = token.open(rw=True)  # first without the PIN: one that is refused would leave its session open
         try:
-            token.open(rw=True, user_pin=pin)
-        except pkcs11.UserAlreadyLoggedIn:
-            pass
+            session = token.open(rw=True, user_pin=pin)
+        except pkcs11.UserAlreadyLoggedIn:  # by something else in this process
+            session = token.open(rw=True)
         except DENIED:
             self._refused[label] = digest
-            session.close()
-            raise
-        except PKCS11Error:
-            session.close()
+            self.is_stale = True  # the session that was opened for it has no name by which it could be closed
             raise
         self._refused.pop(label, None)
         return Login(token, session)

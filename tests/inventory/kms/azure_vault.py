@@ -92,7 +92,8 @@ class Vault:
                 "authorization_endpoint": f"{base}/oauth2/v2.0/authorize",
             })  # fmt: skip
         form = parse_qs(request.body.decode())
-        if form.get("client_secret") != [self.secret] or form.get("client_id") != [CLIENT]:
+        shown = form.get("client_secret") or form.get("client_assertion")  # a secret, or a workload's token
+        if shown != [self.secret] or form.get("client_id") != [CLIENT]:
             return said_as(401, {"error": "invalid_client", "error_description": "AADSTS7000215: Invalid secret."})
         self.tokens_given += 1
         return said_as(200, {"token_type": "Bearer", "expires_in": 3600, "access_token": self.token})

