@@ -44,10 +44,6 @@ class RefusedDek:
     number: int  # of the DEK's version
     reason: str  # of inventory.custody.Refusal
 
-    @property
-    def subject(self) -> Subject:
-        return Subject(ref=self.ref, label=self.label, after={"version": self.number, "refused": self.reason})
-
 
 def tell_of_refused(
     *, uri: str, version: str, refused: Sequence[RefusedDek], where: str, actor: Actor, now: datetime
@@ -60,10 +56,10 @@ def tell_of_refused(
     """
     if not refused:
         return
+    reasons: dict[str, JSON] = {**Counter(one.reason for one in refused)}
     with transaction.atomic(durable=True):
-        for subjects in batches(one.subject for one in refused):
-            reasons = Counter(str(subject.after["refused"]) for subject in subjects)
-            facts: dict[str, JSON] = {"kek": uri, "kek_version": version, "where": where, "reasons": dict(reasons)}
+        for subjects in batches(_subjects(refused)):
+            facts: dict[str, JSON] = {"kek": uri, "kek_version": version, "where": where, "reasons": reasons}
             record(Action.DEK_OPENED, actor=actor, now=now, subjects=subjects, facts=facts, outcome=Outcome.REFUSED)
         alert_custody(
             subject=f"Wrapped DEKs were refused: {uri}",
@@ -90,6 +86,20 @@ def alert_custody(*, subject: str, lines: Sequence[str], now: datetime) -> int:
     return write_letter(
         recipients=alert_mails(AlertKind.CUSTODY), subject=subject, lines=lines, url=settings.SITE_URL + LOG, now=now
     )
+
+
+def _subjects(refused: Sequence[RefusedDek]) -> Iterable[Subject]:
+    """Yield each record once: of a source elsewhere, or of a KEK whose DEKs are no records yet, there are many rows."""
+    by_ref: dict[str, list[RefusedDek]] = {}
+    for one in refused:
+        by_ref.setdefault(one.ref, []).append(one)
+    for ref, those in by_ref.items():
+        first = those[0]
+        if len(those) == 1:
+            yield Subject(ref=ref, label=first.label, after={"version": first.number, "refused": first.reason})
+        else:
+            labels = [one.label for one in those[:LISTED]]
+            yield Subject(ref=ref, label=f"{first.label} and {len(those) - 1:,} more"[:300], after={"refused": labels})
 
 
 def _listed(refused: Sequence[RefusedDek]) -> Iterable[str]:

@@ -87,4 +87,4 @@ def _bind(found: Sequence[tuple[int, bytes]]) -> int:
     """Keep digests of first openings; one that somebody else has kept meanwhile stays."""
     with connection.cursor() as cursor:
         cursor.execute(_BIND, [list(column) for column in zip(*found, strict=True)])
-        return cursor.rowcount
+        return int(cursor.rowcount)
