@@ -17,6 +17,9 @@ from audit.actor import Actor
 from audit.batches import batches
 from audit.canonical import JSON
 from audit.services import Outcome, Subject, record
+from inventory.models import KekVersion
+from inventory.services import deks
+from inventory.services.deks.scanning import AT_ONCE
 from rotation.kinds import AlertKind
 from rotation.letters import write_letter
 from rotation.models import Digest
@@ -43,6 +46,15 @@ class RefusedDek:
     label: str  # the DEK's name; what names the row
     number: int  # of the DEK's version
     reason: str  # of inventory.custody.Refusal
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opened:
+    """What came of opening all DEKs under a version of a KEK."""
+
+    opened: int
+    bound: int  # for the first time
+    refused: Sequence[RefusedDek]
 
 
 def tell_of_refused(
@@ -73,6 +85,31 @@ def tell_of_refused(
             ],
             now=now,
         )
+
+
+def open_and_tell(
+    *, version: KekVersion, where: str, keep: bool = True, at_once: int = AT_ONCE, actor: Actor, now: datetime
+) -> Opened:
+    """Open every DEK under a version of a KEK, compare it with its row, and tell of those that do not belong there.
+
+    For the worker, outside of any transaction: fsck, and whoever wants to know before a re-wrap. With `keep` the
+    binding digests of first openings are kept. Events: as tell_of_refused(), once. Raises: BackendError.
+    """
+    opened = bound = after = 0
+    refused: list[RefusedDek] = []
+    while True:
+        seen = deks.open_stretch(version, after=after, limit=at_once, keep=keep)
+        opened, bound = opened + seen.opened, bound + seen.bound
+        refused += [
+            RefusedDek(ref=f"key:{one.key}", label=one.name, number=one.number, reason=one.reason)
+            for one in seen.misfits
+        ]
+        if seen.last is None:
+            break
+        after = seen.last
+    uri, name = version.kek.uri, version.store_id
+    tell_of_refused(uri=uri, version=name, refused=refused, where=where, actor=actor, now=now)
+    return Opened(opened=opened, bound=bound, refused=refused)
 
 
 def alert_custody(*, subject: str, lines: Sequence[str], now: datetime) -> int:

@@ -18,7 +18,8 @@ ACTOR = Actor.system("command:new_dek")
 class Command(BaseCommand):
     help = (
         "Make a DEK: 256 bits are drawn, wrapped by the KEK, opened again to be sure, and registered wrapped. The "
-        "DEK in clear is shown to nobody; hand_out_dek gives a service the wrapped one. As the worker (KEYVAULT_ROLE=worker)."
+        "DEK in clear is shown to nobody; hand_out_dek gives a service the wrapped one. As the worker "
+        "(KEYVAULT_ROLE=worker)."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
