@@ -8,6 +8,7 @@ from inventory.services.deks.making import (
     draw_dek,
     draw_next,
     facts_from,
+    kek_under,
 )
 from inventory.services.deks.scanning import Misfit, Scanned, open_stretch
 
@@ -26,5 +27,6 @@ __all__ = [
     "draw_next",
     "facts_from",
     "hand_out",
+    "kek_under",
     "open_stretch",
 ]

@@ -15,7 +15,7 @@ from audit.services import Subject, record
 from inventory import lifecycle
 from inventory.custody import wrap_new
 from inventory.errors import DekExistsError, DekScopeError, NoDekError, NoPrimaryError, NotAllowedNowError, StaleError
-from inventory.models import DekVersion, Integration, Kek, KekVersion, Key, KeyVersion, Tenant
+from inventory.models import DekVersion, Integration, Kek, KekVersion, Key, KeyVersion, Tenant, Wrapping
 from inventory.selectors import rules
 from inventory.services.findings import refresh_findings
 from inventory.services.keys import check_entered, check_record, derive, first_version, registered, require, revived
@@ -72,11 +72,22 @@ def draw_next(*, dek: int, now: datetime) -> Drawn:
     As draw_dek(). Raises, besides: NoDekError.
     """
     key = Key.objects.get(pk=dek)
-    current = DekVersion.objects.filter(key=key, number=key.current_number, cleared_at=None)
-    kek = current.order_by("-wrappings__kek_version").values_list("wrappings__kek_version__kek", flat=True).first()
-    if kek is None:
+    current = (
+        DekVersion.objects.select_related("key").filter(key=key, number=key.current_number, cleared_at=None).first()
+    )
+    if current is None:
         raise NoDekError(key.name)
+    kek = kek_under(current)
     return _draw(primary_of(kek, now), key.pk, key.current_number + 1)
+
+
+def kek_under(version: DekVersion) -> int:
+    """Return the KEK that a version of a DEK is wrapped by now. Queries: 1. Raises: NoDekError."""
+    rows = Wrapping.objects.filter(dek_version=version).order_by("-kek_version")
+    found = rows.values_list("kek_version__kek", flat=True).first()
+    if found is None:
+        raise NoDekError(version.key.name)
+    return int(found)
 
 
 def _draw(version: KekVersion, key: int, number: int) -> Drawn:

@@ -18,8 +18,9 @@ ACTOR = Actor.system("command:hand_out_dek")
 class Command(BaseCommand):
     help = (
         "Print the wrapped DEK that a service is to open at the key store, as one JSON object: the KEK's URI and "
-        "version, the store's ciphertext and context in base64. It is recorded: that version of the KEK is "
-        "neither disabled nor destroyed until confirm_hand_out says that the service uses this copy no more. Nothing in clear is printed."
+        "version, the store's ciphertext and context in base64. It is recorded: that version of the KEK is neither "
+        "disabled nor destroyed until confirm_hand_out says that the service uses this copy no more. Nothing in clear "
+        "is printed."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
