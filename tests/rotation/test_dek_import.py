@@ -9,16 +9,17 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from audit.actions import Action
+from inventory.guarded.deks import rotate_dek
 from inventory.kms.base import ToOpen, ToWrap
 from inventory.models import DekVersion, Integration, Key, KeyParent, Tenant, Wrapping
 from inventory.services import deks
-from rotation.management.commands import confirm_hand_out, hand_out_dek, import_deks, new_dek
+from rotation.management.commands import confirm_hand_out, confirm_reencrypted, hand_out_dek, import_deks, new_dek
 from rotation.models import Digest
 from tests import canaries
-from tests.approving import as_worker
+from tests.approving import as_worker, permitted
 from tests.conftest import make_person
 from tests.inventory.dek_world import make_service, make_world, use_local_store
-from tests.inventory.world import events_of, seal
+from tests.inventory.world import ACTOR, NOW, events_of, seal
 
 
 @pytest.fixture
@@ -191,6 +192,20 @@ def test_a_dek_is_made_handed_out_and_confirmed_by_commands(world, capsys):
     assert said.startswith(
         "Confirmed: billing uses dek/acme/crm, version 1, wrapped by local:house/payments, version 1"
     )
+
+
+def test_a_command_confirms_an_earlier_version_and_asks_to_clear_it(world):
+    key = world.dek("smtp")
+    with as_worker():
+        drawn = deks.draw_next(dek=key.pk, now=NOW)
+    with permitted(Action.KEY_ROTATED, key) as facts:
+        rotate_dek(drawn=drawn, facts=facts, actor=ACTOR, reason="test", now=NOW)
+    said = {"number": 1, "evidence": "job 17", "reason": "done"}
+    assert "waits for Security and DevOps" in run(confirm_reencrypted, "dek/secret/smtp", **said)[1]
+    with as_worker(), pytest.raises(CommandError, match="already"):
+        call_command(confirm_reencrypted.Command(), str(key.pk), **said)
+    with as_worker(), pytest.raises(CommandError, match="the one that"):
+        call_command(confirm_reencrypted.Command(), str(key.pk), **{**said, "number": 2})
 
 
 def test_other_logins_are_sent_away(world, tmp_path):
