@@ -14,8 +14,10 @@ from audit.checkpoints import make_checkpoint
 from audit.models import Event, Period, SignedCheckpoint
 from inventory import services
 from inventory.effects import simulate
+from inventory.guarded.deks import rotate_dek
 from inventory.guarded.suspending import suspend_key
-from inventory.models import PolicyClause, ThreatLevel
+from inventory.models import DekVersion, Kek, KekVersion, PolicyClause, ThreatLevel
+from inventory.services.deks.making import Drawn, add_wrappings
 from inventory.states import State
 from keyvault_admin.access.services import deactivate_person
 from rotation import approvals
@@ -25,6 +27,7 @@ from tests.inventory.world import make_key, make_owner, seal
 from tests.people import give_device
 from tests.rotation.approval_world import AT_MACHINE, NOTE, ONE_VOTE, TWICE, actor_for, ask
 from tests.rotation.inbox_world import THING, asked
+from tests.rotation.permits import being_carried_out
 
 WORDS = (
     "blue",
@@ -132,6 +135,36 @@ def rotations(world):
         said = {"rotated_on": on, "evidence": evidence, "url": url, "actor": world.how()["actor"]}
         told = services.report_rotation(pk=world.key().pk, now=timezone.now(), **said)
         yield Request.objects.get(pk=told.pk)
+
+
+# DEKs
+
+
+def _dek(world):
+    """Return a DEK of two versions, the first one confirmed, as records; no store is asked for a request."""
+    number = next(world.numbers)
+    with _become("worker"):
+        above, key = world.key(MARKUP, kind="kek"), world.key(TEMPLATE, kind="dek", secret_name=f"{FOREIGN} {number}")
+        kek = Kek.objects.create(key=above, uri=f"local:house/d{number}", algorithm="AES-256-KW")
+        under = KekVersion.objects.create(version=above.versions.get(), kek=kek, store_id="1", status_at=timezone.now())
+        Kek.objects.filter(pk=kek.pk).update(primary=under)
+        made = DekVersion.objects.create(version=key.versions.get(), key=key, number=1)
+        add_wrappings([(under.pk, made.pk, b"w")])
+    return key, under
+
+
+def dek_rotations(world):
+    yield world.ask("dek.rotate", {"key": _dek(world)[0].pk}, reason=FOREIGN)
+
+
+def clearings(world):
+    key, under = _dek(world)
+    facts = being_carried_out("key.rotation", key.ref).facts
+    with _become("worker"):
+        drawn = Drawn(key=key.pk, number=2, kek_version=under.pk, wrapped=b"v", binding=bytes(32))
+        rotate_dek(drawn=drawn, facts=facts, **world.how())
+    DekVersion.objects.filter(key=key, number=1).update(reencrypted_at=timezone.now(), reencrypted_by="user:1")
+    yield world.ask("dek.clear", {"key": key.pk, "number": 1}, reason=TURNED)
 
 
 # Rules
@@ -262,6 +295,8 @@ SAMPLES = {
     "key.dates": dates,
     "key.edit": edits,
     "key.rotation": rotations,
+    "dek.rotate": dek_rotations,
+    "dek.clear": clearings,
     "clause.register": new_clauses,
     "clause.edit": clause_edits,
     "clause.retire": retirements,
