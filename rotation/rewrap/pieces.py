@@ -17,7 +17,7 @@ _BECAUSE = RewrapJob._meta.get_field("paused_because").max_length or 300
 
 def locked(pk: int) -> RewrapJob:
     """Return a job with what it is about, locked: whoever changes it takes this lock first."""
-    jobs = RewrapJob.objects.select_related("kek__key", "kek__primary", "target__version", "source")
+    jobs = RewrapJob.objects.select_related("kek__key", "target", "source").defer("target__canary")
     return jobs.select_for_update(of=("self",)).get(pk=pk)
 
 

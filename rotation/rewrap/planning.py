@@ -69,7 +69,8 @@ def batch_for(algorithm: str) -> int:
 
 def old_versions(kek: Kek, target: KekVersion) -> list[KekVersion]:
     """Return the versions that DEKs are taken from, oldest first: nothing is under a closed one. Queries: 1."""
-    return list(KekVersion.objects.filter(kek=kek, pk__lt=target.pk, closed_at__isnull=True).order_by("pk"))
+    found = KekVersion.objects.filter(kek=kek, pk__lt=target.pk, closed_at__isnull=True).defer("canary")
+    return list(found.order_by("pk"))
 
 
 def plan(*, kek: Kek, batch_size: int | None = None) -> Plan:
@@ -107,7 +108,7 @@ def open_job(
     """
     require(reason)
     check_speed(pace.batch_size, pace.per_second)
-    kek = Kek.objects.select_related("key", "primary").get(pk=kek.pk)
+    kek = Kek.objects.select_related("key", "primary").defer("primary__canary").get(pk=kek.pk)
     planned = plan(kek=kek, batch_size=pace.batch_size)
     before = _live(kek, source)
     if before is not None and before.target_id == planned.target.pk:
@@ -145,7 +146,8 @@ def open_job(
 def _live(kek: Kek, source: RewrapSource | None) -> RewrapJob | None:
     """Return the live job of a KEK, or of a source of it, locked."""
     jobs = RewrapJob.objects.filter(kek=kek, source=source, state__in=LIVE_JOBS)
-    return jobs.select_related("kek__key", "target", "source", "order").select_for_update(of=("self",)).first()
+    jobs = jobs.select_related("kek__key", "target", "source", "order").defer("target__canary")
+    return jobs.select_for_update(of=("self",)).first()
 
 
 def _total(planned: Plan, source: RewrapSource | None) -> int:

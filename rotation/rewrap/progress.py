@@ -53,7 +53,7 @@ class Progress:
 
 def progress_of(pk: int, *, now: datetime) -> Progress:
     """Return how far a job is. Queries: 3."""
-    job = RewrapJob.objects.select_related("kek__key", "target", "source").get(pk=pk)
+    job = RewrapJob.objects.select_related("kek__key", "target", "source").defer("target__canary").get(pk=pk)
     since = max(job.opened_at, now - LOOK_BACK)
     lately = RewrapBatch.objects.filter(job=job, state="done", number__gt=0, done_at__gt=since)
     done = lately.aggregate(deks=Sum("rewrapped"))["deks"] or 0

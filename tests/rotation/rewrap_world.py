@@ -1,18 +1,21 @@
 """A local key store, KEKs in it, and as many wrapped DEKs as a test wants, made in bulk.
 
-`house` points the settings at a ring of its own. What stands here acts as the worker: it needs `as_role("worker")`, or a
-login of it.
+`house` points the settings at a ring of its own; a test forgets the stores afterwards. What stands here acts as the
+worker: it needs `as_role("worker")`, or a login of it.
 """
 
 import os
 import secrets
+import signal
 from collections.abc import Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from pathlib import Path
 
 import psycopg
-import pytest
-from django.db import connection
+from django.db import connection, connections
+from django.utils import timezone
 
 from inventory.custody import forget_stores, store_of
 from inventory.envelope import Blob, binding_digest, kek_digest, pack
@@ -23,6 +26,7 @@ from tests import canaries
 
 NOW = datetime(2026, 11, 22, 9, tzinfo=UTC)
 AES = "AES-256-KW"
+_KEPT = []  # connections of the parent, which a child must neither use nor close
 
 
 def house(settings, folder):
@@ -34,12 +38,6 @@ def house(settings, folder):
     settings.KMS_STORES = {"house": f"local://{ring}#house"}
     canaries.know("master key", settings.MASTER_KEY)
     return settings.KMS_STORES["house"]
-
-
-@pytest.fixture
-def ring(settings, tmp_path):
-    yield house(settings, tmp_path)
-    forget_stores()
 
 
 def make_kek(name=None, *, deks=0, algorithm=AES, now=NOW):
@@ -184,12 +182,44 @@ def spoil(kek, count=1, *, version=None):
 def sealed(kek):
     """Let the store refuse everything for a while, as one that was sealed or went away does."""
     store, _ = store_of(kek.uri)
-    folder = store.address.path
-    away = f"{folder}-away"
-    os.rename(folder, away)
+    folder = Path(store.address.path)
+    away = folder.rename(f"{folder}-away")
     try:
         yield
     finally:
-        os.rename(away, folder)
+        away.rename(folder)
 
 
+# Workers as processes
+
+
+def quick_clock():
+    """Return a clock by which a minute goes by whenever it is asked, so that nobody waits for a store to come back."""
+    minutes = count(1)
+    return lambda: timezone.now() + timedelta(minutes=next(minutes))
+
+
+def in_child(act):
+    """Begin something in a process of its own, with connections of its own; return its number."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            _KEPT.append(connection.connection)
+            del connections["default"]
+            act()
+            os._exit(0)
+        finally:
+            os._exit(1)
+    return pid
+
+
+def end_all(pids):
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+    for pid in pids:
+        os.waitpid(pid, 0)
+
+
+def ended_well(pids):
+    """Wait for processes; return whether each has come to its end by itself."""
+    return [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids] == [0] * len(pids)

@@ -97,7 +97,8 @@ class Command(BaseCommand):
     # What there is
 
     def _kek(self, name: str) -> Kek:
-        found = Kek.objects.select_related("key", "primary").filter(Q(key__name=name) | Q(uri=name)).first()
+        keks = Kek.objects.select_related("key", "primary").defer("primary__canary")
+        found = keks.filter(Q(key__name=name) | Q(uri=name)).first()
         if found is None:
             raise CommandError(f"The inventory has no KEK {name} that is linked to a key store.")
         return found
