@@ -83,9 +83,15 @@ FIELDS: Mapping[str, Mapping[str, str]] = {
 }
 NO_RECORDS: Mapping[str, str] = {
     "Algorithm": "a table that migrations load; no process of the application writes it",
+    "DekVersion": "what binds wrapped bytes to a DEK, and when they went; the events dek.* tell it",
     "ExceptionLimit": "a table that migrations load; no process of the application writes it",
+    "HandOut": "which service has which copy of a wrapped DEK; dek.handed_out and dek.hand_out_confirmed tell it",
     "HeaderMapping": "what people said of the headers of files, proposed for the next file",
     "ImportDraft": "work in progress; what it does to the inventory leaves its own events",
+    "Kek": "where a KEK lives and what was seen there last; fsck compares it with the key store",
+    "KekVersion": "how a key store has a version, as last seen; fsck compares it with the store",
+    "KekVersionHold": "what outside needs a version of a KEK; kek.held and kek.released tell it",
     "KeySearch": "the words a search reads, kept by triggers of the database from replayed fields",
     "OwnKey": "which record is which of the installation's own keys; every start compares their ids and reports",
+    "Wrapping": "wrapped bytes: a batch of a re-wrap leaves a digest in the log; fsck opens and compares them",
 }

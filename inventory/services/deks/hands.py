@@ -102,6 +102,7 @@ def confirm_hand_out(*, pk: int, actor: Actor, reason: str, now: datetime) -> Ha
     """
     require(reason)
     rows = HandOut.objects.select_related("dek_version__key", "kek_version__kek", "service")
+    rows = rows.defer("kek_version__canary")  # which web may not read
     given = rows.select_for_update(of=("self",)).filter(pk=pk).first()
     if given is None:
         raise HandOutError(f"There is no hand-out {pk}. The page of the DEK lists its hand-outs.")

@@ -14,7 +14,7 @@ from audit.canonical import JSON
 from audit.services import Subject, record
 from inventory import lifecycle
 from inventory.custody import wrap_new
-from inventory.errors import DekExistsError, DekScopeError, NoDekError, NoPrimaryError, NotAllowedNowError
+from inventory.errors import DekExistsError, DekScopeError, NoDekError, NoPrimaryError, NotAllowedNowError, StaleError
 from inventory.models import DekVersion, Integration, Kek, KekVersion, Key, KeyVersion, Tenant
 from inventory.selectors import rules
 from inventory.services.findings import refresh_findings
@@ -25,7 +25,6 @@ from inventory.terms import KeyKind, Relation, StorageMedium, StoreStatus
 
 AT_ONCE = 1_000
 DEK_BITS = 256
-_TAKEN = {"dek_unique_in_tenant_and_integration", "dek_unique_for_secret"}
 _ADD_WRAPPINGS = """
 INSERT INTO inventory_wrapping (kek_version_id, dek_version_id, wrapped)
 SELECT * FROM unnest(%s::bigint[], %s::bigint[], %s::bytea[])
@@ -216,16 +215,10 @@ def create_dek(*, drawn: Drawn, facts: Mapping[str, Any], actor: Actor, reason: 
     try:
         with transaction.atomic():
             write_deks([new], imported=False, actor=actor, reason=reason, now=now)
-    except IntegrityError as error:
-        if _constraint(error) not in _TAKEN:
-            raise
-        raise DekExistsError(scope_of(facts)) from error
+    except IntegrityError as error:  # somebody was faster: look once more, and say what there is now
+        check_new_dek(facts, now)
+        raise StaleError(str(facts["name"])) from error
     return key
-
-
-def _constraint(error: IntegrityError) -> str:
-    diagnosis = getattr(error.__cause__, "diag", None)
-    return getattr(diagnosis, "constraint_name", None) or ""
 
 
 @transaction.atomic
