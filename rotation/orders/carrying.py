@@ -16,7 +16,7 @@ from inventory.custody import BackendError, RolledBackError
 from inventory.errors import InventoryError
 from rotation.errors import RotationError
 from rotation.models import Act, Order, OrderState
-from rotation.orders import ending, making, rotating
+from rotation.orders import deks, ending, making, rotating
 from rotation.orders.looking import tell_rolled_back
 from rotation.orders.pieces import WATCHED_EVERY, Next, Task, locked, move, tell_log, voted_of
 
@@ -36,6 +36,8 @@ STEPS: Mapping[str, Callable[[Task], Next]] = {
     Act.SCHEDULE: ending.step,
     Act.PURGE: ending.step,
     Act.RECOVER: ending.step_recover,
+    Act.NEW_DEK: deks.step_new,
+    Act.ROTATE_DEK: deks.step_rotate,
 }
 
 
