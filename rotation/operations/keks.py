@@ -241,8 +241,8 @@ def _describe_ending(act: Act) -> Callable[[Payload], Description]:
             sentences=[
                 f"{said} {scope}".strip(),
                 "Nothing is wrapped under it here, no copy that was handed out is open, no backup holds it. It is "
-                "closed to wraps when this is carried out; sources elsewhere are counted once more then, and one that cannot "
-                f"be reached stops it. {THEN}",
+                "closed to wraps when this is carried out; sources elsewhere are counted once more then, and one "
+                f"that cannot be reached stops it. {THEN}",
                 kek_facts.death_words(payload),
             ],
             lines=kek_facts.lines(payload, *more),
@@ -318,8 +318,8 @@ def describe_recover(payload: Payload) -> Description:
         title=f"Recover {what} of {name}",
         sentences=[
             f"{what.capitalize()} of {name} is taken back from its destruction where it is scheduled for that, and "
-            "enabled again in the key store: whoever has something wrapped under it, such as an old backup, can open that. "
-            f"{THEN}",
+            "enabled again in the key store: whoever has something wrapped under it, such as an old backup, can "
+            f"open that. {THEN}",
             "It may be wrapped under again, but new wraps go to the primary version.",
         ],
         lines=kek_facts.lines(payload),

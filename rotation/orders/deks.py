@@ -1,4 +1,4 @@
-"""dek.create and dek.rotate: a DEK is drawn and wrapped before anything is written, so whoever dies has left nothing."""
+"""dek.create and dek.rotate: a DEK is drawn and wrapped before anything is written, so nothing is left of a try."""
 
 from inventory.guarded.deks import rotate_dek
 from inventory.services import deks

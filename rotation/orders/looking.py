@@ -88,9 +88,9 @@ def check_not_rolled_back(kek: Kek, look: Look) -> None:
     if seen in ids and look.newest in ids and ids.index(look.newest) > ids.index(seen):
         return
     raise RolledBackError(
-        f"The key store shows {look.newest or 'nothing'} as the newest version of {kek.uri}, and has shown {seen} "
-        "before. It may have been restored from a backup, or this is another store: nothing is wrapped until somebody has "
-        "looked."
+        f"The key store shows {look.newest or 'nothing'} as the newest version of {kek.uri}, and has shown "
+        f"{seen} before. It may have been restored from a backup, or this is another store: nothing is wrapped "
+        "until somebody has looked."
     )
 
 

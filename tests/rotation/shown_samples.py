@@ -15,7 +15,7 @@ from audit.models import Event, Period, SignedCheckpoint
 from inventory import services
 from inventory.effects import simulate
 from inventory.guarded.suspending import suspend_key
-from inventory.models import PolicyClause, ThreatLevel
+from inventory.models import Kek, KekVersion, KeyVersion, PolicyClause, ThreatLevel
 from inventory.states import State
 from keyvault_admin.access.services import deactivate_person
 from rotation import approvals
@@ -132,6 +132,54 @@ def rotations(world):
         said = {"rotated_on": on, "evidence": evidence, "url": url, "actor": world.how()["actor"]}
         told = services.report_rotation(pk=world.key().pk, now=timezone.now(), **said)
         yield Request.objects.get(pk=told.pk)
+
+
+# KEKs
+
+
+def _kek(world, *, statuses=("enabled", "enabled")):
+    """Return a KEK whose last version is the primary; no store is asked before a request is carried out."""
+    number = next(world.numbers)
+    with _become("worker"):
+        key = world.key(MARKUP, kind="kek")
+        kek = Kek.objects.create(key=key, uri=f"local:house/k{number}", algorithm="AES-256-KW", newest_seen="2")
+        generations = [key.versions.get(), KeyVersion.objects.create(key=key, number=2)]
+        for one, status in zip(generations, statuses, strict=True):
+            made = KekVersion(version=one, kek=kek, store_id=str(one.number), status=status, status_at=timezone.now())
+            made.closed_at = None if status == "enabled" else timezone.now()
+            made.save(force_insert=True)
+        Kek.objects.filter(pk=kek.pk).update(primary=made)
+    return kek
+
+
+def new_keks(world):
+    shop = services.register_service(name=TURNED, team=None, tier=2, actor=world.how()["actor"], now=timezone.now())
+    owner = make_owner("<i>kim</i>", "kim@example.org")
+    facts = {"owner": owner.ref, "creator": owner.ref, "service": shop.ref, "environment": "production"}
+    with override_settings(KMS_STORES={"house": "local:///nowhere#house"}):
+        for number, taken_over in enumerate((False, True)):
+            more = {"created_on": "2026-01-05", "last_rotated_on": None} if taken_over else {}
+            said = {"uri": f"local:house/new{number}", "algorithm": "AES-256-KW", "takes_over": taken_over}
+            said["facts"] = {**facts, **more, "name": f"new {number} {MARKUP}", "notes": WORDS[3]}
+            yield world.ask("kek.create", said)
+
+
+def kek_rotations(world):
+    yield world.ask("kek.rotate", {"key": _kek(world).pk}, reason=FOREIGN)
+    yield world.ask("kek.rotate", {"key": _kek(world, statuses=("disabled", "enabled")).pk})
+
+
+def _kek_ends(code, **more):
+    def samples(world):
+        for statuses in (("enabled", "enabled"), ("enabled", "disabled")):
+            yield world.ask(code, {"key": _kek(world, statuses=statuses).pk, "number": 1, **more}, by=world.security)
+
+    return samples
+
+
+def kek_recoveries(world):
+    for status in ("disabled", "scheduled"):
+        yield world.ask("kek.recover", {"key": _kek(world, statuses=(status, "enabled")).pk, "number": 1})
 
 
 # Rules
@@ -262,6 +310,12 @@ SAMPLES = {
     "key.dates": dates,
     "key.edit": edits,
     "key.rotation": rotations,
+    "kek.create": new_keks,
+    "kek.rotate": kek_rotations,
+    "kek.disable": _kek_ends("kek.disable"),
+    "kek.schedule": _kek_ends("kek.schedule", days=30),
+    "kek.purge": _kek_ends("kek.purge"),
+    "kek.recover": kek_recoveries,
     "clause.register": new_clauses,
     "clause.edit": clause_edits,
     "clause.retire": retirements,
