@@ -9,8 +9,8 @@
         sha256 <base64 of the 32 bytes over the body>
         epoch 1
 
-What is exported is one JSON object: {"format", "body" (its text), "note"}. No certificate can be taken for a
-checkpoint, nor the other way round: both the first line of the text and the name of the key differ, and the key's id with them.
+What is exported is one JSON object: {"format", "body" (its text), "note"}. No certificate can pass for a checkpoint,
+nor a checkpoint for one: the first line of the text and the name of the key differ, and the key's id with its name.
 """
 
 import base64
