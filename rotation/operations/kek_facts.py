@@ -8,7 +8,7 @@ from django.urls import reverse
 
 from audit.canonical import JSON, timestamp
 from inventory.census import needs, tenants_under, versions_of
-from inventory.custody import Capabilities, Death, Scope, capabilities_of
+from inventory.custody import Capabilities, Death, capabilities_of
 from inventory.errors import NoSuchKekError, NoSuchVersionError, StillNeededError
 from inventory.models import Kek, KekVersion, Key
 from inventory.terms import StoreStatus
@@ -18,16 +18,12 @@ from rotation.operations.affected import chosen, facts_of, lines_of
 from rotation.operations.base import Line, Payload
 
 Said = Mapping[str, Any]
+THEN = "The worker carries it out in the key store within a minute of the last vote, and looks whether it is done."
 DEATHS = {
     Death.REFUSES: "Whether an old version is dead can be shown: its store refuses to unwrap with it.",
     Death.RAISED: "Whether an old version is dead can be shown: its store raises the smallest version that it opens.",
     Death.CANNOT_BE_SHOWN: "That an old version is dead cannot be shown: this kind of store opens what it wrapped for "
     "as long as the key is there.",
-}
-REACHES = {
-    Scope.VERSION: "That version alone is reached.",
-    Scope.UP_TO: "Its store knows no smaller step: every earlier version is reached too.",
-    Scope.KEY: "Its store knows no smaller step: all versions are reached, and nothing new is wrapped under this KEK.",
 }
 
 
@@ -141,7 +137,7 @@ def census_lines(payload: Payload) -> list[Line]:
 
 def lines(payload: Payload, *more: Line) -> list[Line]:
     """Return all lines of a decision about a KEK. Queries: at most 1, for owners."""
-    kek: Said = _map(payload.facts["kek"])
+    kek: Said = plain_map(payload.facts["kek"])
     where = Line(label="Kept in", text=str(kek["uri"]), url=_url(payload))
     return [
         *lines_of(payload),
@@ -174,5 +170,5 @@ def _list(said: Any) -> list[Any]:  # noqa: ANN401 - JSON of the payload
     return list(said)
 
 
-def _map(said: Any) -> Said:  # noqa: ANN401 - JSON of the payload
+def plain_map(said: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON of the payload
     return dict(said)

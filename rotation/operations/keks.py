@@ -1,4 +1,4 @@
-"""KEKs in their stores: made, rotated, and their versions disabled, destroyed or taken back. Each is an order.
+"""KEKs in their stores: rotated, and their versions disabled, destroyed or taken back. Each is an order.
 
 Carrying a request out changes nothing in a store: it closes what is to be ended (the interlock), and writes an order
 that the worker carries out once the request is done (rotation.orders).
@@ -6,120 +6,27 @@ that the worker carries out once the request is done (rotation.orders).
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from hashlib import sha256
-
-from django.conf import settings
 
 from audit.actions import Action
 from audit.actor import Actor
 from audit.canonical import JSON
-from inventory.custody import BackendError, Capabilities, Scope, WrapAlgorithm, capabilities_of
-from inventory.errors import InventoryError, KeyMaterialError, NoSuchVersionError, PrimaryVersionError, StoreCannotError
+from inventory.custody import BackendError, Scope, capabilities_of
+from inventory.errors import NoSuchVersionError, PrimaryVersionError, StoreCannotError
 from inventory.guarded.keks import Voted, close_versions
 from inventory.models import Kek, KekVersion, Key
 from inventory.permits import Permit
-from inventory.recognise import holds_key_material
-from inventory.services.keys import check_entered, revived
 from inventory.states import State
 from inventory.terms import StoreStatus
-from rotation.errors import OrderWaitsError, RuleRefusedError, WrongParametersError
+from rotation.errors import OrderWaitsError, RuleRefusedError
 from rotation.models import Act, Order
 from rotation.operations import kek_facts, register
 from rotation.operations.affected import targets_of
-from rotation.operations.base import DEVOPS, SECURITY, Description, Draft, Line, Operation, Payload, Step, Target
+from rotation.operations.base import DEVOPS, SECURITY, Description, Draft, Line, Operation, Payload, Step
 from rotation.orders import busy_order, open_order, reached
 from rotation.orders.deciding import cancel_watched
 from rotation.orders.ending import scope_of
-from rotation.orders.making import SAID
 
 BOTH = (Step(SECURITY), Step(DEVOPS))
-MANDATORY = ("owner", "creator", "service", "environment")
-THEN = "The worker carries it out in the key store within a minute of the last vote, and looks whether it is done."
-
-
-# Make
-
-
-def draft_create(parameters: Mapping[str, JSON], *, now: datetime, hold: bool) -> Draft:
-    """Parameters: uri, algorithm, takes_over, facts (name, owner, … as the log has them; dates of one taken over)."""
-    uri, algorithm = str(parameters.get("uri") or ""), str(parameters.get("algorithm") or "")
-    takes_over, facts = parameters.get("takes_over"), parameters.get("facts")
-    if type(takes_over) is not bool or not isinstance(facts, Mapping):
-        raise WrongParametersError
-    _check_facts(facts, takes_over=takes_over, now=now)
-    able = _check_place(uri, algorithm, takes_over=takes_over)
-    name = str(facts["name"])
-    target = Target(ref=f"kek:{sha256(uri.encode()).hexdigest()[:32]}", label=name[:300], revision=0)
-    return Draft(targets=[target], facts={"death": str(able.death), "binds_context": able.binds_context})
-
-
-def _check_facts(facts: Mapping[str, JSON], *, takes_over: bool, now: datetime) -> None:
-    dates = {"created_on", "last_rotated_on"} if takes_over else set()
-    if not facts.get("name") or facts.keys() - set(SAID) - dates:
-        raise WrongParametersError
-    needed = [*MANDATORY, *(["created_on"] if takes_over else [])]
-    if missing := [name for name in needed if not facts.get(name)]:
-        raise RuleRefusedError(f"Say of the new KEK who or what this is: {', '.join(missing)}.".replace("_", " "))
-    check_entered({name: revived(name, said) for name, said in facts.items()}, now)
-    if Key.objects.filter(name=str(facts["name"])).exists():
-        raise RuleRefusedError(f"There is a key of the name {facts['name']} already. Choose another one.")
-
-
-def _check_place(uri: str, algorithm: str, *, takes_over: bool) -> Capabilities:
-    able = capabilities_of(uri)
-    store = uri.partition(":")[2].partition("/")[0]
-    if store not in settings.KMS_STORES:
-        known = ", ".join(sorted(settings.KMS_STORES)) or "none"
-        raise RuleRefusedError(f"No key store is called {store}. KEYVAULT_KMS names: {known}.")
-    if holds_key_material(uri):
-        raise KeyMaterialError("address")
-    if Kek.objects.filter(uri=uri).exists():
-        raise RuleRefusedError(f"{uri} is registered already.")
-    if algorithm not in set(map(str, WrapAlgorithm)) or (not takes_over and algorithm not in able.algorithms):
-        known = ", ".join(able.algorithms)
-        raise RuleRefusedError(f"KEKs of this kind of store are made for one of: {known}.")
-    if not takes_over and not able.creates:
-        raise StoreCannotError(f"The key store {store} makes no KEKs from here. Make it there, and take it over.")
-    return able
-
-
-def describe_create(payload: Payload) -> Description:
-    said = kek_facts._map(payload.parameters)
-    uri, name = str(said["uri"]), kek_facts.name_of(payload)
-    if said["takes_over"]:
-        what = f"The KEK {uri}, which is in its key store already, is registered as {name} with all its versions."
-        title = f"Take over the KEK {name}"
-    else:
-        what = f"A new KEK {uri} is made in its key store, which never lets it out, and registered as {name}."
-        title = f"Make the KEK {name}"
-    facts = [
-        Line(label=word.replace("_", " ").capitalize(), text=_shown(value))
-        for word, value in sorted(kek_facts._map(said["facts"]).items())
-        if value not in (None, "", [])
-    ]
-    return Description(
-        title=title,
-        sentences=[what, f"{THEN} New DEKs may be wrapped under it from then on.", kek_facts.death_words(payload)],
-        lines=[Line(label="Kept in", text=uri), Line(label="Wraps with", text=str(said["algorithm"])), *facts],
-    )
-
-
-def _shown(value: object) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-
-
-def execute_create(payload: Payload, permit: Permit, actor: Actor, now: datetime) -> None:
-    open_order(
-        act=Act.CREATE,
-        key=None,
-        parameters=payload.parameters,
-        permit=permit,
-        actor=actor,
-        reason=payload.reason,
-        now=now,
-    )
 
 
 # Rotate
@@ -144,18 +51,19 @@ def _check_idle(key: Key) -> None:
 def describe_rotate(payload: Payload) -> Description:
     name, under = kek_facts.name_of(payload), kek_facts.under_all(payload)
     tenants = int(str(payload.facts["tenants"]))
-    job = (
-        f"A job then brings {under:,} DEKs of {tenants:,} tenants under it; what is stored under them is not touched."
-        if under
-        else "Nothing is wrapped under it yet, so nothing has to be re-wrapped."
-    )
     where = "in the key store, on its side" if payload.facts["rewraps_there"] else "by the worker"
+    job = (
+        f"A job then brings {under:,} DEKs of {tenants:,} tenants under it, {where}; data that is encrypted under them "
+        "is not touched."
+        if under
+        else "Nothing is wrapped under it here yet, so nothing has to be re-wrapped."
+    )
     return Description(
         title=f"Rotate {name}",
         sentences=[
             f"{name} gets a new version in its key store. It is used once it was seen twice, and takes all new wraps. "
-            f"{THEN}",
-            f"{job} The re-wrap is done {where}.",
+            f"{kek_facts.THEN}",
+            job,
             "Earlier versions still open what they wrapped. Disabling or destroying them is another decision, once "
             f"nothing needs them. {kek_facts.death_words(payload)}",
         ],
@@ -242,7 +150,7 @@ def _describe_ending(act: Act) -> Callable[[Payload], Description]:
                 f"{said} {scope}".strip(),
                 "Nothing is wrapped under it here, no copy that was handed out is open, no backup holds it. It is "
                 "closed to wraps when this is carried out; sources elsewhere are counted once more then, and one "
-                f"that cannot be reached stops it. {THEN}",
+                f"that cannot be reached stops it. {kek_facts.THEN}",
                 kek_facts.death_words(payload),
             ],
             lines=kek_facts.lines(payload, *more),
@@ -319,7 +227,7 @@ def describe_recover(payload: Payload) -> Description:
         sentences=[
             f"{what.capitalize()} of {name} is taken back from its destruction where it is scheduled for that, and "
             "enabled again in the key store: whoever has something wrapped under it, such as an old backup, can "
-            f"open that. {THEN}",
+            f"open that. {kek_facts.THEN}",
             "It may be wrapped under again, but new wraps go to the primary version.",
         ],
         lines=kek_facts.lines(payload),
@@ -333,21 +241,8 @@ def execute_recover(payload: Payload, permit: Permit, actor: Actor, now: datetim
     _order(Act.RECOVER, key, version, payload, permit, actor, now)
 
 
-REFUSALS: tuple[type[Exception], ...] = (BackendError, InventoryError)
+REFUSALS: tuple[type[Exception], ...] = (BackendError,)
 
-CREATE = register(
-    Operation(
-        code=Act.CREATE.value,
-        title="Make a KEK, or take one over",
-        action=Action.ORDER_OPENED,
-        askers=(DEVOPS,),
-        steps=(Step(SECURITY),),
-        draft=draft_create,
-        describe=describe_create,
-        execute=execute_create,
-        refusals=REFUSALS,
-    )
-)
 ROTATE = register(
     Operation(
         code=Act.ROTATE.value,

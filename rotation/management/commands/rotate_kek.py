@@ -24,7 +24,7 @@ _OVER = {RequestState.REJECTED, RequestState.WITHDRAWN, RequestState.EXPIRED, Re
 
 class Command(BaseCommand):
     help = (
-        "Ask in nobody's name for a new version of a KEK: people vote on it, the worker rotates it in its key store and "
+        "Ask in nobody's name for a new version of a KEK: people vote on it, the worker rotates it in its store and "
         "brings its DEKs under the new version. Where a single vote is enough, a person has to ask, because whoever "
         "runs this could be who votes. With --request it asks for nothing and shows how far that request is."
     )
