@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from django.db.models import Count, QuerySet
 
@@ -43,9 +44,9 @@ def needs(versions: Collection[int]) -> Mapping[int, Need]:
     Reads the primary key of the wrappings, so a million of them take a second. For an act that depends on it the
     versions are locked first.
     """
-    deks = dict(_counted(Wrapping.objects.filter(kek_version__in=versions), "dek_version"))
+    deks = _counted(Wrapping.objects.filter(kek_version__in=versions), "dek_version")
     open_copies = HandOut.objects.filter(kek_version__in=versions, confirmed_at__isnull=True)
-    copies = dict(_counted(open_copies, "pk"))
+    copies = _counted(open_copies, "pk")
     holds: dict[int, list[str]] = {}
     held = KekVersionHold.objects.filter(kek_version__in=versions, released_at__isnull=True).order_by("held_at", "pk")
     for pk, ref, because in held.values_list("kek_version_id", "ref", "because"):
@@ -55,8 +56,8 @@ def needs(versions: Collection[int]) -> Mapping[int, Need]:
     }
 
 
-def _counted(rows: QuerySet[Wrapping] | QuerySet[HandOut], what: str) -> QuerySet[Wrapping] | QuerySet[HandOut]:
-    return rows.order_by().values_list("kek_version_id").annotate(count=Count(what))  # type: ignore[return-value]
+def _counted(rows: QuerySet[Any], what: str) -> dict[int, int]:
+    return dict(rows.order_by().values_list("kek_version_id").annotate(count=Count(what)))
 
 
 def tenants_under(versions: Collection[int]) -> int:

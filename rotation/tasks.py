@@ -140,6 +140,6 @@ def nudge_request(pk: int) -> None:
 def nudge_order(pk: int, *, after: float = 0) -> None:
     """Hurry an order to a worker, at once or so many seconds later. Without a broker it waits for the beat."""
     try:
-        carry_out_order.apply_async(args=(pk,), countdown=after or None, retry=False)
+        carry_out_order.apply_async(args=(pk,), countdown=after, retry=False)
     except OperationalError as error:
         logger.warning("nobody was nudged to carry out order:%d: %s", pk, error)

@@ -68,7 +68,7 @@ def check(text: str, vkeys: list[str]) -> dict:
         raise NotValid("What the certificate says is not what was signed.")
     if not any(_signed_by(line, signed, name, keys_of(vkeys)) for line in lines):
         raise NotValid("No key that you named has signed this.")
-    return told
+    return dict(told)
 
 
 def _signed_by(line: str, signed: str, name: str, keys: dict) -> bool:

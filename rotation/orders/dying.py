@@ -31,10 +31,10 @@ class Death:
 def try_canaries(kek: Kek, versions: Sequence[KekVersion], *, now: datetime) -> list[Death]:
     """Try what is dead, as far as the store can show it. Asks the store; outside any transaction. Queries: 1."""
     canaries = dict(KekVersion.objects.filter(pk__in=[one.pk for one in versions]).values_list("pk", "canary"))
-    return [_tried(kek, one, canaries.get(one.pk), now) for one in versions]
+    return [_tried(kek, one, bytes(canaries.get(one.pk) or b""), now) for one in versions]
 
 
-def _tried(kek: Kek, version: KekVersion, canary: bytes | None, now: datetime) -> Death:
+def _tried(kek: Kek, version: KekVersion, canary: bytes, now: datetime) -> Death:
     how = capabilities_of(kek.uri).death
     if how is custody.Death.CANNOT_BE_SHOWN:
         words = (
@@ -44,7 +44,7 @@ def _tried(kek: Kek, version: KekVersion, canary: bytes | None, now: datetime) -
     if not canary:
         return Death(version=version.pk, is_dead=None, words=NO_CANARY)
     try:
-        opens = _opens(kek, version, bytes(canary))
+        opens = _opens(kek, version, canary)
     except BackendError as error:
         if error.transient:
             raise

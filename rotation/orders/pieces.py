@@ -97,7 +97,7 @@ def locked(order: Order) -> Order | None:
     return Order.objects.select_for_update(of=("self",)).select_related("key").filter(**claim).first()
 
 
-def move(order: Order, state: OrderState, now: datetime, **columns: Any) -> None:  # noqa: ANN401 - columns of an order
+def move(order: Order, state: OrderState | str, now: datetime, **columns: Any) -> None:  # noqa: ANN401 - columns of an order
     """Put a locked order into another state; the database checks that it may go there."""
     is_over = state in {OrderState.DONE, OrderState.CANCELLED}
     changed: dict[str, Any] = {"state": state, "closed_at": now if is_over else None, **columns}
