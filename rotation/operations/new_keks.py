@@ -53,8 +53,9 @@ def _check_facts(facts: Mapping[str, JSON], *, takes_over: bool, now: datetime) 
     if missing := [name for name in needed if not facts.get(name)]:
         raise RuleRefusedError(f"Say of the new KEK who or what this is: {', '.join(missing)}.".replace("_", " "))
     check_entered({name: revived(name, said) for name, said in facts.items()}, now)
-    if Key.objects.filter(name=str(facts["name"])).exists():
-        raise RuleRefusedError(f"There is a key of the name {facts['name']} already. Choose another one.")
+    name = str(facts["name"])
+    if Key.objects.filter(name=name).exists():
+        raise RuleRefusedError(f"There is a key of the name {name} already. Choose another one.")
 
 
 def _check_place(uri: str, algorithm: str, *, takes_over: bool) -> Capabilities:
