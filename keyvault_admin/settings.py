@@ -365,7 +365,9 @@ CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_TIMEZONE = "UTC"
 # The signer's worker takes this queue and no other; no other worker takes it.
-CELERY_TASK_ROUTES = {f"audit.tasks.{it}": {"queue": "signing"} for it in ("tend_checkpoints", "make_checkpoint")}
+CELERY_TASK_ROUTES = {
+    f"audit.tasks.{it}": {"queue": "signing"} for it in ("tend_checkpoints", "make_checkpoint", "sign_certificates")
+}
 CELERY_BEAT_SCHEDULE = SCHEDULE
 
 # Checkpoints of the audit log (docs/checkpoints.md)
@@ -379,6 +381,10 @@ ANCHORS: list[str] = env.str("KEYVAULT_ANCHORS", default="").split()  # addresse
 SIEM: list[str] = env.str("KEYVAULT_SIEM", default="").split()  # where the worker ships the log (docs/exports.md)
 # How many days events are kept, until people have voted for a figure (docs/retention.md); face.E029 asks for enough.
 AUDIT_RETENTION_DAYS: int = env.int("KEYVAULT_AUDIT_RETENTION_DAYS", default=2557)  # seven years
+
+# Tables of other databases whose DEKs are re-wrapped there (docs/sources.md): "host" or "host:port", and no other host
+SOURCE_HOSTS: list[str] = env.str("KEYVAULT_SOURCE_HOSTS", default="").split()
+SOURCE_SECRETS: str = env.str("KEYVAULT_SOURCE_SECRETS", default="/run/secrets/sources")  # where their passwords lie
 
 # The house
 NOTICE_DAYS = (30, 7, 0)  # days before the date of rotation at which the owner is told; 0 is the day it becomes late

@@ -2,7 +2,7 @@
 
 from rotation.models.duties import Duty, DutyKind, DutySignature, DutyState
 from rotation.models.mail import Digest, DigestState, Notice
-from rotation.models.orders import LIVE_ORDERS, Act, Order, OrderState
+from rotation.models.orders import BUSY_ORDERS, LIVE_ORDERS, Act, Order, OrderState
 from rotation.models.requests import LIVE, Request, RequestState, RequestTarget, Vote
 from rotation.models.reviews import Review, ReviewItem, ReviewSignature, ReviewState, Verdict
 from rotation.models.rewrap import LIVE_JOBS, BatchState, JobState, Quarantined, RewrapBatch, RewrapJob
@@ -10,6 +10,7 @@ from rotation.models.rules import AlertRoute, ApprovalRule
 from rotation.models.sources import RewrapSource, SourceForm
 
 __all__ = [
+    "BUSY_ORDERS",
     "LIVE",
     "LIVE_JOBS",
     "LIVE_ORDERS",

@@ -16,7 +16,7 @@ from inventory import services
 from inventory.effects import simulate
 from inventory.guarded.deks import rotate_dek
 from inventory.guarded.suspending import suspend_key
-from inventory.models import DekVersion, Kek, KekVersion, PolicyClause, ThreatLevel
+from inventory.models import DekVersion, Kek, KekVersion, KeyVersion, PolicyClause, ThreatLevel
 from inventory.services.deks.making import Drawn, add_wrappings
 from inventory.states import State
 from keyvault_admin.access.services import deactivate_person
@@ -167,6 +167,54 @@ def clearings(world):
     yield world.ask("dek.clear", {"key": key.pk, "number": 1}, reason=TURNED)
 
 
+# KEKs
+
+
+def _kek(world, *, statuses=("enabled", "enabled")):
+    """Return a KEK whose last version is the primary; no store is asked before a request is carried out."""
+    number = next(world.numbers)
+    with _become("worker"):
+        key = world.key(MARKUP, kind="kek")
+        kek = Kek.objects.create(key=key, uri=f"local:house/k{number}", algorithm="AES-256-KW", newest_seen="2")
+        generations = [key.versions.get(), KeyVersion.objects.create(key=key, number=2)]
+        for one, status in zip(generations, statuses, strict=True):
+            made = KekVersion(version=one, kek=kek, store_id=str(one.number), status=status, status_at=timezone.now())
+            made.closed_at = None if status == "enabled" else timezone.now()
+            made.save(force_insert=True)
+        Kek.objects.filter(pk=kek.pk).update(primary=made)
+    return kek
+
+
+def new_keks(world):
+    shop = services.register_service(name=TURNED, team=None, tier=2, actor=world.how()["actor"], now=timezone.now())
+    owner = make_owner("<i>kim</i>", "kim@example.org")
+    facts = {"owner": owner.ref, "creator": owner.ref, "service": shop.ref, "environment": "production"}
+    with override_settings(KMS_STORES={"house": "local:///nowhere#house"}):
+        for number, taken_over in enumerate((False, True)):
+            more = {"created_on": "2026-01-05", "last_rotated_on": None} if taken_over else {}
+            said = {"uri": f"local:house/new{number}", "algorithm": "AES-256-KW", "takes_over": taken_over}
+            said["facts"] = {**facts, **more, "name": f"new {number} {MARKUP}", "notes": WORDS[3]}
+            yield world.ask("kek.create", said)
+
+
+def kek_rotations(world):
+    yield world.ask("kek.rotate", {"key": _kek(world).pk}, reason=FOREIGN)
+    yield world.ask("kek.rotate", {"key": _kek(world, statuses=("disabled", "enabled")).pk})
+
+
+def _kek_ends(code, **more):
+    def samples(world):
+        for statuses in (("enabled", "enabled"), ("enabled", "disabled")):
+            yield world.ask(code, {"key": _kek(world, statuses=statuses).pk, "number": 1, **more}, by=world.security)
+
+    return samples
+
+
+def kek_recoveries(world):
+    for status in ("disabled", "scheduled"):
+        yield world.ask("kek.recover", {"key": _kek(world, statuses=(status, "enabled")).pk, "number": 1})
+
+
 # Rules
 
 
@@ -297,6 +345,12 @@ SAMPLES = {
     "key.rotation": rotations,
     "dek.rotate": dek_rotations,
     "dek.clear": clearings,
+    "kek.create": new_keks,
+    "kek.rotate": kek_rotations,
+    "kek.disable": _kek_ends("kek.disable"),
+    "kek.schedule": _kek_ends("kek.schedule", days=30),
+    "kek.purge": _kek_ends("kek.purge"),
+    "kek.recover": kek_recoveries,
     "clause.register": new_clauses,
     "clause.edit": clause_edits,
     "clause.retire": retirements,
