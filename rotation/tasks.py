@@ -8,7 +8,7 @@ from kombu.exceptions import OperationalError
 
 from audit.actor import Actor
 from inventory.tasks import COMPARISON_SECONDS
-from rotation import approvals, differences, duties, notifications, overdue, reviews
+from rotation import approvals, differences, duties, notifications, overdue, reviews, sources
 from rotation.errors import NotHereError
 
 logger = logging.getLogger(__name__)
@@ -82,6 +82,15 @@ def tend_requests() -> None:
     expired = approvals.expire_due(actor=actor, now=now)
     reminded = approvals.remind_due(actor=actor, now=now)
     logger.info("%d requests expired, of %d somebody was reminded", expired, reminded)
+
+
+@shared_task
+def count_sources() -> None:
+    """Count the DEKs that are kept elsewhere, for the pages; the interlock counts them afresh."""
+    answered, failed = sources.refresh(actor=Actor.system("worker"), now=timezone.now())
+    logger.info("%d sources counted", answered)
+    if failed:
+        logger.error("%d sources could not be counted; their pages say why", failed)
 
 
 def nudge_mail() -> None:

@@ -1,0 +1,21 @@
+"""Another database, and a KEK in a ring of the test."""
+
+import pytest
+
+from inventory.custody import forget_stores
+from tests.rotation.sources.elsewhere import elsewhere, house
+
+
+@pytest.fixture
+def other(settings, tmp_path):
+    folder = tmp_path / "passwords"
+    folder.mkdir()
+    with elsewhere(settings, folder) as made:
+        yield made
+
+
+@pytest.fixture
+def ring(settings, tmp_path):
+    house(settings, tmp_path)
+    yield
+    forget_stores()
