@@ -3,14 +3,20 @@
 import pytest
 
 from inventory.custody import forget_stores
-from tests.rotation.sources.elsewhere import elsewhere, house
+from tests.rotation.sources.elsewhere import elsewhere, house, other_database
+
+
+@pytest.fixture(scope="session")
+def their_database():
+    with other_database() as name:
+        yield name
 
 
 @pytest.fixture
-def other(settings, tmp_path):
+def other(their_database, settings, tmp_path):
     folder = tmp_path / "passwords"
     folder.mkdir()
-    with elsewhere(settings, folder) as made:
+    with elsewhere(their_database, settings, folder) as made:
         yield made
 
 

@@ -23,7 +23,7 @@ from tests.engines import drop_database, superuser_connection
 WORKER = Actor.system("worker")
 TABLE = """
 CREATE TABLE public.data_keys (
-    id bigint PRIMARY KEY, wrapped {cell} NOT NULL, kek_version {version} NOT NULL, binding bytea, tenant text
+    id bigint PRIMARY KEY, wrapped bytea NOT NULL, kek_version text NOT NULL, binding bytea, tenant text
 )
 """
 
@@ -35,7 +35,7 @@ class Elsewhere:
     database: str
     login: str
     server: dict = field(repr=False)
-    secrets: str = ""
+    secrets: str
 
     @contextmanager
     def owner(self):
@@ -73,36 +73,37 @@ class Elsewhere:
 
 
 @contextmanager
-def elsewhere(settings, folder, *, cell="bytea", version="text"):
-    """Make a database of its own with a role that may do what it has to."""
-    token = secrets.token_hex(6)
+def other_database():
+    """Make a database for all tests of the process."""
+    name = f"clone_elsewhere_{secrets.token_hex(6)}"
+    with superuser_connection() as superuser:
+        superuser.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    yield name
+    with superuser_connection() as superuser:
+        drop_database(superuser, name)
+
+
+@contextmanager
+def elsewhere(database, settings, folder):
+    """Make the table in it anew, and a role that may do what it has to."""
     server = {k: v for k, v in conninfo_to_dict(os.environ["KEYVAULT_TEST_SUPERUSER"]).items() if k != "dbname"}
-    made = Elsewhere(database=f"clone_elsewhere_{token}", login=f"rewrapper_{token}", server=server)
+    made = Elsewhere(database, f"rewrapper_{secrets.token_hex(6)}", server, str(folder))
     password = secrets.token_urlsafe(24)
     canaries.know("password of a source", password)
-    made.secrets = str(folder)
     file = folder / "payments"
     file.write_text(password + "\n")
     file.chmod(0o600)
     settings.SOURCE_HOSTS, settings.SOURCE_SECRETS = [server["host"]], str(folder)
-    with superuser_connection() as superuser:
-        superuser.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(made.database)))
-        superuser.execute(
-            sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(sql.Identifier(made.login), sql.Literal(password))
-        )
-        superuser.execute(
-            sql.SQL("GRANT CONNECT ON DATABASE {} TO {}").format(
-                sql.Identifier(made.database), sql.Identifier(made.login)
-            )
-        )
-    made.execute(TABLE.format(cell=cell, version=version))
+    login = sql.Identifier(made.login)
+    made.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public; GRANT USAGE ON SCHEMA public TO PUBLIC")
+    made.execute(TABLE)
+    made.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(login, sql.Literal(password)))
     made.grant()
     try:
         yield made
     finally:
-        with superuser_connection() as superuser:
-            drop_database(superuser, made.database)
-            superuser.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(made.login)))
+        made.execute(sql.SQL("DROP OWNED BY {}").format(login))
+        made.execute(sql.SQL("DROP ROLE {}").format(login))
 
 
 def house(settings, folder):

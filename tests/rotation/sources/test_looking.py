@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
+from inventory.models import Kek
 from rotation.sources import look
 from rotation.sources.connecting import conninfo_of, reading
 from rotation.sources.errors import (
@@ -16,15 +17,13 @@ from rotation.sources.errors import (
     UnreachableError,
 )
 from rotation.sources.places import place_of
-from tests.rotation.sources.elsewhere import make_kek, source_of
-
-pytestmark = pytest.mark.django_db
+from tests.rotation.sources.elsewhere import source_of
 
 
 @pytest.fixture
-def kek(ring, db, as_role):
-    with as_role("worker"):
-        yield make_kek()
+def kek():
+    """A look asks no key store, and nothing of our own database."""
+    return Kek(uri="local:house/kek", algorithm="AES-256-KW")
 
 
 def test_look_finds_what_was_registered(other, kek):
