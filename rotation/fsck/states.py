@@ -26,10 +26,10 @@ _MOVES = (
 )
 _EVENTS: LiteralString = """
 SELECT substring(s ->> 'ref' FROM 5)::bigint AS key, e.number, e.action, s -> 'before' ->> 'state',
-       s -> 'after' ->> 'state', (s -> 'after' ->> 'version')::int, body -> 'facts' ->> 'state',
-       (body -> 'facts' ->> 'generations')::int
-  FROM audit_event e CROSS JOIN LATERAL (SELECT convert_from(e.body, 'UTF8')::jsonb AS body) AS b
- CROSS JOIN LATERAL jsonb_array_elements(body -> 'subjects') s
+       s -> 'after' ->> 'state', (s -> 'after' ->> 'version')::int, said -> 'facts' ->> 'state',
+       (said -> 'facts' ->> 'generations')::int
+  FROM audit_event e CROSS JOIN LATERAL (SELECT convert_from(e.body, 'UTF8')::jsonb AS said) AS b
+ CROSS JOIN LATERAL jsonb_array_elements(said -> 'subjects') s
  WHERE e.action = ANY(%s) AND e.outcome = 'done' AND s ->> 'ref' ~ '^key:[0-9]{1,18}$'
  ORDER BY key, e.number
 """
@@ -130,7 +130,7 @@ def states_follow() -> Result:
     first = one("SELECT min(number) FROM audit_event") or 1
     if first > 1:
         result.notes.append(f"the log begins with event {first:,}: of older keys only what came after is compared")
-    actions = [*_BEGINNINGS, Action.KEY_ROTATED, *_MOVES]
+    actions = [str(action) for action in (*_BEGINNINGS, Action.KEY_ROTATED, *_MOVES)]
     events = ((row[0], 0, row[1:]) for row in rows(_EVENTS, [actions]))
     stored = ((row[0], 1, row[1:]) for row in rows(_STORED))
     for key, group in groupby(merge(events, stored, key=itemgetter(0, 1)), key=itemgetter(0)):
