@@ -20,6 +20,12 @@ SCHEDULE: dict[str, dict[str, Any]] = {
     "carry-out-requests": {"task": "rotation.tasks.carry_out_requests", "schedule": timedelta(minutes=1)},
     # Every minute: requests that nobody decided in time expire, and who could vote is reminded before that.
     "tend-requests": {"task": "rotation.tasks.tend_requests", "schedule": timedelta(minutes=1)},
+    # Every 20 seconds: re-wrap jobs that lack workers get them; what a dead worker had in hand is free again after 30.
+    "tend-rewraps": {
+        "task": "rotation.tasks.tend_rewraps",
+        "schedule": timedelta(seconds=20),
+        "options": {"expires": 20},
+    },
     # Every hour: reviews of periods that are over are opened, and what is not signed yet is reminded of.
     "tend-reviews": {"task": "rotation.tasks.tend_reviews", "schedule": timedelta(hours=1)},
     # Every minute: what one person did alone and nobody has looked at in time is flagged and reminded of; what is

@@ -1,6 +1,7 @@
 """Nudges of the beat. Each selects, calls one service and logs one line; running one twice does nothing more."""
 
 import logging
+import os
 
 from celery import shared_task
 from django.utils import timezone
@@ -8,9 +9,11 @@ from kombu.exceptions import OperationalError
 
 from audit.actor import Actor
 from inventory.tasks import COMPARISON_SECONDS
-from rotation import approvals, differences, duties, notifications, overdue, reviews, sources
+from rotation import approvals, differences, duties, notifications, overdue, reviews, rewrap, sources
 from rotation.errors import NotHereError
 
+WORKERS = os.cpu_count() or 1  # at one re-wrap job: as many as the pool of a worker has children
+SLICE_SECONDS = 20  # of a re-wrap job; then others have their turn
 logger = logging.getLogger(__name__)
 
 
@@ -91,6 +94,36 @@ def count_sources() -> None:
     logger.info("%d sources counted", answered)
     if failed:
         logger.error("%d sources could not be counted; their pages say why", failed)
+
+
+@shared_task
+def tend_rewraps() -> None:
+    """Bring workers to re-wrap jobs that have none: never nudged, waiting until now, or left by a worker that died."""
+    lacking = rewrap.tend(actor=Actor.system(approvals.WORKER), now=timezone.now(), workers=WORKERS)
+    for pk, count in lacking:
+        nudge_rewrap(pk, count)
+    logger.info("%d re-wrap jobs have work for somebody", len(lacking))
+
+
+@shared_task
+def work_rewrap(pk: int) -> None:
+    """Bring over batches of a re-wrap job for a while, then let others have their turn."""
+    if rewrap.busy_on(pk) >= WORKERS:
+        return
+    actor = Actor.system(approvals.WORKER)
+    done = rewrap.work(pk=pk, actor=actor, clock=timezone.now, seconds=SLICE_SECONDS)
+    if done.ended is rewrap.Ended.TIME:
+        nudge_rewrap(pk)
+    logger.info("rewrap:%d: %d batches, %d DEKs (%s)", pk, done.batches, done.rewrapped, done.ended.value)
+
+
+def nudge_rewrap(pk: int, count: int = 1) -> None:
+    """Bring workers to a re-wrap job. Without a broker it waits for the beat; what nobody takes up in time goes."""
+    try:
+        for _ in range(count):
+            work_rewrap.apply_async(args=(pk,), retry=False, expires=60)
+    except OperationalError as error:
+        logger.warning("nobody was nudged to work on rewrap:%d: %s", pk, error)
 
 
 def nudge_mail() -> None:

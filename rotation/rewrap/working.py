@@ -56,7 +56,7 @@ class Ended(Enum):
     """Why a worker stopped working on a job."""
 
     TIME = "time"  # there is more to do
-    WAITS = "waits"  # for a time, or for others who have the rest in hand
+    WAITS = "waits"  # longer than a worker stays for
     OVER = "over"  # the job is finished, paused, stopped or superseded
 
 
@@ -118,11 +118,15 @@ def _next_size(size: int | None, lease: Lease, took: float) -> int | None:
 def _goes_on(ground: Ground, turn: Turn, actor: Actor, now: datetime, done: Work) -> bool:
     """Do what there is to do besides batches; return whether this worker has something to do here still."""
     if turn is Turn.FINISH:
+        if not finish(ground, actor=actor, now=now):
+            return True
         done.ended = Ended.OVER
-        return not finish(ground, actor=actor, now=now)
+        return False
     if turn is Turn.WAIT:
+        if _sleeps(ground, now):
+            return True
         done.ended = Ended.WAITS
-        return _waits(ground, now)
+        return False
     done.ended = Ended.OVER
     if turn is Turn.SUPERSEDE:
         supersede(pk=ground.job, actor=actor, now=now)
@@ -131,7 +135,7 @@ def _goes_on(ground: Ground, turn: Turn, actor: Actor, now: datetime, done: Work
     return False
 
 
-def _waits(ground: Ground, now: datetime) -> bool:
+def _sleeps(ground: Ground, now: datetime) -> bool:
     """Sleep a moment where that is all it takes; False where somebody has to come back later."""
     next_at = RewrapJob.objects.values_list("next_at", flat=True).get(pk=ground.job)
     ahead = (next_at - now).total_seconds()
