@@ -69,6 +69,8 @@ SCHEDULE: dict[str, dict[str, Any]] = {
         "schedule": timedelta(minutes=1),
         "options": {"expires": 50},
     },
+    # Every hour: the DEKs in sources elsewhere are counted, for the pages.
+    "count-sources": {"task": "rotation.tasks.count_sources", "schedule": timedelta(hours=1)},
     # Every night: the whole audit log is verified, in the worker and on all cores.
     "verify-audit-log": {"task": "audit.tasks.verify_log", "schedule": crontab(hour="3", minute="10")},
     # Every hour: partitions of the audit log are made ahead of need.

@@ -11,6 +11,9 @@ class RotationConfig(AppConfig):
         from rotation.anchors import MailAnchor
         from rotation.approvals import ApprovalEngine
         from rotation.operations import declared  # noqa: F401 - declares the guarded operations
+        from rotation.rewrap.elsewhere import register
+        from rotation.source_ranges import SourceRanges
 
         KINDS["mail"] = MailAnchor  # audit knows no outbox
         use_engine(ApprovalEngine())  # inventory knows no votes
+        register(SourceRanges())  # a job knows no other database

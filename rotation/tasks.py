@@ -10,7 +10,17 @@ from kombu.exceptions import OperationalError
 
 from audit.actor import Actor
 from inventory.tasks import COMPARISON_SECONDS
-from rotation import approvals, differences, duties, notifications, orders, overdue, reviews, rewrap
+from rotation import (
+    approvals,
+    differences,
+    duties,
+    notifications,
+    orders,
+    overdue,
+    reviews,
+    rewrap,
+    sources,
+)
 from rotation.errors import NotHereError
 from rotation.models import OrderState
 from rotation.orders import LOOKS_APART
@@ -92,6 +102,15 @@ def tend_requests() -> None:
     expired = approvals.expire_due(actor=actor, now=now)
     reminded = approvals.remind_due(actor=actor, now=now)
     logger.info("%d requests expired, of %d somebody was reminded", expired, reminded)
+
+
+@shared_task
+def count_sources() -> None:
+    """Count the DEKs that are kept elsewhere, for the pages; the interlock counts them afresh."""
+    answered, failed = sources.refresh(actor=Actor.system("worker"), now=timezone.now())
+    logger.info("%d sources counted", answered)
+    if failed:
+        logger.error("%d sources could not be counted; their pages say why", failed)
 
 
 @shared_task

@@ -92,12 +92,6 @@ NO_RECORDS: Mapping[str, str] = {
     "KekVersion": "how a key store has a version, as last seen; fsck compares it with the store",
     "KekVersionHold": "what outside needs a version of a KEK; kek.held and kek.released tell it",
     "KeySearch": "the words a search reads, kept by triggers of the database from replayed fields",
-    "DekVersion": "digests and times beside the versions of a DEK; each change leaves an event, fsck looks at the rest",
-    "HandOut": "each row is an event handed out or confirmed; fsck and the interlock read the rows",
-    "Kek": "where a KEK is kept and which version takes the wraps, as its store shows it; fsck compares them",
-    "KekVersion": "what the key store says of a version; fsck compares them",
-    "KekVersionHold": "what needs a version, written by those who need it; each change leaves an event",
-    "Wrapping": "too many for events of their own: a batch leaves one, with a digest over what it changed",
     "OwnKey": "which record is which of the installation's own keys; every start compares their ids and reports",
     "Wrapping": "wrapped bytes: a batch of a re-wrap leaves a digest in the log; fsck opens and compares them",
 }

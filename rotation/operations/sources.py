@@ -66,13 +66,20 @@ def _read(parameters: Mapping[str, Any]) -> RewrapSource:
         raise WrongParametersError
     source = RewrapSource(kek=kek, **said)
     try:
-        source.clean_fields(exclude={"kek", "registered_at", "counts", "ca_file", "context_column", "binding_column"})
+        source.clean_fields(exclude=_not_said(said))
     except ValidationError as error:
         raise RuleRefusedError(_first(error)) from error
     if "\0" in "".join(str(text) for text in said.values()):
         raise WrongParametersError
     columns_of(source)
     return source
+
+
+def _not_said(said: Mapping[str, Any]) -> set[str]:
+    """Return the fields that nobody has said anything of."""
+    return {field.name for field in RewrapSource._meta.get_fields()} - {
+        name for name, text in said.items() if text or name not in OPTIONAL
+    }
 
 
 def _number(said: Any) -> int | None:  # noqa: ANN401 - as the payload says it
@@ -89,8 +96,8 @@ def _describe_register(payload: Payload) -> Description:
     kek: Any = payload.facts["kek"]
     sentences = [
         f"The DEKs of the table {said['table']} on {said['host']} are wrapped by {kek['name']}, and are re-wrapped "
-        "there, in place, whenever that KEK is rotated and somebody opens the job. No version of it is closed from then "
-        "on while a row of that table needs it, or while the table cannot be counted.",
+        "there, in place, whenever that KEK is rotated and somebody opens the job. No version of it is closed from "
+        "then on while a row of that table needs it, or while the table cannot be counted.",
         "When this is carried out the worker looks: at the columns and their types, and that the login may SELECT the "
         "columns named, UPDATE what it writes, and do nothing else anywhere. If that is not so, nothing is registered.",
         _of_binding(said),
@@ -137,7 +144,7 @@ def _execute_register(payload: Payload, permit: Permit, actor: Actor, now: datet
 
 def _draft_retire(parameters: Mapping[str, Any], *, now: datetime, hold: bool) -> Draft:
     """Parameters: source (its number). Raises: WrongParametersError, RuleRefusedError."""
-    rows = RewrapSource.objects.filter(pk=_number(parameters.get("source")))
+    rows = RewrapSource.objects.filter(pk=_number(parameters.get("source")) or 0)
     source = (rows.select_for_update(of=("self",)) if hold else rows).select_related("kek__key").first()
     if source is None:
         raise WrongParametersError

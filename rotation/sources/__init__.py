@@ -15,18 +15,13 @@ Everything that connects belongs outside any transaction of ours, but for the lo
 from rotation.sources.counting import UNKNOWN, count, count_now, refresh, sources_of, still_needed
 from rotation.sources.errors import SourceError
 from rotation.sources.looking import look
-from rotation.sources.rewrapping import Carried, Range, carry, next_range
 
 __all__ = [
     "UNKNOWN",
-    "Carried",
-    "Range",
     "SourceError",
-    "carry",
     "count",
     "count_now",
     "look",
-    "next_range",
     "refresh",
     "sources_of",
     "still_needed",

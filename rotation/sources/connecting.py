@@ -6,10 +6,11 @@ from typing import LiteralString
 
 import psycopg
 from psycopg import IsolationLevel
+from psycopg.conninfo import make_conninfo
 
 from rotation.models import RewrapSource
 from rotation.sources.errors import UnreachableError
-from rotation.sources.places import password_of, place_of, tls_of
+from rotation.sources.places import Place, password_of, place_of, tls_of
 
 CONNECT_SECONDS = 5
 _SESSION = {
@@ -32,6 +33,15 @@ _WORDS: dict[str, LiteralString] = {
     "25006": "it takes no writes",
 }
 
+# The same, of what libpq says without a code while it connects.
+_SAID = {
+    "authentication method": "it does not ask for the password by SCRAM-SHA-256, which alone gives nothing away",
+    "authentication failed": _WORDS["28"],
+    "no pg_hba.conf entry": _WORDS["28"],
+    "does not exist": _WORDS["3D"],
+    "read-only": "it is a standby, which may lag behind",
+}
+
 
 @contextmanager
 def reading(source: RewrapSource) -> Iterator[psycopg.Connection]:
@@ -52,28 +62,34 @@ def writing(source: RewrapSource) -> Iterator[psycopg.Connection]:
             yield connection
 
 
+def conninfo_of(source: RewrapSource, place: Place) -> str:
+    """Return what libpq is asked for; nothing is left to its defaults, files and environment that matters for safety.
+
+    Raises: SecretFileError.
+    """
+    return make_conninfo(
+        host=place.host,
+        hostaddr=place.address,  # the one that was looked at, whatever the name says a moment later
+        port=place.port,
+        dbname=source.database,
+        user=source.login,
+        password=password_of(source),
+        connect_timeout=CONNECT_SECONDS,
+        application_name="keyvault-admin",
+        target_session_attrs="read-write",  # a standby may lag behind what it is asked to count
+        require_auth="scram-sha-256",
+        options=" ".join(f"-c {name}={value}" for name, value in _SESSION.items()),
+        keepalives_idle=10,
+        tcp_user_timeout=30_000,
+        **tls_of(source, place),
+    )
+
+
 @contextmanager
 def _connected(source: RewrapSource) -> Iterator[psycopg.Connection]:
-    place = place_of(source.host, source.port)
-    options = " ".join(f"-c {name}={value}" for name, value in _SESSION.items())
     try:
-        connection = psycopg.connect(
-            host=place.host,
-            hostaddr=place.address,  # the one that was looked at, whatever the name says a moment later
-            port=place.port,
-            dbname=source.database,
-            user=source.login,
-            password=password_of(source),
-            connect_timeout=CONNECT_SECONDS,
-            application_name="keyvault-admin",
-            target_session_attrs="read-write",  # a standby may lag behind what it is asked to count
-            require_auth="scram-sha-256",
-            options=options,
-            keepalives_idle=10,
-            tcp_user_timeout=30_000,
-            autocommit=True,  # transactions are those of the blocks
-            **tls_of(source, place),
-        )
+        asked = conninfo_of(source, place_of(source.host, source.port))
+        connection = psycopg.connect(asked, autocommit=True)  # transactions are those of the blocks
     except psycopg.Error as error:
         raise _unreachable(source, error) from None  # its message holds names, and perhaps rows
     try:
@@ -97,8 +113,4 @@ def _without_code(error: psycopg.Error) -> str:
     said = str(error).lower()
     if "certificate" in said or "ssl" in said or "tls" in said:
         return "its certificate is not that of the CA and the name, or it speaks no TLS"
-    if "authentication" in said or "password" in said:
-        return "it asks for the password in a way that would give it away; it must ask by SCRAM-SHA-256"
-    if "read-only" in said or "session is" in said:
-        return "it is a standby, which may lag behind"
-    return "it cannot be reached"
+    return next((words for part, words in _SAID.items() if part in said), "it cannot be reached")

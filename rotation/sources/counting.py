@@ -26,10 +26,10 @@ SELECT said, own, pg_catalog.count(*) FROM (
 ) AS rows GROUP BY said, own
 """
 _OWN: dict[str, LiteralString] = {
-    SourceForm.TEXT: "pg_catalog.substring({wrapped} FROM '^[a-z]+:v([0-9]+):')",
+    SourceForm.TEXT: "pg_catalog.substring({wrapped}, '^[a-z]+:v([0-9]+):')",
     # envelope.pack(): the length of the version's id stands in the byte after the first 11, the id behind it
     SourceForm.ENVELOPE: "CASE WHEN pg_catalog.length({wrapped}) > 12 THEN pg_catalog.encode(pg_catalog.substring("
-    "{wrapped} FROM 13 FOR pg_catalog.get_byte({wrapped}, 11)), 'escape') END",
+    "{wrapped}, 13, pg_catalog.get_byte({wrapped}, 11)), 'escape') END",
     SourceForm.BYTES: "{version}::text",
     SourceForm.BASE64: "{version}::text",
 }

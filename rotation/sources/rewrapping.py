@@ -80,7 +80,7 @@ class Range(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Carried:
+class Result:
     """What became of a range."""
 
     rewrapped: int = 0
@@ -149,7 +149,7 @@ def carry(  # noqa: PLR0913 - a range, from where to where, and who says so
     verify_percent: int = 100,
     actor: Actor,
     now: datetime,
-) -> Carried:
+) -> Result:
     """Bring the rows of a range under the target version; whoever calls tells the result. Outside any transaction.
 
     `most`: rows at once; a range that others have filled meanwhile is left for the next pass. `is_again`: it was begun
@@ -170,12 +170,12 @@ def carry(  # noqa: PLR0913 - a range, from where to where, and who says so
         there = connection.execute(sql.SQL(_THERE).format(**names), span).fetchone() if is_again else None
     before = min(there[0], most) if there else 0
     if not rows:
-        return Carried(before=before)
+        return Result(before=before)
     _tell_intent(source, target, job, first, last, rows, actor, now)
     moves, refused = _moved(source, target, rows, verify_percent)
     swapped = _swap(source, columns, target, moves) if moves else set()
     done = [move for move in moves if move.row.id in swapped]
-    return Carried(
+    return Result(
         rewrapped=len(done),
         verified=sum(move.new.is_verified for move in done),
         bound=sum(move.row.binding is None for move in done) if columns.binding else 0,

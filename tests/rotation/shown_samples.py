@@ -21,7 +21,8 @@ from inventory.services.deks.making import Drawn, add_wrappings
 from inventory.states import State
 from keyvault_admin.access.services import deactivate_person
 from rotation import approvals
-from rotation.models import Request
+from rotation.models import Request, RewrapSource
+from tests.approving import permitted_by
 from tests.conftest import _become, make_person
 from tests.inventory.world import make_key, make_owner, seal
 from tests.people import give_device
@@ -331,6 +332,35 @@ def erasures(world):
     yield world.ask("person.erase", _gone(world, "wes"), by=world.security, reason=WORDS[3])
 
 
+def _kek(world):
+    key = world.key("kek", kind="kek")
+    with _become("worker"):
+        return Kek.objects.create(key=key, uri=f"local:house/{key.pk}", algorithm="AES-256-KW")
+
+
+ELSEWHERE = {
+    "host": "db.example.com", "port": 5432, "database": "payments", "login": "rewrapper",
+    "password_file": "/run/secrets/sources/payments", "ca_file": "/etc/ca.pem", "table": "public.data_keys",
+    "id_column": "id", "wrapped_column": "wrapped", "version_column": "kek_version", "form": "bytes",
+}  # fmt: skip
+
+
+def sources(world):
+    bound = {"binding_column": "binding", "context_column": "context", "port": 5433}
+    for name, more in ((MARKUP, {}), (FOREIGN, bound)):
+        said = {"kek": _kek(world).pk, "name": name} | ELSEWHERE | more
+        yield world.ask("source.register", said, by=world.security)
+
+
+def retired_sources(world):
+    for name, counts in (("empty", {}), (TEMPLATE, {"1": 1234, "?": 1})):
+        kek, said = _kek(world), {"name": name} | ELSEWHERE | {"table": f"public.{len(counts)}"}
+        with permitted_by("source.register", world.security, {"name": name}):
+            made = RewrapSource(kek=kek, registered_at=timezone.now(), counts=counts, **said)
+            made.save(force_insert=True)
+        yield world.ask("source.retire", {"source": made.pk}, by=world.security)
+
+
 SAMPLES = {
     THING: things,
     NOTE: notes(NOTE),
@@ -356,6 +386,8 @@ SAMPLES = {
     "clause.retire": retirements,
     "threat_level.lower": lowerings,
     "exception.grant": exceptions,
+    "source.register": sources,
+    "source.retire": retired_sources,
     "rule.change": rules,
     "alerts.change": routes,
     "retention.change": retentions,

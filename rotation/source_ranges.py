@@ -1,0 +1,67 @@
+"""How a re-wrap job goes through a source: what rotation.rewrap asks of whoever re-wraps elsewhere."""
+
+from datetime import datetime
+
+from audit.actor import Actor
+from audit.services import Subject
+from rotation.models import Quarantined, RewrapBatch, RewrapJob, RewrapSource
+from rotation.rewrap.elsewhere import Carried
+from rotation.sources.errors import SourceError
+from rotation.sources.rewrapping import Result, carry, left, next_range
+
+
+class SourceRanges:
+    """The rows of tables elsewhere, as ranges of their ids."""
+
+    def next_range(self, job: RewrapJob, *, after: str, size: int) -> tuple[str, str] | None:
+        """Return first and last id of the next rows behind `after`, None at the end. Raises: SourceError."""
+        found = next_range(_source(job), job.target, after=after, size=size, skip=_quarantined(job))
+        return (found.first, found.last) if found else None
+
+    def run(self, job: RewrapJob, batch: RewrapBatch, *, actor: Actor, now: datetime) -> Carried:
+        """Bring a range over there. What a worker that died had swapped already counts with it.
+
+        Raises: SourceError, BackendError.
+        """
+        result = carry(
+            _source(job),
+            job.target,
+            job=Subject(ref=job.ref),
+            first=batch.first,
+            last=batch.last,
+            most=max(job.batch_size, 1),
+            is_again=batch.attempts > 1,
+            skip=_quarantined(job),
+            verify_percent=job.verify_percent,
+            actor=actor,
+            now=now,
+        )
+        return _carried(result, most=job.batch_size)
+
+    def left(self, job: RewrapJob) -> int:
+        """Return how many rows are under older versions and not in quarantine. Raises: SourceError."""
+        return left(_source(job), job.target, skip=_quarantined(job))
+
+
+def _source(job: RewrapJob) -> RewrapSource:
+    """Return the source of a job, as it is now. Raises: SourceError once it is retired."""
+    source = RewrapSource.objects.select_related("kek").get(jobs=job)
+    if source.retired_at is not None:
+        raise SourceError(f"The source {source.name} was retired. Stop this job.")
+    return source
+
+
+def _quarantined(job: RewrapJob) -> list[str]:
+    rows = Quarantined.objects.filter(job=job, resolved_at__isnull=True).exclude(row="")
+    return list(rows.values_list("row", flat=True))
+
+
+def _carried(result: Result, *, most: int) -> Carried:
+    swapped_before = min(result.before, most - result.rewrapped)
+    return Carried(
+        rewrapped=result.rewrapped + max(swapped_before, 0),
+        verified=result.verified,
+        bound=result.bound,
+        refused=tuple(sorted(result.refused.items())),
+        digest=result.digest,
+    )
