@@ -225,15 +225,16 @@ def create_dek(*, drawn: Drawn, facts: Mapping[str, Any], actor: Actor, reason: 
     new = NewDek(key=key, kek_version=version, wrapped=drawn.wrapped, binding=drawn.binding)
     try:
         with transaction.atomic():
-            write_deks([new], imported=False, actor=actor, reason=reason, now=now)
+            write_deks(new=[new], imported=False, actor=actor, reason=reason, now=now)
     except IntegrityError as error:  # somebody was faster: look once more, and say what there is now
         check_new_dek(facts, now)
         raise StaleError(str(facts["name"])) from error
+    key.refresh_from_db(fields=["state"])
     return key
 
 
 @transaction.atomic
-def write_deks(new: Sequence[NewDek], *, imported: bool, actor: Actor, reason: str, now: datetime) -> None:
+def write_deks(*, new: Sequence[NewDek], imported: bool, actor: Actor, reason: str, now: datetime) -> None:
     """Write down the records of DEKs, which were validated, each with its version and wrapping.
 
     Events, each for up to 1,000 of them: key.registered and dek.created, or key.imported and dek.imported; and those
@@ -267,8 +268,6 @@ def _enter(
     for subjects in batches(said):
         event = record(action, actor=actor, now=now, reason=reason, subjects=subjects, facts=facts)
         lifecycle.enter([of_key[subject.ref] for subject in subjects], state=State.ACTIVE, event=event)
-    for version in versions:
-        version.key.state = version.state = State.ACTIVE
 
 
 def _write_versions(new: Sequence[NewDek], versions: Sequence[KeyVersion]) -> None:

@@ -210,7 +210,7 @@ def take_over(*, plan: TakeOver, file: str, facts: Mapping[str, Any], actor: Act
             tenants = registered_by_name(Tenant, {one.said.tenant for one in plan.new}, actor, now)
             integrations = registered_by_name(Integration, {one.said.integration for one in plan.new}, actor, now)
             new = [_new(one, tenants, integrations, facts) for one in plan.new]
-            write_deks(new, imported=True, actor=actor, reason=reason, now=now)
+            write_deks(new=new, imported=True, actor=actor, reason=reason, now=now)
     except IntegrityError as error:
         raise StaleError("The inventory") from error
     said: dict[str, JSON] = {"file": file, "sha256": plan.digest, "new": len(plan.new), "unchanged": len(plan.known)}
