@@ -1,13 +1,18 @@
 """How a re-wrap job goes through a source: what rotation.rewrap asks of whoever re-wraps elsewhere."""
 
+from collections import defaultdict
 from datetime import datetime
 
 from audit.actor import Actor
 from audit.services import Subject
 from rotation.models import Quarantined, RewrapBatch, RewrapJob, RewrapSource
+from rotation.refusals import RefusedDek, tell_of_refused
 from rotation.rewrap.elsewhere import Carried
 from rotation.sources.errors import SourceError
+from rotation.sources.forms import NUMBER
 from rotation.sources.rewrapping import Result, carry, left, next_range
+
+LONGEST_VERSION = 64  # a version that is none may be anything
 
 
 class SourceRanges:
@@ -21,10 +26,11 @@ class SourceRanges:
     def run(self, job: RewrapJob, batch: RewrapBatch, *, actor: Actor, now: datetime) -> Carried:
         """Bring a range over there. What a worker that died had swapped already counts with it.
 
-        Raises: SourceError, BackendError.
+        Event: dek.opened, refused. Raises: SourceError, BackendError.
         """
+        source = _source(job)
         result = carry(
-            _source(job),
+            source,
             job.target,
             job=Subject(ref=job.ref),
             first=batch.first,
@@ -36,6 +42,7 @@ class SourceRanges:
             actor=actor,
             now=now,
         )
+        _tell(job, source, result, actor, now)
         return _carried(result, most=job.batch_size)
 
     def left(self, job: RewrapJob) -> int:
@@ -54,6 +61,16 @@ def _source(job: RewrapJob) -> RewrapSource:
 def _quarantined(job: RewrapJob) -> list[str]:
     rows = Quarantined.objects.filter(job=job, resolved_at__isnull=True).exclude(row="")
     return list(rows.values_list("row", flat=True))
+
+
+def _tell(job: RewrapJob, source: RewrapSource, result: Result, actor: Actor, now: datetime) -> None:
+    """Tell log and Security what did not open as what belongs in its row. Event: dek.opened, refused."""
+    by_version: defaultdict[str, list[RefusedDek]] = defaultdict(list)
+    for row, reason in sorted(result.refused.items()):
+        refused = RefusedDek(ref=f"{source.ref}/{row}", label=f"{source.name}/{row}", number=NUMBER, reason=reason)
+        by_version[result.under[row][:LONGEST_VERSION]].append(refused)
+    for version, refused_deks in by_version.items():
+        tell_of_refused(uri=source.kek.uri, version=version, refused=refused_deks, where=job.ref, actor=actor, now=now)
 
 
 def _carried(result: Result, *, most: int) -> Carried:

@@ -62,7 +62,7 @@ def certificate(job: RewrapJob, *, deks_after: int, now: datetime) -> dict[str, 
             "uri": job.kek.uri,
             "algorithm": job.kek.algorithm,
         },
-        "source": {"source": job.source.ref, "name": job.source.name} if job.source else None,
+        "source": _source(job),
         "to": {"version": job.target.store_id, "ref": f"kekversion:{job.target_id}"},
         "from": _from(job),
         "deks": {
@@ -85,6 +85,13 @@ def certificate(job: RewrapJob, *, deks_after: int, now: datetime) -> dict[str, 
         "finished": {"at": now, "seconds": _seconds(now - job.opened_at), "work_milliseconds": _work(job)},
         "request": _request(job),
     }
+
+
+def _source(job: RewrapJob) -> Mapping[str, JSON] | None:
+    """Say where the DEKs are; without a column for their binding digests nothing there shows whose each is."""
+    if job.source is None:
+        return None
+    return {"source": job.source.ref, "name": job.source.name, "keeps_binding_digests": bool(job.source.binding_column)}
 
 
 def _from(job: RewrapJob) -> list[JSON]:

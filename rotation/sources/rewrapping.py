@@ -89,6 +89,7 @@ class Result:
     before: int = 0  # under the target already, in a range that was begun before: somebody died after the swap
     missed: int = 0  # were changed by others between reading and swapping: the next pass reads them again
     refused: dict[str, str] = field(default_factory=dict)  # row → reason
+    under: dict[str, str] = field(default_factory=dict)  # of these: row → the version that it says it is under
     versions: dict[str, int] = field(default_factory=dict)  # under which version how many were
     digest: bytes = b""  # over (row, old, new)
 
@@ -182,6 +183,7 @@ def carry(  # noqa: PLR0913 - a range, from where to where, and who says so
         before=before,
         missed=len(moves) - len(done),
         refused=refused,
+        under={row.id: row.version for row in rows if row.id in refused},
         versions=_counted(move.row.version for move in done),
         digest=_digest(done),
     )
