@@ -1,0 +1,204 @@
+"""What can be asked of KEKs and DEKs: the questions, and what each form asks for. Every rule is in the operations."""
+
+from collections.abc import Callable
+from typing import Any
+
+from django import forms
+from django.contrib.admin import ModelAdmin
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404
+from django.urls import URLPattern, path, reverse
+
+from audit.canonical import JSON
+from audit.step_up import requires_step_up
+from inventory.custody import BackendError, capabilities_of
+from inventory.models import DekVersion, KekVersion, Key
+from inventory.terms import KeyKind
+from rotation.asking_forms import AskForm
+from rotation.asking_views import About, Question, ask_about
+from rotation.custody_pages import acts
+
+FEWEST_DAYS, MOST_DAYS = 1, 365
+
+
+class VersionForm(AskForm):
+    """A question about one version of a KEK."""
+
+    number = forms.TypedChoiceField(label="Version", coerce=int)
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:  # noqa: ANN401 - Django's own signature
+        super().__init__(*arguments, **named)
+        rows = KekVersion.objects.filter(kek=self.key.pk).select_related("version").defer("canary")
+        found = sorted((row.version.number, row.get_status_display()) for row in rows)
+        self.choices_of("number", [(str(number), f"Version {number}: {status}") for number, status in found])
+
+    def choices_of(self, name: str, choices: list[tuple[str, str]]) -> None:
+        field: Any = self.fields[name]
+        field.choices = [("", "Choose one"), *choices]
+
+    @property
+    def parameters(self) -> dict[str, JSON]:
+        return {**super().parameters, "number": self.cleaned_data["number"]}
+
+
+class ScheduleForm(VersionForm):
+    days = forms.IntegerField(label="Days until it is destroyed", help_text="Until then it can be recovered.")
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:  # noqa: ANN401 - Django's own signature
+        super().__init__(*arguments, **named)
+        try:
+            fewest, most = capabilities_of(self.key.kek.uri).waiting_days
+        except BackendError:
+            fewest, most = 0, 0
+        field: Any = self.fields["days"]
+        field.min_value, field.max_value = fewest or FEWEST_DAYS, most or MOST_DAYS
+        field.initial = field.max_value if most else 30
+        field.help_text = f"Between {field.min_value} and {field.max_value}. Until then it can be recovered."
+
+    @property
+    def parameters(self) -> dict[str, JSON]:
+        return {**super().parameters, "days": self.cleaned_data["days"]}
+
+
+class ClearForm(AskForm):
+    """A question about one version of a DEK."""
+
+    number = forms.TypedChoiceField(label="Version", coerce=int)
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:  # noqa: ANN401 - Django's own signature
+        super().__init__(*arguments, **named)
+        numbers = DekVersion.objects.filter(key=self.key, cleared_at__isnull=True).order_by("number")
+        field: Any = self.fields["number"]
+        found = [(str(one), f"Version {one}") for one in numbers.values_list("number", flat=True)]
+        field.choices = [("", "Choose one"), *found]
+
+    @property
+    def parameters(self) -> dict[str, JSON]:
+        return {**super().parameters, "number": self.cleaned_data["number"]}
+
+
+KEK_QUESTIONS = {
+    acts.ROTATE: Question(
+        acts.ROTATE,
+        "rotate",
+        AskForm,
+        "The store makes a new version; after two equal looks it takes the new wraps, and a job brings all DEKs to it.",
+    ),
+    acts.DISABLE: Question(
+        acts.DISABLE,
+        "disable a version of",
+        VersionForm,
+        "The store lets this version open nothing any more. Only where nothing needs it; it can be enabled again.",
+    ),
+    acts.SCHEDULE: Question(
+        acts.SCHEDULE,
+        "schedule the destruction of a version of",
+        ScheduleForm,
+        "After the waiting time the store destroys this version for good. Until then it can be recovered.",
+    ),
+    acts.PURGE: Question(
+        acts.PURGE,
+        "destroy a version of",
+        VersionForm,
+        "The store destroys this version at once and for good. What was wrapped by it is lost wherever it is kept.",
+    ),
+    acts.RECOVER: Question(
+        acts.RECOVER,
+        "recover a version of",
+        VersionForm,
+        "Takes back that a version was disabled, or is scheduled for destruction. It opens again, and takes no new wraps.",
+    ),
+}
+DEK_QUESTIONS = {
+    "dek.rotate": Question(
+        "dek.rotate",
+        "rotate",
+        AskForm,
+        "A new DEK is made for what comes. The old one stays readable until its data is re-encrypted and confirmed.",
+    ),
+    "dek.clear": Question(
+        "dek.clear",
+        "clear a version of",
+        ClearForm,
+        "The wrapped bytes of this version go for good: whatever is still encrypted under it can never be read again.",
+    ),
+}
+
+
+def about_kek(key: Key) -> About:
+    crumb = ("Key-encrypting keys", reverse("admin:inventory_kek_changelist"))
+    return About(key.name, reverse("admin:inventory_kek_change", args=[key.pk]), (crumb,), (key.ref,))
+
+
+def about_dek(key: Key) -> About:
+    crumb = ("Inventory", reverse("admin:inventory_key_changelist"))
+    return About(key.name, reverse("admin:inventory_key_change", args=[key.pk]), (crumb,), (key.ref,))
+
+
+def _ask_kek(admin: ModelAdmin, request: HttpRequest, pk: int, code: str) -> HttpResponse:
+    key = get_object_or_404(Key.objects.select_related("owner", "service", "kek"), pk=pk, kek__isnull=False)
+    question = KEK_QUESTIONS[code]
+    form = question.form(request.POST or None, key=key, initial={"number": request.GET.get("number", "")})
+    return ask_about(admin, request, question, about_kek(key), form)
+
+
+def _ask_dek(admin: ModelAdmin, request: HttpRequest, pk: int, code: str) -> HttpResponse:
+    key = get_object_or_404(Key.objects.select_related("owner", "service"), pk=pk, kind=KeyKind.DEK)
+    question = DEK_QUESTIONS[code]
+    form = question.form(request.POST or None, key=key, initial={"number": request.GET.get("number", "")})
+    return ask_about(admin, request, question, about_dek(key), form)
+
+
+@requires_step_up
+def rotate_kek(admin: ModelAdmin, request: HttpRequest, pk: int) -> HttpResponse:
+    """Ask that a KEK be rotated."""
+    return _ask_kek(admin, request, pk, acts.ROTATE)
+
+
+@requires_step_up
+def disable(admin: ModelAdmin, request: HttpRequest, pk: int) -> HttpResponse:
+    """Ask that a version of a KEK be disabled."""
+    return _ask_kek(admin, request, pk, acts.DISABLE)
+
+
+@requires_step_up
+def schedule(admin: ModelAdmin, request: HttpRequest, pk: int) -> HttpResponse:
+    """Ask that a version of a KEK be destroyed after a waiting time."""
+    return _ask_kek(admin, request, pk, acts.SCHEDULE)
+
+
+@requires_step_up
+def purge(admin: ModelAdmin, request: HttpRequest, pk: int) -> HttpResponse:
+    """Ask that a version of a KEK be destroyed at once."""
+    return _ask_kek(admin, request, pk, acts.PURGE)
+
+
+@requires_step_up
+def recover(admin: ModelAdmin, request: HttpRequest, pk: int) -> HttpResponse:
+    """Ask that a version of a KEK come back."""
+    return _ask_kek(admin, request, pk, acts.RECOVER)
+
+
+@requires_step_up
+def rotate_dek(admin: ModelAdmin, request: HttpRequest, pk: int) -> HttpResponse:
+    """Ask that a DEK be rotated."""
+    return _ask_dek(admin, request, pk, "dek.rotate")
+
+
+@requires_step_up
+def clear_dek(admin: ModelAdmin, request: HttpRequest, pk: int) -> HttpResponse:
+    """Ask that the bytes of an old version of a DEK be destroyed."""
+    return _ask_dek(admin, request, pk, "dek.clear")
+
+
+def patterns(page: Callable[[Any], Any]) -> list[URLPattern]:
+    """Return the addresses of these pages, for the admin of requests."""
+    return [
+        path("ask/kek/rotate/<int:pk>/", page(rotate_kek), name="rotation_request_ask_kek_rotate"),
+        path("ask/kek/disable/<int:pk>/", page(disable), name="rotation_request_ask_kek_disable"),
+        path("ask/kek/schedule/<int:pk>/", page(schedule), name="rotation_request_ask_kek_schedule"),
+        path("ask/kek/purge/<int:pk>/", page(purge), name="rotation_request_ask_kek_purge"),
+        path("ask/kek/recover/<int:pk>/", page(recover), name="rotation_request_ask_kek_recover"),
+        path("ask/dek/rotate/<int:pk>/", page(rotate_dek), name="rotation_request_ask_dek_rotate"),
+        path("ask/dek/clear/<int:pk>/", page(clear_dek), name="rotation_request_ask_dek_clear"),
+    ]
