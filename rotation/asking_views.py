@@ -109,7 +109,7 @@ def patterns(page: Callable[[Any], Any]) -> list[URLPattern]:
 
 
 def _ask(admin: ModelAdmin, request: HttpRequest, pk: int, question: Question) -> HttpResponse:
-    _may_look(request)
+    may_look(request)
     key = get_object_or_404(Key.objects.select_related("owner", "service"), pk=pk)
     return ask_about(admin, request, question, of_key(key), question.form(request.POST or None, key=key))
 
@@ -120,11 +120,9 @@ def of_key(key: Key) -> About:
     return About(key.name, reverse("admin:inventory_key_change", args=[key.pk]), (crumb,), (key.ref,))
 
 
-def ask_about(
-    admin: ModelAdmin, request: HttpRequest, question: Question, about: About, form: AskForm
-) -> HttpResponse:
+def ask_about(admin: ModelAdmin, request: HttpRequest, question: Question, about: About, form: AskForm) -> HttpResponse:
     """Ask a question that anything can be about: first what will happen, then the request itself."""
-    _may_look(request)
+    may_look(request)
     _must_be_theirs(request, question, about)
     rehearsed = None
     if request.method == "POST" and form.is_valid():
@@ -141,7 +139,8 @@ def ask_about(
     return _page(admin, request, about, question, form, rehearsed)
 
 
-def _may_look(request: HttpRequest) -> None:
+def may_look(request: HttpRequest) -> None:
+    """Raise what a person is to see who may see neither keys nor requests."""
     if not (request.user.has_perm("inventory.view_key") and request.user.has_perm("rotation.view_request")):
         raise PermissionDenied
 

@@ -15,7 +15,7 @@ from inventory.custody import BackendError, capabilities_of
 from inventory.models import DekVersion, KekVersion, Key
 from inventory.terms import KeyKind
 from rotation.asking_forms import AskForm
-from rotation.asking_views import About, Question, ask_about
+from rotation.asking_views import About, Question, ask_about, may_look
 from rotation.custody_pages import acts
 
 FEWEST_DAYS, MOST_DAYS = 1, 365
@@ -106,7 +106,7 @@ KEK_QUESTIONS = {
         acts.RECOVER,
         "recover a version of",
         VersionForm,
-        "Takes back that a version was disabled, or is scheduled for destruction. It opens again, and takes no new wraps.",
+        "Takes back that a version was disabled, or is to be destroyed. It opens again and takes no new wraps.",
     ),
 }
 DEK_QUESTIONS = {
@@ -136,6 +136,7 @@ def about_dek(key: Key) -> About:
 
 
 def _ask_kek(admin: ModelAdmin, request: HttpRequest, pk: int, code: str) -> HttpResponse:
+    may_look(request)
     key = get_object_or_404(Key.objects.select_related("owner", "service", "kek"), pk=pk, kek__isnull=False)
     question = KEK_QUESTIONS[code]
     form = question.form(request.POST or None, key=key, initial={"number": request.GET.get("number", "")})
@@ -143,6 +144,7 @@ def _ask_kek(admin: ModelAdmin, request: HttpRequest, pk: int, code: str) -> Htt
 
 
 def _ask_dek(admin: ModelAdmin, request: HttpRequest, pk: int, code: str) -> HttpResponse:
+    may_look(request)
     key = get_object_or_404(Key.objects.select_related("owner", "service"), pk=pk, kind=KeyKind.DEK)
     question = DEK_QUESTIONS[code]
     form = question.form(request.POST or None, key=key, initial={"number": request.GET.get("number", "")})

@@ -16,6 +16,7 @@ from rotation.models import (
 @dataclass(frozen=True, kw_only=True)
 class DekWrapping:
     """Under which version of which KEK a DEK version is wrapped."""
+
     kek: Kek
     number: int
     is_behind: bool  # the KEK has a later primary version
@@ -24,6 +25,7 @@ class DekWrapping:
 @dataclass(frozen=True, kw_only=True)
 class DekFacts:
     """A DEK version, and what the pages say of it."""
+
     row: DekVersion
     wrappings: Sequence[DekWrapping]
     hand_outs: Sequence[HandOut] = field(default=())

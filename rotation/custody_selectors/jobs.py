@@ -81,8 +81,9 @@ def quarantined_of(job: RewrapJob) -> list[Quarantined]:
     """Return the first of what a job could not bring over and nobody has mended. Queries: 1."""
     found = Quarantined.objects.filter(job=job, resolved_at__isnull=True).order_by("pk")
     return list(
-        found.select_related("dek_version__key", "kek_version__version")
-        .defer(*unread("kek_version"))[:SHOWN_QUARANTINED]
+        found.select_related("dek_version__key", "kek_version__version").defer(*unread("kek_version"))[
+            :SHOWN_QUARANTINED
+        ]
     )
 
 
