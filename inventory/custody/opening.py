@@ -76,7 +76,7 @@ class _Generation:
     @classmethod
     def of(cls, uri: str, algorithm: str, version: str) -> "_Generation":
         store, key = store_of(uri)
-        head = pack(Blob(algorithm=algorithm, kek=kek_digest(uri), version=version, ciphertext=b""))
+        head = pack(Blob(algorithm=algorithm, kek=kek_digest(uri), version=version, ciphertext=b"?"))[:-1]
         return cls(store=store, key=key, version=version, head=head)
 
     def asked(self, items: Iterable[Item]) -> "list[ToOpen | Refusal]":
