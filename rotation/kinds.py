@@ -67,6 +67,7 @@ class AlertKind(TextChoices):
     PEOPLE = "people", "somebody gets a role, comes back, or has their second factors reset"
     QUORUM = "quorum", "too few people are left who can vote, or one person alone has mended that"
     BREAK_GLASS = "break_glass", "somebody has acted alone in an emergency"
+    CUSTODY = "custody", "a wrapped DEK is not what belongs in its row, or a key store went back to an older key"
 
 
 @dataclass(frozen=True)
@@ -83,4 +84,5 @@ ALERTS: dict[AlertKind, Alert] = {
     AlertKind.PEOPLE: Alert(roles=(SECURITY, DEVOPS)),
     AlertKind.QUORUM: Alert(tells_everybody=True),
     AlertKind.BREAK_GLASS: Alert(tells_everybody=True),
+    AlertKind.CUSTODY: Alert(roles=(SECURITY,)),
 }
