@@ -298,3 +298,45 @@ class ReplayError(InventoryError):
     def __init__(self, number: int) -> None:
         self.number = number
         super().__init__(f"Event {number} cannot be read, so the log cannot be replayed. Run verify_audit first.")
+
+
+# DEKs
+
+
+class DekExistsError(InventoryError):
+    def __init__(self, scope: str) -> None:
+        super().__init__(f"There is a DEK for {scope} already. Rotate that one, or hand it out.")
+
+
+class DekScopeError(InventoryError):
+    def __init__(self) -> None:
+        super().__init__(
+            "A DEK is for one integration of one tenant, or for one secret by its name: say the tenant and the "
+            "integration, or the name of the secret, and not both."
+        )
+
+
+class NotAllowedNowError(InventoryError):
+    """The state of a key forbids what is asked of it."""
+
+    def __init__(self, name: str, state: str, act: str, condition: str = "") -> None:
+        unless = f" (only if {condition})" if condition else ""
+        super().__init__(f"{name} is {_word(state)}, so it may not {act}{unless}.")
+
+
+class NoPrimaryError(InventoryError):
+    def __init__(self, name: str) -> None:
+        super().__init__(f"{name} has no version that takes wraps. Link it to its key store, or rotate it.")
+
+
+class NoDekError(InventoryError):
+    def __init__(self, name: str) -> None:
+        super().__init__(f"{name} is no DEK with such a version here, or its wrapped bytes are gone.")
+
+
+class ClearingError(InventoryError):
+    """The version of a DEK is not ready to lose its wrapped bytes. The sentence says why."""
+
+
+class HandOutError(InventoryError):
+    """There is nothing to confirm, or nobody to hand out to. The sentence says what."""

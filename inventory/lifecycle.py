@@ -84,6 +84,24 @@ def supersede(key: Key, *, rotated_on: date, event: UUID) -> KeyVersion:
     return version
 
 
+def destroy_version(key: Key, version: KeyVersion, *, event: UUID, now: datetime) -> None:
+    """Note that the material of one version is gone (T5, T9, T14, T15), whichever version the key has now.
+
+    The caller holds the lock on the key and has recorded `event` as for transition(). Queries: 3.
+    Raises: IllegalTransitionError.
+    """
+    legal(State(version.state), State.DESTROYED)
+    for name, value in dates(State.DESTROYED, now=now).items():
+        setattr(version, name, value)
+    version.save(update_fields=[_DATED[State.DESTROYED]])
+    key.revision += 1
+    key.save(update_fields=["revision"])
+    _set_states([version.pk], State.DESTROYED, event)
+    version.state = State.DESTROYED
+    if version.number == key.current_number:
+        key.state = State.DESTROYED
+
+
 def enter(versions: Sequence[KeyVersion], *, state: State, event: UUID) -> None:
     """Enter newly registered versions in the state they have elsewhere already. `event` as in transition().
 

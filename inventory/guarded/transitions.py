@@ -24,6 +24,7 @@ from inventory.errors import (
     PeriodOverError,
     StillWrapsError,
 )
+from inventory.guarded.deks import destroy_with_key
 from inventory.models import Key
 from inventory.permits import Permit
 from inventory.recognise import holds_key_material
@@ -144,13 +145,16 @@ def destroy_key(
     """Record that a key's material is gone (T2, T5, T9, T14, T15). Locks the key. Event: key.destroyed.
 
     `method` says how it was destroyed, `evidence` who saw it or what shows it; both are kept in the event, with what is
-    not reached. Raises: IllegalTransitionError, StillWrapsError, DatesError, KeyMaterialError.
+    not reached. Of a DEK, all versions go, and what is wrapped of them here. Raises: IllegalTransitionError,
+    StillWrapsError, DatesError, KeyMaterialError.
     """
     key = _locked(pk)
     take_turns()  # nobody puts a key under it between the look and the end
     check_destroyable(key, {"method": method, "evidence": evidence}, destroyed_on, now)
     facts: dict[str, JSON] = {"destroyed_on": destroyed_on, "method": method, "evidence": evidence}
     facts["not_reached"] = not_reached(key)
+    if key.kind == KeyKind.DEK:
+        destroy_with_key(key, facts=permit.facts, actor=actor, reason=reason, now=now)
     return _move(
         key, State.DESTROYED, Action.KEY_DESTROYED, facts=facts | permit.facts, actor=actor, reason=reason, now=now
     )

@@ -109,6 +109,9 @@ GRANT INSERT ON public.inventory_kek, public.inventory_kekversion, public.invent
 GRANT UPDATE (primary_id, newest_seen, looked_at) ON public.inventory_kek TO keyvault_worker;
 GRANT UPDATE (status, status_at, scheduled_for, closed_at, canary, death, death_at) ON public.inventory_kekversion
     TO keyvault_worker;
+-- A DEK is wrapped, and thereby bound to the number of its record, before there is one.
+GRANT INSERT (id) ON public.inventory_key TO keyvault_worker;
+GRANT USAGE ON SEQUENCE public.inventory_key_id_seq TO keyvault_worker;
 GRANT UPDATE (binding, cleared_at) ON public.inventory_dekversion TO keyvault_worker;
 GRANT UPDATE (reencrypted_at, reencrypted_by) ON public.inventory_dekversion
     TO keyvault_web, keyvault_worker, keyvault_command;

@@ -30,7 +30,11 @@ def finding_name(code: str, nth: int) -> str:
 def registered(told: Told, happened: Happened, subject: Subject) -> None:
     """Begin a record: its facts, and the first version as services.keys.first_version() has it."""
     state = State(str(happened.said.facts["state"]))
-    told.fields = _facts(subject.after) | {"state": state.value, "current_number": 1, "revision": 1}
+    number = int(happened.said.facts.get("generations", 1))
+    told.fields = _facts(subject.after) | {"state": state.value, "current_number": number, "revision": 1}
+    superseded = dates(State.DEACTIVATED, now=happened.said.at, reason=RevocationReason.SUPERSEDED)
+    for earlier in range(1, number):
+        told.parts[version_name(earlier)] = {"state": State.DEACTIVATED.value} | _plain(superseded)
     since = _day(told.fields.get("last_rotated_on") or told.fields.get("created_on"))
     version: Fields = {"state": state.value}
     if since:
@@ -41,7 +45,7 @@ def registered(told: Told, happened: Happened, subject: Subject) -> None:
     if state not in {State.PRE_ACTIVATION, State.ACTIVE}:
         reason = RevocationReason.KEY_COMPROMISE if state == State.COMPROMISED else ""
         version |= _dated(state, happened, reason)
-    told.parts[version_name(1)] = version
+    told.parts[version_name(number)] = version
     _judge(told, subject)
 
 
@@ -69,10 +73,19 @@ def rotated(told: Told, happened: Happened, subject: Subject) -> None:
 
 
 def moved(told: Told, happened: Happened, subject: Subject) -> None:
-    """Bring the current version into another state. Where it is revoked by that, `revocation_reason` says why."""
+    """Bring a version into another state: the current one, or the one that the event names, which is destroyed.
+
+    Where it is revoked by that, `revocation_reason` says why.
+    """
     state = State(str(subject.after["state"]))
-    told.fields["state"] = state.value
     count_up(told.fields)
+    number = subject.after.get("version")
+    if number is not None and number != told.fields.get("current_number"):
+        told.parts.setdefault(version_name(int(str(number))), {}).update(
+            {"state": state.value} | _dated(state, happened, "")
+        )
+        return
+    told.fields["state"] = state.value
     reason = str(subject.after.get("revocation_reason") or "")
     if (version := _current(told)) is not None:
         version |= {"state": state.value} | _dated(state, happened, reason)
