@@ -375,6 +375,10 @@ SIEM: list[str] = env.str("KEYVAULT_SIEM", default="").split()  # where the work
 # How many days events are kept, until people have voted for a figure (docs/retention.md); face.E029 asks for enough.
 AUDIT_RETENTION_DAYS: int = env.int("KEYVAULT_AUDIT_RETENTION_DAYS", default=2557)  # seven years
 
+# Tables of other databases whose DEKs are re-wrapped there (docs/sources.md): "host" or "host:port", and no other host
+SOURCE_HOSTS: list[str] = env.str("KEYVAULT_SOURCE_HOSTS", default="").split()
+SOURCE_SECRETS: str = env.str("KEYVAULT_SOURCE_SECRETS", default="/run/secrets/sources")  # where their passwords lie
+
 # The house
 NOTICE_DAYS = (30, 7, 0)  # days before the date of rotation at which the owner is told; 0 is the day it becomes late
 IMPORT_MAX_BYTES = 10 * 1024 * 1024  # 20,000 rows, in JSON too, which repeats every name in every row
