@@ -1,4 +1,4 @@
-"""What can be asked of KEKs and DEKs: the questions, and what each form asks for. Every rule is in the operations."""
+"""What can be asked of KEKs and DEKs, and what each form asks for. Every rule is in the operations."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,10 +12,10 @@ from django.urls import URLPattern, path, reverse
 from audit.canonical import JSON
 from audit.step_up import requires_step_up
 from inventory.custody import BackendError, capabilities_of
-from inventory.models import DekVersion, KekVersion, Key
+from inventory.models import KekVersion, Key
 from inventory.terms import KeyKind
 from rotation.asking_forms import AskForm
-from rotation.asking_views import About, Question, ask_about, may_look
+from rotation.asking_views import About, Question, ask_about, may_look, of_key
 from rotation.custody_pages import acts
 
 FEWEST_DAYS, MOST_DAYS = 1, 365
@@ -60,23 +60,6 @@ class ScheduleForm(VersionForm):
         return {**super().parameters, "days": self.cleaned_data["days"]}
 
 
-class ClearForm(AskForm):
-    """A question about one version of a DEK."""
-
-    number = forms.TypedChoiceField(label="Version", coerce=int)
-
-    def __init__(self, *arguments: Any, **named: Any) -> None:  # noqa: ANN401 - Django's own signature
-        super().__init__(*arguments, **named)
-        numbers = DekVersion.objects.filter(key=self.key, cleared_at__isnull=True).order_by("number")
-        field: Any = self.fields["number"]
-        found = [(str(one), f"Version {one}") for one in numbers.values_list("number", flat=True)]
-        field.choices = [("", "Choose one"), *found]
-
-    @property
-    def parameters(self) -> dict[str, JSON]:
-        return {**super().parameters, "number": self.cleaned_data["number"]}
-
-
 KEK_QUESTIONS = {
     acts.ROTATE: Question(
         acts.ROTATE,
@@ -109,30 +92,17 @@ KEK_QUESTIONS = {
         "Takes back that a version was disabled, or is to be destroyed. It opens again and takes no new wraps.",
     ),
 }
-DEK_QUESTIONS = {
-    "dek.rotate": Question(
-        "dek.rotate",
-        "rotate",
-        AskForm,
-        "A new DEK is made for what comes. The old one stays readable until its data is re-encrypted and confirmed.",
-    ),
-    "dek.clear": Question(
-        "dek.clear",
-        "clear a version of",
-        ClearForm,
-        "The wrapped bytes of this version go for good: whatever is still encrypted under it can never be read again.",
-    ),
-}
+ROTATE_DEK = Question(
+    "dek.rotate",
+    "rotate",
+    AskForm,
+    "A new DEK is made for what comes. The old one stays readable until its data is re-encrypted and confirmed.",
+)
 
 
 def about_kek(key: Key) -> About:
     crumb = ("Key-encrypting keys", reverse("admin:inventory_kek_changelist"))
     return About(key.name, reverse("admin:inventory_kek_change", args=[key.pk]), (crumb,), (key.ref,))
-
-
-def about_dek(key: Key) -> About:
-    crumb = ("Inventory", reverse("admin:inventory_key_changelist"))
-    return About(key.name, reverse("admin:inventory_key_change", args=[key.pk]), (crumb,), (key.ref,))
 
 
 def _ask_kek(admin: ModelAdmin, request: HttpRequest, pk: int, code: str) -> HttpResponse:
@@ -141,14 +111,6 @@ def _ask_kek(admin: ModelAdmin, request: HttpRequest, pk: int, code: str) -> Htt
     question = KEK_QUESTIONS[code]
     form = question.form(request.POST or None, key=key, initial={"number": request.GET.get("number", "")})
     return ask_about(admin, request, question, about_kek(key), form)
-
-
-def _ask_dek(admin: ModelAdmin, request: HttpRequest, pk: int, code: str) -> HttpResponse:
-    may_look(request)
-    key = get_object_or_404(Key.objects.select_related("owner", "service"), pk=pk, kind=KeyKind.DEK)
-    question = DEK_QUESTIONS[code]
-    form = question.form(request.POST or None, key=key, initial={"number": request.GET.get("number", "")})
-    return ask_about(admin, request, question, about_dek(key), form)
 
 
 @requires_step_up
@@ -184,13 +146,10 @@ def recover(admin: ModelAdmin, request: HttpRequest, pk: int) -> HttpResponse:
 @requires_step_up
 def rotate_dek(admin: ModelAdmin, request: HttpRequest, pk: int) -> HttpResponse:
     """Ask that a DEK be rotated."""
-    return _ask_dek(admin, request, pk, "dek.rotate")
-
-
-@requires_step_up
-def clear_dek(admin: ModelAdmin, request: HttpRequest, pk: int) -> HttpResponse:
-    """Ask that the bytes of an old version of a DEK be destroyed."""
-    return _ask_dek(admin, request, pk, "dek.clear")
+    may_look(request)
+    key = get_object_or_404(Key.objects.select_related("owner", "service"), pk=pk, kind=KeyKind.DEK)
+    form = AskForm(request.POST or None, key=key)
+    return ask_about(admin, request, ROTATE_DEK, of_key(key), form)
 
 
 def patterns(page: Callable[[Any], Any]) -> list[URLPattern]:
@@ -202,5 +161,4 @@ def patterns(page: Callable[[Any], Any]) -> list[URLPattern]:
         path("ask/kek/purge/<int:pk>/", page(purge), name="rotation_request_ask_kek_purge"),
         path("ask/kek/recover/<int:pk>/", page(recover), name="rotation_request_ask_kek_recover"),
         path("ask/dek/rotate/<int:pk>/", page(rotate_dek), name="rotation_request_ask_dek_rotate"),
-        path("ask/dek/clear/<int:pk>/", page(clear_dek), name="rotation_request_ask_dek_clear"),
     ]

@@ -102,3 +102,8 @@ def stuck() -> Q:
 def current_deks() -> QuerySet[DekVersion]:
     """Return the current version of each DEK. No query by itself."""
     return DekVersion.objects.filter(number=F("key__current_number"))
+
+
+def unconfirmed() -> Q:
+    """The DEK versions that a service was handed and has not confirmed to use no more."""
+    return Q(Exists(HandOut.objects.filter(dek_version=OuterRef("pk"), confirmed_at__isnull=True)))
