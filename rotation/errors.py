@@ -315,6 +315,32 @@ class RuleRefusedError(RotationError):
     """This cannot be the rule, the retention or the route."""
 
 
+# Orders to key stores
+
+
+class OrderWaitsError(RotationError):
+    def __init__(self, name: str, order: str) -> None:
+        self.order = order
+        super().__init__(
+            f"Something is being done with {name} in its key store already ({order}). Wait until it is done; where it "
+            "has failed, have it tried again or cancel it."
+        )
+
+
+class OrderOverError(RotationError):
+    def __init__(self, state: str) -> None:
+        super().__init__(f"This order is {state}: it is neither tried again nor cancelled.")
+
+
+class NotOrderingError(RotationError):
+    def __init__(self) -> None:
+        super().__init__("Only people of Security and DevOps have an order tried again, or cancel it.")
+
+
+class StoreDiffersError(RotationError):
+    """The key store shows something else than the order rests on. The sentence says what."""
+
+
 def _and(words: Sequence[str]) -> str:
     return " and ".join(words) or "nobody any more"
 

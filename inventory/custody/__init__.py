@@ -5,18 +5,31 @@ Everything here speaks to a store and belongs outside any transaction. Raises, b
 
 from inventory.custody.opening import Item, Refusal, Rewrapped, check, rewrap, wrap_new
 from inventory.custody.stores import capabilities_of, forget_stores, store_of
-from inventory.kms.base import Capabilities, KeyInfo, VersionStatus, WrapAlgorithm
-from inventory.kms.errors import BackendError, NotCapableError, RolledBackError
+from inventory.kms.base import Capabilities, Death, KeyInfo, Scope, VersionInfo, VersionStatus, WrapAlgorithm
+from inventory.kms.errors import (
+    BackendError,
+    KeyExistsError,
+    NoSuchKeyError,
+    NotCapableError,
+    NotUsableError,
+    RolledBackError,
+)
 
 __all__ = [
     "BackendError",
     "Capabilities",
+    "Death",
     "Item",
+    "KeyExistsError",
     "KeyInfo",
+    "NoSuchKeyError",
     "NotCapableError",
+    "NotUsableError",
     "Refusal",
     "Rewrapped",
     "RolledBackError",
+    "Scope",
+    "VersionInfo",
     "VersionStatus",
     "WrapAlgorithm",
     "capabilities_of",

@@ -1,6 +1,6 @@
 """Registering, editing and activating keys."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, cast
 
@@ -54,34 +54,40 @@ def register_key(
     facts: Mapping[str, Any],
     state: State = State.ACTIVE,
     relations: Relations | None = None,
+    generations: int = 1,
     actor: Actor,
     reason: str,
     now: datetime,
 ) -> Key:
     """Register a key that exists elsewhere in the state it has there, or in pre-activation one that is not used yet.
 
-    `facts` holds values for names of FACTS and PERIOD. Events: key.registered, and those of refresh_findings().
+    `facts` holds values for names of FACTS and PERIOD. Of several `generations` it is the last that has the state, and
+    those before are superseded. Events: key.registered, and those of refresh_findings().
     Raises: KeyMaterialError, IllegalTransitionError, ValidationError.
     """
     require(reason)
     check_entered({name: fact for name, fact in facts.items() if name not in PERIOD}, now)
     if facts.get("activates_at") and state != State.PRE_ACTIVATION:
         raise ValidationError({"activates_at": "It is in use already, so there is nothing to wait for."})
-    key = Key(**facts)
+    key = Key(**facts, current_number=generations)
     derive(key, rules(hold=True))
     store(key)
     relations = relations or Relations()
     write_relations(key, before=Relations(), after=relations)
     version = first_version(key, state=state, now=now)
+    version.number = generations
+    earlier = _superseded(key, range(1, generations), now)
     event = record(
         Action.KEY_REGISTERED,
         actor=actor,
         now=now,
         reason=reason,
         subjects=[with_relations(registered(key), Relations(), relations)],
-        facts={"state": state.value},
+        facts={"state": state.value} | ({"generations": generations} if generations > 1 else {}),
     )
-    version.save()
+    for one in (*earlier, version):
+        one.save()
+    lifecycle.enter(earlier, state=State.DEACTIVATED, event=event)
     lifecycle.enter([version], state=state, event=event)
     key.state = state
     refresh_findings(keys=[key.pk], actor=actor, now=now)
@@ -251,6 +257,11 @@ def first_version(key: Key, *, state: State, now: datetime) -> KeyVersion:
         for name, value in lifecycle.dates(state, now=now, reason=reason).items():
             setattr(version, name, value)
     return version
+
+
+def _superseded(key: Key, numbers: Iterable[int], now: datetime) -> list[KeyVersion]:
+    left = lifecycle.dates(State.DEACTIVATED, now=now, reason=RevocationReason.SUPERSEDED)
+    return [KeyVersion(key=key, number=number, **left) for number in numbers]
 
 
 def registered(key: Key) -> Subject:

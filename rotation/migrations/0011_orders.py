@@ -435,9 +435,17 @@ class Migration(migrations.Migration):
         migrations.AddConstraint(
             model_name="order",
             constraint=models.UniqueConstraint(
-                condition=models.Q(("state__in", ("waiting", "doing", "watching", "failed"))),
+                condition=models.Q(("state__in", ("waiting", "doing", "failed"))),
                 fields=("key",),
-                name="order_one_live_for_a_key",
+                name="order_one_busy_for_a_key",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="order",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("state", "watching")),
+                fields=("kek_version",),
+                name="order_one_watched_for_a_version",
             ),
         ),
         migrations.AddConstraint(

@@ -2,7 +2,7 @@
 
 from rotation.models.duties import Duty, DutyKind, DutySignature, DutyState
 from rotation.models.mail import Digest, DigestState, Notice
-from rotation.models.orders import LIVE_ORDERS, Act, Order, OrderState
+from rotation.models.orders import BUSY_ORDERS, LIVE_ORDERS, Act, Order, OrderState
 from rotation.models.requests import LIVE, Request, RequestState, RequestTarget, Vote
 from rotation.models.reviews import Review, ReviewItem, ReviewSignature, ReviewState, Verdict
 from rotation.models.rewrap import LIVE_JOBS, BatchState, JobState, Quarantined, RewrapBatch, RewrapJob
@@ -12,6 +12,7 @@ from rotation.models.sources import RewrapSource, SourceForm
 __all__ = [
     "LIVE",
     "LIVE_JOBS",
+    "BUSY_ORDERS",
     "LIVE_ORDERS",
     "Act",
     "AlertRoute",

@@ -30,6 +30,8 @@ class OrderState(models.TextChoices):
 
 
 LIVE_ORDERS = (OrderState.WAITING, OrderState.DOING, OrderState.WATCHING, OrderState.FAILED)
+# One order at a time is about a key. What is merely watched until its waiting time is over keeps nobody from rotating.
+BUSY_ORDERS = (OrderState.WAITING, OrderState.DOING, OrderState.FAILED)
 
 
 class Order(models.Model):
@@ -61,7 +63,10 @@ class Order(models.Model):
         default_permissions = ("view",)
         constraints = [
             models.UniqueConstraint(
-                fields=["key"], condition=Q(state__in=LIVE_ORDERS), name="order_one_live_for_a_key"
+                fields=["key"], condition=Q(state__in=BUSY_ORDERS), name="order_one_busy_for_a_key"
+            ),
+            models.UniqueConstraint(
+                fields=["kek_version"], condition=Q(state=OrderState.WATCHING), name="order_one_watched_for_a_version"
             ),
             models.UniqueConstraint(fields=["request", "key"], name="order_once_for_a_request"),
             models.CheckConstraint(
