@@ -136,6 +136,12 @@ def last_about(subject: str, actions: Sequence[Action]) -> ReadEvent | None:
     return next(iter(read(done.order_by("-number")[:1])), None)
 
 
+def was_told(subject: str, action: Action, since: datetime) -> bool:
+    """Whether an event of this action speaks of a subject since then, whatever its outcome. Queries: 1."""
+    numbers = EventSubject.objects.filter(subject=subject).values("number")
+    return Event.objects.filter(number__in=numbers, action=action, at__gt=since).exists()
+
+
 def latest_verification() -> ReadEvent | None:
     """Return the event of the last verification; its outcome says whether the log was whole. One query."""
     return next(iter(read(Event.objects.filter(action=Action.AUDIT_VERIFIED).order_by("-number")[:1])), None)

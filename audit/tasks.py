@@ -7,7 +7,7 @@ from celery import shared_task
 from django.db import transaction
 from django.utils import timezone
 
-from audit import anchoring, checkpoints, services, verification
+from audit import anchoring, certificates, checkpoints, services, verification
 from audit.actor import Actor
 from audit.exports import shipping
 
@@ -49,6 +49,12 @@ def make_checkpoint() -> None:
     made = checkpoints.make_checkpoint(actor=SIGNER, now=timezone.now())
     done = anchoring.deliver(actor=SIGNER, now=timezone.now())
     _tell(made.size if made else None, done)
+
+
+@shared_task
+def sign_certificates() -> None:
+    """Sign the certificates that wait. For the signer (CELERY_TASK_ROUTES)."""
+    logger.info("Certificates: %d signed.", certificates.sign_due(actor=SIGNER, now=timezone.now()))
 
 
 @shared_task

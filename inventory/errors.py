@@ -357,7 +357,9 @@ class NoSuchVersionError(InventoryError):
 
 class PrimaryVersionError(InventoryError):
     def __init__(self, name: str) -> None:
-        super().__init__(f"This version of {name} takes the new wraps. Rotate {name} first, and let the re-wrap finish.")
+        super().__init__(
+            f"This version of {name} takes the new wraps. Rotate {name} first, and let the re-wrap finish."
+        )
 
 
 class StillNeededError(InventoryError):

@@ -45,6 +45,16 @@ SCHEDULE: dict[str, dict[str, Any]] = {
         "schedule": timedelta(minutes=1),
         "options": {"expires": 50},  # while no signer runs, these do not pile up
     },
+    # Every minute: the signer signs the certificates that wait.
+    "sign-certificates": {
+        "task": "audit.tasks.sign_certificates",
+        "schedule": timedelta(minutes=1),
+        "options": {"expires": 50},
+    },
+    # Every minute: what was ordered from key stores is taken a step further, looked at again, or taken back.
+    "carry-out-orders": {"task": "rotation.tasks.carry_out_orders", "schedule": timedelta(minutes=1)},
+    # Every hour: each KEK is looked at in its store: what others have changed there, and stores that went back.
+    "look-at-keks": {"task": "rotation.tasks.look_at_keks", "schedule": timedelta(hours=1)},
     # Every minute: the worker ships what is new in the audit log to the sinks of KEYVAULT_SIEM.
     "ship-audit-log": {
         "task": "audit.tasks.ship_log",

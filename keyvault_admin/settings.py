@@ -345,7 +345,9 @@ CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_TIMEZONE = "UTC"
 # The signer's worker takes this queue and no other; no other worker takes it.
-CELERY_TASK_ROUTES = {f"audit.tasks.{it}": {"queue": "signing"} for it in ("tend_checkpoints", "make_checkpoint")}
+CELERY_TASK_ROUTES = {
+    f"audit.tasks.{it}": {"queue": "signing"} for it in ("tend_checkpoints", "make_checkpoint", "sign_certificates")
+}
 CELERY_BEAT_SCHEDULE = SCHEDULE
 
 # Logs: to standard error, one line each

@@ -1,6 +1,7 @@
 """Nudges of the beat. Each selects, calls one service and logs one line; running one twice does nothing more."""
 
 import logging
+from datetime import timedelta
 
 from celery import shared_task
 from django.utils import timezone
@@ -8,10 +9,14 @@ from kombu.exceptions import OperationalError
 
 from audit.actor import Actor
 from inventory.tasks import COMPARISON_SECONDS
-from rotation import approvals, differences, duties, notifications, overdue, reviews
+from rotation import approvals, differences, duties, notifications, orders, overdue, reviews
 from rotation.errors import NotHereError
+from rotation.models import OrderState
+from rotation.orders import LOOKS_APART
 
 logger = logging.getLogger(__name__)
+SOON_SECONDS = 40  # an order that waits no longer is not left to the next tick of the beat
+SOON_ORDERS = 20
 
 
 @shared_task
@@ -67,6 +72,8 @@ def carry_out_request(pk: int) -> None:
         logger.info("request:%d waits for a command on the machine", pk)
     else:
         logger.info("%s is %s", request.ref, request.state)
+        for order in request.orders.values_list("pk", flat=True):
+            nudge_order(order)
 
 
 @shared_task
@@ -84,6 +91,36 @@ def tend_requests() -> None:
     logger.info("%d requests expired, of %d somebody was reminded", expired, reminded)
 
 
+@shared_task
+def carry_out_order(pk: int) -> None:
+    """Take one order a step further, and come back where it only waits for a second look."""
+    order = orders.carry_out(pk=pk, actor=Actor.system(approvals.WORKER), now=timezone.now())
+    logger.info("%s is %s", order.ref, order.state)
+    wait = (order.next_at - timezone.now()).total_seconds()
+    if order.state == OrderState.WAITING and wait <= SOON_SECONDS:
+        nudge_order(pk, after=max(wait, 0) + 1)
+
+
+@shared_task
+def carry_out_orders() -> None:
+    """Find what was never nudged, what a dead worker left, and what is to be looked at again."""
+    now = timezone.now()
+    done = orders.carry_out_due(actor=Actor.system(approvals.WORKER), now=now)
+    logger.info("%d orders done", done)
+    soon = orders.due(now + timedelta(seconds=SOON_SECONDS)).filter(state=OrderState.WAITING)
+    for pk in soon.values_list("pk", flat=True)[:SOON_ORDERS]:
+        nudge_order(pk, after=LOOKS_APART.total_seconds() + 1)
+
+
+@shared_task
+def look_at_keks() -> None:
+    """Look at every KEK in its store, whether or not anything was ordered."""
+    seen = orders.look_around(actor=Actor.system(approvals.WORKER), now=timezone.now())
+    logger.info("%d KEKs looked at, %d stores did not answer", seen.looked, seen.unanswered)
+    if seen.rolled_back:
+        logger.error("%d KEKs are older in their stores than they were before", seen.rolled_back)
+
+
 def nudge_mail() -> None:
     """Hurry what was written a moment ago into the mail. Without a broker it waits for the beat."""
     try:
@@ -98,3 +135,11 @@ def nudge_request(pk: int) -> None:
         carry_out_request.apply_async(args=(pk,), retry=False)
     except OperationalError as error:  # here, because Django cannot log an error of a functools.partial
         logger.warning("nobody was nudged to carry out request:%d: %s", pk, error)
+
+
+def nudge_order(pk: int, *, after: float = 0) -> None:
+    """Hurry an order to a worker, at once or so many seconds later. Without a broker it waits for the beat."""
+    try:
+        carry_out_order.apply_async(args=(pk,), countdown=after or None, retry=False)
+    except OperationalError as error:
+        logger.warning("nobody was nudged to carry out order:%d: %s", pk, error)

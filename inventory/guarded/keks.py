@@ -73,9 +73,7 @@ def register_kek(
     The last one of `generations` is the primary; `canary` is wrapped under it. Events: key.registered, kek.linked, and
     those of refresh_findings(). Raises: as register_key().
     """
-    key = register_key(
-        facts=facts, generations=len(generations), actor=voted.actor, reason=voted.reason, now=voted.now
-    )
+    key = register_key(facts=facts, generations=len(generations), actor=voted.actor, reason=voted.reason, now=voted.now)
     kek = Kek(key=key, uri=uri, algorithm=algorithm, newest_seen=generations[-1].store_id, looked_at=voted.now)
     kek.full_clean(exclude=["key", "primary"])
     kek.save(force_insert=True)
@@ -146,7 +144,7 @@ def take_into_use(*, pk: int, generation: Generation, canary: bytes, voted: Vote
 
 @transaction.atomic
 def close_versions(*, pk: int, versions: Collection[int], with_primary: bool, voted: Voted) -> list[KekVersion]:
-    """Close versions of a KEK to wraps; return them, oldest first. Nothing may be under them, hold them or be handed out.
+    """Close versions of a KEK to wraps; return them, oldest first. Nothing may need them (inventory.census).
 
     With `with_primary` the KEK loses its primary: all of it ends. Locks the key, the KEK and the versions, so that no
     writer of wraps is between the count and the end. Event: kek.version_closed.
@@ -169,7 +167,7 @@ def close_versions(*, pk: int, versions: Collection[int], with_primary: bool, vo
 
 
 def lock_versions(*, pk: int, versions: Collection[int]) -> tuple[Key, Kek, list[KekVersion]]:
-    """Lock a KEK and versions of it, oldest first, for the transaction at hand. Queries: 4. Raises: NoSuchVersionError."""
+    """Lock a KEK and versions of it, oldest first, for this transaction. Queries: 4. Raises: NoSuchVersionError."""
     share_clauses()
     key = _locked(pk)
     kek = Kek.objects.select_for_update(of=("self",)).get(pk=pk)
@@ -213,7 +211,7 @@ def open_versions(*, pk: int, generations: Mapping[int, Generation], voted: Vote
 
 @transaction.atomic
 def note_statuses(*, pk: int, generations: Mapping[int, Generation], voted: Voted) -> None:
-    """Note what the store shows of versions. Locks the KEK and the versions. Event: kek.version_seen, where it changed."""
+    """Note what the store shows of versions. Locks the KEK and them. Event: kek.version_seen, where it changed."""
     key, _, locked = lock_versions(pk=pk, versions=generations)
     note_seen(key, locked, generations, voted)
 
@@ -221,7 +219,7 @@ def note_statuses(*, pk: int, generations: Mapping[int, Generation], voted: Vote
 def note_seen(
     key: Key, locked: Sequence[KekVersion], generations: Mapping[int, Generation], voted: Voted
 ) -> list[KekVersion]:
-    """Write down statuses that differ from those that were known, in the caller's transaction; return those versions."""
+    """Write down statuses that are others than before, in the caller's transaction; return those versions."""
     changed = []
     for one in locked:
         seen = generations[one.pk]

@@ -10,9 +10,9 @@ from rotation.models.rules import AlertRoute, ApprovalRule
 from rotation.models.sources import RewrapSource, SourceForm
 
 __all__ = [
+    "BUSY_ORDERS",
     "LIVE",
     "LIVE_JOBS",
-    "BUSY_ORDERS",
     "LIVE_ORDERS",
     "Act",
     "AlertRoute",

@@ -14,6 +14,21 @@ from rotation.orders.carrying import carry_out, carry_out_due, due
 from rotation.orders.deciding import cancel, retry
 from rotation.orders.dying import show_death
 from rotation.orders.opening import busy_order, open_order
-from rotation.orders.patrol import look_around
+from rotation.orders.patrol import Patrolled, look_around
+from rotation.orders.pieces import LOOKS_APART
+from rotation.orders.reach import reached
 
-__all__ = ["busy_order", "cancel", "carry_out", "carry_out_due", "due", "look_around", "open_order", "retry", "show_death"]
+__all__ = [
+    "LOOKS_APART",
+    "Patrolled",
+    "busy_order",
+    "cancel",
+    "carry_out",
+    "carry_out_due",
+    "due",
+    "look_around",
+    "open_order",
+    "reached",
+    "retry",
+    "show_death",
+]

@@ -16,7 +16,7 @@ from inventory.custody import BackendError, RolledBackError
 from inventory.errors import InventoryError
 from rotation.errors import RotationError
 from rotation.models import Act, Order, OrderState
-from rotation.orders import deks, ending, making, rotating
+from rotation.orders import ending, making, rotating
 from rotation.orders.looking import tell_rolled_back
 from rotation.orders.pieces import WATCHED_EVERY, Next, Task, locked, move, tell_log, voted_of
 
@@ -36,8 +36,6 @@ STEPS: Mapping[str, Callable[[Task], Next]] = {
     Act.SCHEDULE: ending.step,
     Act.PURGE: ending.step,
     Act.RECOVER: ending.step_recover,
-    Act.NEW_DEK: deks.step_new,
-    Act.ROTATE_DEK: deks.step_rotate,
 }
 
 
@@ -161,7 +159,9 @@ def _postpone(
     tried = order.attempts + 1
     wait = max(WAITS[min(tried, len(WAITS)) - 1], at_least or timedelta())
     if order.state == OrderState.WATCHING:
-        move(order, order.state, now, leased_until=None, attempts=tried, next_at=now + wait, closed_because=because[:500])
+        move(
+            order, order.state, now, leased_until=None, attempts=tried, next_at=now + wait, closed_because=because[:500]
+        )
     elif tried >= MAX_ATTEMPTS:
         _fail(order, f"Tried {tried} times in vain. {because}", actor, now)
     else:

@@ -37,7 +37,9 @@ def try_canaries(kek: Kek, versions: Sequence[KekVersion], *, now: datetime) -> 
 def _tried(kek: Kek, version: KekVersion, canary: bytes | None, now: datetime) -> Death:
     how = capabilities_of(kek.uri).death
     if how is custody.Death.CANNOT_BE_SHOWN:
-        words = "Cannot be shown: this kind of store lets an old version open what it wrapped until the whole key is gone."
+        words = (
+            "Cannot be shown: this kind of store lets an old version open what it wrapped until the whole key is gone."
+        )
         return Death(version=version.pk, is_dead=None, words=words)
     if not canary:
         return Death(version=version.pk, is_dead=None, words=NO_CANARY)

@@ -5,16 +5,15 @@ the versions closed and before the store is asked; one that cannot be reached is
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
 
 from audit.canonical import JSON
 from inventory.custody import Scope, capabilities_of, store_of
-from inventory.errors import NoSuchVersionError, StoreCannotError
+from inventory.errors import NoSuchVersionError, StillNeededError, StoreCannotError
 from inventory.guarded.keks import Generation, note_statuses, open_versions
 from inventory.models import Kek, KekVersion
 from inventory.terms import StoreStatus
+from rotation import sources
 from rotation.models import Act, Order, OrderState
-from rotation.orders import sources
 from rotation.orders.dying import Death, try_canaries, write_deaths
 from rotation.orders.gone import write_gone
 from rotation.orders.looking import Look, begin, generations_of, look_at, look_at_kek
@@ -38,13 +37,21 @@ def step(task: Task) -> Next:
     versions = _versions(task, kek)
     if not _is_so(task, look, versions):
         if not _was_asked(task.order):
-            sources.check_unneeded(kek, versions, now=task.now)
+            _check_sources(task, kek, versions)
             begin(task, look, {"versions": [one.store_id for one in versions]})
             _ask(task, kek)
             look = _look_at_ending(task, kek)
         if not _is_so(task, look, versions):
             return _not_yet(task)
     return _write_down(task, kek, look, versions)
+
+
+def _check_sources(task: Task, kek: Kek, versions: Sequence[KekVersion]) -> None:
+    """Count every source elsewhere afresh. Raises: StillNeededError; SourceError for one that cannot be asked."""
+    counts = sources.count_now(kek, actor=task.actor, now=task.now)
+    if needed := sources.still_needed(counts, [one.store_id for one in versions]):
+        words = "DEKs of sources elsewhere are under it, or under a version that nobody knows here"
+        raise StillNeededError(kek.key.name, [f"{needed:,} {words}"])
 
 
 def _look_at_ending(task: Task, kek: Kek) -> Look | None:
@@ -106,21 +113,21 @@ def _write_down(task: Task, kek: Kek, look: Look | None, versions: Sequence[KekV
     seen = generations_of(kek, look, [one.pk for one in versions])
     deaths = try_canaries(kek, versions, now=task.now)
     if all(one.status == StoreStatus.GONE for one in seen.values()):
-        return done(_gone(task, kek, versions, deaths), because="The store shows that it is gone.", facts=_facts(versions))
+        return done(
+            _gone(task, kek, versions, deaths), because="The store shows that it is gone.", facts=_facts(versions)
+        )
     within = _noted(task, kek, seen, deaths)
     if task.order.act == Act.SCHEDULE:
         return Next(
             state=OrderState.WATCHING,
-            wait=_until_next(seen, task.now),
+            wait=WATCHED_EVERY,
             within=within,
             because="Scheduled there; looked at every hour until the store shows that it is gone.",
         )
     return done(within, because=_words(seen), facts=_facts(versions))
 
 
-def _noted(
-    task: Task, kek: Kek, seen: Mapping[int, Generation], deaths: Sequence[Death]
-) -> Callable[[Order], None]:
+def _noted(task: Task, kek: Kek, seen: Mapping[int, Generation], deaths: Sequence[Death]) -> Callable[[Order], None]:
     def within(order: Order) -> None:
         note_statuses(pk=kek.pk, generations=seen, voted=task.voted)
         write_deaths(kek, deaths, task.voted)
@@ -128,9 +135,7 @@ def _noted(
     return within
 
 
-def _gone(
-    task: Task, kek: Kek, versions: Sequence[KekVersion], deaths: Sequence[Death]
-) -> Callable[[Order], None]:
+def _gone(task: Task, kek: Kek, versions: Sequence[KekVersion], deaths: Sequence[Death]) -> Callable[[Order], None]:
     def within(order: Order) -> None:
         write_gone(order, kek, versions, deaths, task.voted)
 
@@ -157,21 +162,19 @@ def _watch(task: Task) -> Next:
     states = {one.status for one in seen.values()}
     if states == {StoreStatus.GONE}:
         deaths = try_canaries(kek, versions, now=task.now)
-        return done(_gone(task, kek, versions, deaths), because="The store shows that it is gone.", facts=_facts(versions))
+        return done(
+            _gone(task, kek, versions, deaths), because="The store shows that it is gone.", facts=_facts(versions)
+        )
     within = _noted(task, kek, seen, ())
     if states <= {StoreStatus.SCHEDULED, StoreStatus.GONE}:
         return Next(
             state=OrderState.WATCHING,
-            wait=_until_next(seen, task.now),
+            wait=WATCHED_EVERY,
             within=within,
             because="Still scheduled there.",
         )
     because = "Somebody has taken it back in the key store itself: it is not scheduled for destruction any more."
     return Next(state=OrderState.FAILED, within=within, because=because)
-
-
-def _until_next(seen: Mapping[int, Generation], now: datetime) -> timedelta:
-    return WATCHED_EVERY
 
 
 # Recovering

@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 
 from audit.canonical import JSON, timestamp
-from audit.certificates import write_certificate
-from audit.models import CertificateKind
+from audit.certificates import CertificateKind, write_certificate
 from inventory.guarded.keks import Voted, destroy_versions
 from inventory.models import Kek, KekVersion
 from rotation.models import Act, Order, RewrapSource
@@ -22,9 +21,7 @@ METHODS = {
 }
 
 
-def write_gone(
-    order: Order, kek: Kek, versions: Sequence[KekVersion], deaths: Sequence[Death], voted: Voted
-) -> None:
+def write_gone(order: Order, kek: Kek, versions: Sequence[KekVersion], deaths: Sequence[Death], voted: Voted) -> None:
     """Record the destruction of versions and certify it, in the transaction that ends the order.
 
     Events: kek.version_seen, key.destroyed, kek.version_shown_dead, certificate.made.
@@ -46,9 +43,7 @@ def write_gone(
         )
 
 
-def _facts(
-    order: Order, kek: Kek, version: KekVersion, method: str, death: str, voted: Voted
-) -> dict[str, JSON]:
+def _facts(order: Order, kek: Kek, version: KekVersion, method: str, death: str, voted: Voted) -> dict[str, JSON]:
     counted = RewrapSource.objects.filter(kek=kek, retired_at__isnull=True).order_by("name")
     return {
         "key": kek.key.ref,

@@ -5,7 +5,6 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Self
 
-from django.conf import settings
 from django.db import transaction
 
 from audit.actions import Action
@@ -17,11 +16,9 @@ from inventory.custody import KeyInfo, NoSuchKeyError, RolledBackError, VersionI
 from inventory.guarded.keks import Generation
 from inventory.models import Kek, KekVersion, Key
 from inventory.terms import StoreStatus
-from rotation.kinds import AlertKind
-from rotation.letters import write_letter
 from rotation.models import Order
 from rotation.orders.pieces import LOOKS_APART, Task, locked, move, tell_log
-from rotation.routing import alert_mails
+from rotation.refusals import alert_custody
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,8 +88,8 @@ def check_not_rolled_back(kek: Kek, look: Look) -> None:
     if seen in ids and look.newest in ids and ids.index(look.newest) > ids.index(seen):
         return
     raise RolledBackError(
-        f"The key store shows {look.newest or 'nothing'} as the newest version of {kek.uri}, and has shown {seen} before. "
-        "It may have been restored from a backup, or this is another store: nothing is wrapped until somebody has "
+        f"The key store shows {look.newest or 'nothing'} as the newest version of {kek.uri}, and has shown {seen} "
+        "before. It may have been restored from a backup, or this is another store: nothing is wrapped until somebody has "
         "looked."
     )
 
@@ -112,15 +109,13 @@ def tell_rolled_back(
         facts=facts,
         outcome=Outcome.REFUSED,
     )
-    write_letter(
-        recipients=alert_mails(AlertKind.KEY_STORES),
-        subject=f"The key store of {key.name} shows an older version than before"[:200],
+    alert_custody(
+        subject=f"The key store of {key.name} shows an older version than before",
         lines=[
             because,
             "What was wrapped under the versions that are missing may not open. Find out what happened to the store "
             "before anything is wrapped, rotated or destroyed there.",
         ],
-        url=f"{settings.SITE_URL}/inventory/key/{key.pk}/change/",
         now=now,
     )
 

@@ -63,7 +63,9 @@ def _act(task: Task, uri: str, algorithm: str) -> Next:
         raise StoreDiffersError("Another worker has taken the order over.")
     store, name = store_of(uri)
     if not store.capabilities.creates:
-        raise StoreCannotError(f"The key store of {uri} makes no KEKs from here. Make it there, and ask to take it over.")
+        raise StoreCannotError(
+            f"The key store of {uri} makes no KEKs from here. Make it there, and ask to take it over."
+        )
     store.create(name, WrapAlgorithm(algorithm))
     look = look_at(uri)
     kept = "doubt" if look is None else "after"

@@ -7,7 +7,7 @@ from inventory.terms import StoreStatus
 
 
 def reached(kek: Kek, version: KekVersion, scope: Scope) -> list[KekVersion]:
-    """Return the versions that an act on this one reaches, oldest first; what is gone is reached no more. Queries: 1."""
+    """Return the versions that an act on this one reaches, oldest first; what is gone is not. Queries: 1."""
     rows = versions_of(kek.pk).exclude(status=StoreStatus.GONE)
     if scope is Scope.VERSION:
         rows = rows.filter(pk=version.pk)

@@ -1,0 +1,84 @@
+"""Looking at every KEK in its store, whether or not anything was ordered: what went back, what others have changed."""
+
+import logging
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.db import DatabaseError, transaction
+from django.db.models import Exists, OuterRef
+
+from audit.actions import Action
+from audit.actor import Actor
+from audit.selectors import was_told
+from inventory.custody import BackendError, RolledBackError
+from inventory.guarded.keks import Voted, note_statuses, open_versions
+from inventory.models import Kek, KekVersion
+from inventory.terms import StoreStatus
+from rotation.models import BUSY_ORDERS, Act, Order
+from rotation.orders.looking import Look, check_not_rolled_back, generations_of, look_at, tell_rolled_back
+
+logger = logging.getLogger(__name__)
+TOLD_EVERY = timedelta(days=1)
+ENDING = (Act.DISABLE, Act.SCHEDULE, Act.PURGE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Patrolled:
+    """How many KEKs were looked at, how many stores did not answer, how many went back."""
+
+    looked: int = 0
+    unanswered: int = 0
+    rolled_back: int = 0
+
+
+def look_around(*, actor: Actor, now: datetime) -> Patrolled:
+    """Look at each KEK once: note what others have changed, and tell Security of a store that went back.
+
+    Opens again what was closed for an order that was cancelled. Outside any transaction; asks every store.
+    Events: kek.version_seen, kek.version_opened, kek.rolled_back (refused, once a day while it stands).
+    """
+    looked = unanswered = rolled_back = 0
+    for kek in Kek.objects.select_related("key").order_by("pk"):
+        try:
+            _look(kek, actor, now)
+            looked += 1
+        except RolledBackError as error:
+            rolled_back += 1
+            _tell_once(kek, str(error), actor, now)
+        except BackendError as error:
+            unanswered += 1
+            logger.warning("the store of %s does not answer (%s)", kek.uri, type(error).__name__)
+        except DatabaseError as error:
+            logger.error("%s was left as it is (%s)", kek.uri, type(error).__name__)  # noqa: TRY400 - no row in a log
+    return Patrolled(looked=looked, unanswered=unanswered, rolled_back=rolled_back)
+
+
+def _look(kek: Kek, actor: Actor, now: datetime) -> None:
+    look = look_at(kek.uri)
+    if look is not None:
+        check_not_rolled_back(kek, look)
+    voted = Voted(facts={}, actor=actor, reason="seen in its key store", now=now)
+    seen = generations_of(kek, look)
+    seen = {pk: one for pk, one in seen.items() if one.status != StoreStatus.GONE}  # an end is for the order to tell
+    if seen:
+        note_statuses(pk=kek.pk, generations=seen, voted=voted)
+    if look is not None:
+        _reopen(kek, look, actor, now)
+        newest = look.newest if look.newest in look.ids else kek.newest_seen
+        Kek.objects.filter(pk=kek.pk).update(newest_seen=newest, looked_at=now)
+
+
+def _reopen(kek: Kek, look: Look, actor: Actor, now: datetime) -> None:
+    """Open what was closed for an order that nobody carries out any more, as long as its store has it enabled."""
+    busy = Order.objects.filter(key=OuterRef("kek"), state__in=BUSY_ORDERS, act__in=ENDING)
+    rows = KekVersion.objects.filter(kek=kek, closed_at__isnull=False, status=StoreStatus.ENABLED)
+    left = list(rows.exclude(Exists(busy)).values_list("pk", flat=True))
+    if left:
+        voted = Voted(facts={}, actor=actor, reason="what it was closed for was cancelled", now=now)
+        open_versions(pk=kek.pk, generations=generations_of(kek, look, left), voted=voted)
+
+
+def _tell_once(kek: Kek, because: str, actor: Actor, now: datetime) -> None:
+    if not was_told(kek.key.ref, Action.KEK_ROLLED_BACK, now - TOLD_EVERY):
+        with transaction.atomic():
+            tell_rolled_back(kek.key, because, actor=actor, now=now)
