@@ -10,9 +10,10 @@ from inventory.models import Kek
 from inventory.terms import StoreStatus
 from rotation.custody_pages.wording import needs
 from rotation.custody_selectors.keks import KekFacts, VersionFacts
-from rotation.models import LIVE_ORDERS, Request
+from rotation.models import BUSY_ORDERS, Request
 from rotation.operations import operations
 
+CREATE = "kek.create"
 ROTATE, DISABLE, SCHEDULE, PURGE, RECOVER = "kek.rotate", "kek.disable", "kek.schedule", "kek.purge", "kek.recover"
 PAGES = {
     ROTATE: "ask_kek_rotate",
@@ -93,7 +94,7 @@ def _act(kek: Kek, code: str, words: str, why_not: Sequence[str], *, version: in
 
 def _busy(facts: KekFacts) -> list[str]:
     """Say that an order for this KEK is open: there is one at a time."""
-    order = next((one for one in facts.orders if one.state in LIVE_ORDERS), None)
+    order = next((one for one in facts.orders if one.state in BUSY_ORDERS), None)
     return [f"Order {order.pk} comes first: {order.get_act_display()}."] if order else []
 
 

@@ -19,6 +19,7 @@ from inventory.admin.common import chip, page_of
 from inventory.chips import due_chip
 from inventory.models import Kek
 from rotation.custody_pages import kek_views
+from rotation.custody_pages.acts import CREATE, askable
 from rotation.custody_pages.pictures import SPREAD, spread_picture
 from rotation.custody_pages.wording import percent, store_of
 from rotation.custody_selectors.keks import KekRow, kek_rows
@@ -52,6 +53,10 @@ class KekAdmin(KeysetAdmin, ReadOnlyAdmin):
 
     def get_queryset(self, request: HttpRequest) -> Any:  # noqa: ANN401 - of KEKs, without what the web login may not read
         return super().get_queryset(request).defer("primary__canary")
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        may_create = CREATE in askable(getattr(request.user, "role_names", ()))
+        return super().changelist_view(request, {"may_create": may_create, **(extra_context or {})})
 
     def get_changelist(self, request: HttpRequest, **_: Any) -> type[ChangeList]:  # noqa: ANN401 - Django's own
         return KekList

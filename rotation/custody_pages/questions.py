@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from django import forms
+from django.conf import settings
 from django.contrib.admin import ModelAdmin
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
@@ -11,9 +12,9 @@ from django.urls import URLPattern, path, reverse
 
 from audit.canonical import JSON
 from audit.step_up import requires_step_up
-from inventory.custody import BackendError, capabilities_of
-from inventory.models import KekVersion, Key
-from inventory.terms import KeyKind
+from inventory.custody import BackendError, WrapAlgorithm, capabilities_of
+from inventory.models import KekVersion, Key, Owner, Service
+from inventory.terms import Environment, KeyKind
 from rotation.asking_forms import AskForm
 from rotation.asking_views import About, Question, ask_about, may_look, of_key
 from rotation.custody_pages import acts
@@ -60,6 +61,55 @@ class ScheduleForm(VersionForm):
         return {**super().parameters, "days": self.cleaned_data["days"]}
 
 
+class NewKekForm(AskForm):
+    """Where a KEK is made, or is already, and who answers for it."""
+
+    name = forms.CharField(label="Name", max_length=200, help_text="Of its record here: exact and used once.")
+    store = forms.ChoiceField(label="Key store", help_text="Those that the settings name (KEYVAULT_KMS).")
+    name_there = forms.RegexField(
+        r"^[!-~]+$", label="Name in the store", max_length=100, help_text="Letters, digits and signs, no spaces."
+    )
+    algorithm = forms.ChoiceField(
+        label="Wraps with", choices=[(one.value, one.value) for one in WrapAlgorithm], help_text="As its store can."
+    )
+    takes_over = forms.BooleanField(label="It is in the store already: take it over", required=False)
+    created_on = forms.DateField(
+        label="Created on",
+        required=False,
+        widget=forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d"),
+        help_text="Of one that is taken over.",
+    )
+    owner = forms.ModelChoiceField(Owner.objects.all(), label="Owner", empty_label="Choose one")
+    service = forms.ModelChoiceField(Service.objects.all(), label="Service", empty_label="Choose one")
+    environment = forms.ChoiceField(label="Environment", choices=[("", "Choose one"), *Environment.choices])
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:  # noqa: ANN401 - Django's own signature
+        super().__init__(*arguments, key=Key(), **named)
+        field: Any = self.fields["store"]
+        field.choices = [("", "Choose one"), *((prefix, prefix) for prefix in _stores())]
+
+    @property
+    def parameters(self) -> dict[str, JSON]:
+        said = self.cleaned_data
+        owner = f"owner:{said['owner'].pk}"
+        facts: dict[str, JSON] = {
+            "name": said["name"],
+            "owner": owner,
+            "creator": owner,
+            "service": f"service:{said['service'].pk}",
+            "environment": said["environment"],
+        }
+        if said["takes_over"] and said["created_on"]:
+            facts["created_on"] = said["created_on"].isoformat()
+        uri = f"{said['store']}/{said['name_there']}"
+        return {"uri": uri, "algorithm": said["algorithm"], "takes_over": said["takes_over"], "facts": facts}
+
+
+def _stores() -> list[str]:
+    """Return the stores of the settings as an address of a KEK begins: "openbao:main"."""
+    return sorted(f"{address.partition(':')[0]}:{name}" for name, address in settings.KMS_STORES.items())
+
+
 KEK_QUESTIONS = {
     acts.ROTATE: Question(
         acts.ROTATE,
@@ -100,6 +150,14 @@ ROTATE_DEK = Question(
 )
 
 
+NEW_KEK = Question(
+    "kek.create",
+    "make a KEK",
+    NewKekForm,
+    "A key that wraps others, made in a key store and never leaving it; or one that is there already, taken over.",
+)
+
+
 def about_kek(key: Key) -> About:
     crumb = ("Key-encrypting keys", reverse("admin:inventory_kek_changelist"))
     return About(key.name, reverse("admin:inventory_kek_change", args=[key.pk]), (crumb,), (key.ref,))
@@ -117,6 +175,15 @@ def _ask_kek(admin: ModelAdmin, request: HttpRequest, pk: int, code: str) -> Htt
 def rotate_kek(admin: ModelAdmin, request: HttpRequest, pk: int) -> HttpResponse:
     """Ask that a KEK be rotated."""
     return _ask_kek(admin, request, pk, acts.ROTATE)
+
+
+@requires_step_up
+def new_kek(admin: ModelAdmin, request: HttpRequest) -> HttpResponse:
+    """Ask that a KEK be made or taken over."""
+    may_look(request)
+    url = reverse("admin:inventory_kek_changelist")
+    about = About("", url, (("Key-encrypting keys", url),))
+    return ask_about(admin, request, NEW_KEK, about, NewKekForm(request.POST or None))
 
 
 @requires_step_up
@@ -155,6 +222,7 @@ def rotate_dek(admin: ModelAdmin, request: HttpRequest, pk: int) -> HttpResponse
 def patterns(page: Callable[[Any], Any]) -> list[URLPattern]:
     """Return the addresses of these pages, for the admin of requests."""
     return [
+        path("ask/kek/", page(new_kek), name="rotation_request_ask_kek"),
         path("ask/kek/rotate/<int:pk>/", page(rotate_kek), name="rotation_request_ask_kek_rotate"),
         path("ask/kek/disable/<int:pk>/", page(disable), name="rotation_request_ask_kek_disable"),
         path("ask/kek/schedule/<int:pk>/", page(schedule), name="rotation_request_ask_kek_schedule"),
