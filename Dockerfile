@@ -45,7 +45,8 @@ ENV PATH=/app/.venv/bin:$PATH \
 WORKDIR /app
 
 # Where the signer leaves checkpoints, unless KEYVAULT_ANCHORS says otherwise; a new volume takes its owner from here.
-RUN install --directory --owner=10001 --group=10001 --mode=0700 /checkpoints
+# The same for the worker's key ring.
+RUN install --directory --owner=10001 --group=10001 --mode=0700 /checkpoints /ring
 
 # Everything else belongs to root: the processes read the code and cannot change it.
 COPY --from=build /app /app

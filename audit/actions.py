@@ -173,6 +173,7 @@ class Action(StrEnum):
     AUDIT_PERIOD_CLOSED = "audit.period_closed"  # its events are exported and may be dropped
     AUDIT_PERIOD_DROPPED = "audit.period_dropped"  # by the owner of the database; the export alone holds them
     AUDIT_RETENTION_CHANGED = "audit.retention_changed"  # how many days events are kept
+    MASTER_KEY_NOTED = "master_key.noted"  # the worker holds another one than the log knew: its id, where it is kept
     SEALING_KEY_ROTATED = "sealing_key.rotated"  # the subject says what was sealed anew, the facts how many rows
     DEMO_SEEDED = "demo.seeded"
 

@@ -312,6 +312,13 @@ def present_signing_key() -> tuple[bytes, str] | None:
     return epochs[max(epochs)].id, str(kept_in)
 
 
+def present_master_key() -> tuple[bytes, str] | None:
+    """Return the id of the master key that a worker noted last, and where it is kept; one query."""
+    noted = Event.objects.filter(action=Action.MASTER_KEY_NOTED, outcome=Outcome.DONE).order_by("-number")[:1]
+    said = next((event.said for event in read(noted) if event.said), None)
+    return (bytes.fromhex(said.facts["key_id"]), str(said.facts["kept_in"])) if said else None
+
+
 def events_to_sign(size: int) -> int:
     """Count the events after the first `size` that are no bookkeeping of checkpoints; two queries, both by index."""
     after = head().number - size

@@ -258,6 +258,7 @@ PHRASES: dict[str, Phrase] = {
         "dropped an exported period of the log, {subjects}", "drop a period of the log, {subjects}"
     ),
     Action.AUDIT_RETENTION_CHANGED: Phrase("changed {subjects}", "change {subjects}"),
+    Action.MASTER_KEY_NOTED: Phrase("found another {subjects} than before", "note another {subjects}"),
     Action.SEALING_KEY_ROTATED: Phrase(
         "sealed the {subjects} under the present sealing key", "seal the {subjects} under the present sealing key"
     ),

@@ -3,6 +3,7 @@
 import logging
 
 from celery import shared_task
+from django.conf import settings
 from django.utils import timezone
 from kombu.exceptions import OperationalError
 
@@ -28,6 +29,16 @@ def apply_due_transitions() -> None:
 def expire_exceptions() -> None:
     done = services.expire_exceptions(actor=Actor.system("worker"), now=timezone.now())
     logger.info("%d exceptions of %d keys expired", done.exceptions, done.keys)
+
+
+@shared_task
+def note_master_key() -> None:
+    if settings.MASTER_KEY is None:
+        return
+    kept_in = settings.SECRET_SOURCES["KEYVAULT_MASTER_KEY"]
+    actor, now = Actor.system("worker"), timezone.now()
+    if services.note_master_key(master_key=settings.MASTER_KEY, kept_in=kept_in, actor=actor, now=now):
+        logger.info("The log knows the master key of this worker now")
 
 
 @shared_task

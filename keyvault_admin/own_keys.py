@@ -1,6 +1,6 @@
 """The keys of the installation itself: which there are, what they protect, where they are kept, how they are rotated.
 
-A further one (a master key) is one more entry of OWN_KEYS, and a line in docs/operate.md.
+A further one is one more entry of OWN_KEYS, and a line in docs/operate.md.
 """
 
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from hashlib import sha256
 from django.conf import settings
 
 from audit.sealing import digest_epochs, sealing_key_ids
-from audit.selectors import present_signing_key
+from audit.selectors import present_master_key, present_signing_key
 from inventory.services import OwnFacts
 from inventory.terms import Access, Classification, KeyKind, StorageMedium
 
@@ -35,6 +35,16 @@ class OwnKey:
 
 def _secret_key_id() -> bytes:
     return sha256(SECRET_KEY_ID_LABEL + settings.SECRET_KEY.encode()).digest()[:4]
+
+
+def _master_key_id() -> bytes | None:
+    known = present_master_key()
+    return known[0] if known else None
+
+
+def _master_key_source() -> str:
+    known = present_master_key()
+    return known[1] if known else ""
 
 
 def _signing_key_id() -> bytes | None:
@@ -94,11 +104,23 @@ OWN_KEYS: tuple[OwnKey, ...] = (
         material_id=_signing_key_id,
         source=_signing_key_source,
     ),
+    OwnKey(
+        code="master",
+        name="Keyvault Admin: master key",
+        kind=KeyKind.MASTER_KEY,
+        algorithm="AES-256-GCM",
+        size_bits=256,
+        variable="KEYVAULT_MASTER_KEY",
+        purpose="Seals the KEKs of local key stores; the worker alone holds it.",
+        rotated_by="docs/key-stores.md, “Another master key”",
+        material_id=_master_key_id,
+        source=_master_key_source,
+    ),
 )
 
 
 def own_keys() -> list[OwnFacts]:
-    """Return the keys as they are now; the signing key from its first checkpoint on."""
+    """Return the keys as they are now; signing and master key from when the log knows them."""
     present = [(key, key.material_id()) for key in OWN_KEYS]
     return [
         OwnFacts(code=key.code, material_id=known, facts=_facts(key)) for key, known in present if known is not None

@@ -27,6 +27,8 @@ SCHEDULE: dict[str, dict[str, Any]] = {
     "tend-duties": {"task": "rotation.tasks.tend_duties", "schedule": timedelta(minutes=1)},
     # Every five minutes: sessions that are over are deleted, so that no clock set back finds them again.
     "clear-sessions": {"task": "keyvault_admin.access.tasks.clear_sessions", "schedule": timedelta(minutes=5)},
+    # Every hour: the log learns which master key the worker holds, so that its record can follow.
+    "note-master-key": {"task": "inventory.tasks.note_master_key", "schedule": timedelta(hours=1)},
     # Every night: what time alone finds wrong with a key, such as an algorithm whose day has come.
     "review-findings": {"task": "inventory.tasks.review_findings", "schedule": crontab(hour="2", minute="30")},
     # Every night: the tables are compared with what the log says, and Security is told where they differ.

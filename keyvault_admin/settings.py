@@ -16,7 +16,10 @@ from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 from environ.fileaware_mapping import FileAwareMapping
 
+from inventory.kms.errors import AddressError
+from keyvault_admin.logs import LOGGING  # noqa: F401 - a setting of Django's
 from keyvault_admin.schedule import SCHEDULE
+from keyvault_admin.stores import needs_master_key, stores_named
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 # A copy: what `local.env` adds to it is not handed on to child processes.
@@ -66,6 +69,10 @@ def key_from(name: str, text: str) -> bytes:
     return key
 
 
+def is_given(name: str) -> bool:
+    return bool({name, f"{name}_FILE"} & set(env.ENVIRON.env))
+
+
 def source_of(name: str) -> str:
     """Return where the secret NAME was read from, as a URI that names the place and holds nothing of the secret."""
     if path := os.environ.get(f"{name}_FILE"):
@@ -107,10 +114,23 @@ SIGNING_KEY: bytes | None = None  # Ed25519, signs checkpoints; in the signer's 
 if ROLE == "signer":
     SIGNING_KEY = key_of("KEYVAULT_SIGNING_KEY")
     SECRET_SOURCES["KEYVAULT_SIGNING_KEY"] = source_of("KEYVAULT_SIGNING_KEY")
-elif {"KEYVAULT_SIGNING_KEY", "KEYVAULT_SIGNING_KEY_FILE"} & set(env.ENVIRON.env):
+elif is_given("KEYVAULT_SIGNING_KEY"):
     raise ImproperlyConfigured(
         f"KEYVAULT_SIGNING_KEY is given to a process that is {ROLE}. The signer alone may hold it: take it out here."
     )
+# Key stores (docs/key-stores.md): address by name. The key that local ones are sealed under is the worker's alone.
+try:
+    KMS_STORES: dict[str, str] = stores_named(env.str("KEYVAULT_KMS", default=""))
+except AddressError as error:
+    raise ImproperlyConfigured(f"KEYVAULT_KMS cannot be used. {error}") from error
+MASTER_KEY: bytes | None = None
+if ROLE != "worker" and is_given("KEYVAULT_MASTER_KEY"):
+    raise ImproperlyConfigured(
+        f"KEYVAULT_MASTER_KEY is given to a process that is {ROLE}. The worker alone may hold it: take it out here."
+    )
+if ROLE == "worker" and (is_given("KEYVAULT_MASTER_KEY") or needs_master_key(KMS_STORES)):
+    MASTER_KEY = key_of("KEYVAULT_MASTER_KEY")
+    SECRET_SOURCES["KEYVAULT_MASTER_KEY"] = source_of("KEYVAULT_MASTER_KEY")
 DEBUG = False
 ALLOWED_HOSTS: list[str] = env.list("ALLOWED_HOSTS", default=[])
 CSRF_TRUSTED_ORIGINS: list[str] = env.list("CSRF_TRUSTED_ORIGINS", default=[])
@@ -349,21 +369,6 @@ CELERY_TASK_ROUTES = {
     f"audit.tasks.{it}": {"queue": "signing"} for it in ("tend_checkpoints", "make_checkpoint", "sign_certificates")
 }
 CELERY_BEAT_SCHEDULE = SCHEDULE
-
-# Logs: to standard error, one line each
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {
-        "line": {
-            "()": "keyvault_admin.logs.LineFormatter",
-            "format": "{asctime} {levelname} {name}: {message}",
-            "style": "{",
-        },
-    },
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
-    "root": {"handlers": ["console"], "level": "INFO"},
-}
 
 # Checkpoints of the audit log (docs/checkpoints.md)
 CHECKPOINT_EVENTS: int = env.int("KEYVAULT_CHECKPOINT_EVENTS", default=1_000)  # after so many events at the latest,

@@ -168,6 +168,15 @@ def test_the_signer_alone_sees_the_signing_key() -> None:
     assert with_variable == ["signer"]
 
 
+def test_the_worker_alone_sees_the_master_key_and_the_ring() -> None:
+    assert [name for name, service in _services().items() if "master_key" in service.get("secrets", ())] == ["worker"]
+    with_variable = [
+        name for name, it in _services().items() if "KEYVAULT_MASTER_KEY_FILE" in it.get("environment", {})
+    ]
+    assert with_variable == ["worker"]
+    assert [name for name, it in _services().items() if "ring:/ring" in it.get("volumes", ())] == ["worker"]
+
+
 # The secrets and the roles that they make
 
 

@@ -13,7 +13,7 @@ _NAMED: dict[str, tuple[str, ...]] = {
     "import-and-export": ("inventory",),
     "approvals": ("request", "duty", "glass", "approval_rule", "alert_route"),
     "mail": ("notice",),
-    "log": ("audit", "checkpoint", "signing_key", "sealing_key", "demo"),
+    "log": ("audit", "checkpoint", "signing_key", "sealing_key", "master_key", "demo"),
 }
 _KNOWN = {noun for nouns in _NAMED.values() for noun in nouns}
 _OTHER = tuple(dict.fromkeys(noun for action in Action if (noun := action.partition(".")[0]) not in _KNOWN))

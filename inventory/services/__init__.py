@@ -19,7 +19,7 @@ from inventory.services.jobs import (
     work_off_import,
 )
 from inventory.services.keys import activate_key, edit_key, register_key
-from inventory.services.own_keys import Became, House, OwnFacts, register_own_keys
+from inventory.services.own_keys import Became, House, OwnFacts, note_master_key, register_own_keys
 from inventory.services.owners import edit_owner, edit_service, register_owner, register_service
 from inventory.services.periods import apply_due_transitions
 from inventory.services.plan import Plan
@@ -59,6 +59,7 @@ __all__ = [
     "refresh_findings",
     "register_key",
     "register_material_digest",
+    "note_master_key",
     "register_own_keys",
     "register_owner",
     "register_service",

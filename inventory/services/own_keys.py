@@ -4,11 +4,16 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from hashlib import sha256
 from typing import Any
 
 from django.db import connection, transaction
 
+from audit.actions import Action
 from audit.actor import Actor
+from audit.body import Subject
+from audit.selectors import present_master_key
+from audit.services import record
 from inventory import asking
 from inventory.errors import InventoryError, OwnerNeededError
 from inventory.models import Owner, OwnKey, RotationEvidence, Service
@@ -20,6 +25,7 @@ from inventory.services.owners import edit_owner, register_owner, register_servi
 from inventory.services.questions import ROTATION
 
 SERVICE = "Keyvault Admin"
+MASTER_KEY_ID_LABEL = b"keyvault-admin/master-key/id/v1\0"
 REGISTERED = "registered"
 UNCHANGED = "as recorded"
 # What a report says, and what later runs read in it: they belong together.
@@ -57,6 +63,28 @@ class Became:
 
 
 @transaction.atomic
+def note_master_key(*, master_key: bytes, kept_in: str, actor: Actor, now: datetime) -> bool:
+    """Let the log say which master key the worker holds, if it does not yet; return whether it was new.
+
+    The worker alone holds it: what the command that registers keys knows of it stands in the log. Event:
+    master_key.noted, with 4 bytes that tell one generation from the next, and nothing of the key.
+    """
+    _alone()
+    known = sha256(MASTER_KEY_ID_LABEL + master_key).digest()[:4], kept_in
+    if present_master_key() == known:
+        return False
+    facts = {"key_id": known[0].hex(), "kept_in": kept_in}
+    record(
+        Action.MASTER_KEY_NOTED,
+        actor=actor,
+        now=now,
+        subjects=[Subject(ref=f"master_key:{known[0].hex()}", label="master key")],
+        facts=facts,
+    )
+    return True
+
+
+@transaction.atomic
 def register_own_keys(
     *, keys: Sequence[OwnFacts], house: House, actor: Actor, reason: str, now: datetime
 ) -> list[Became]:
@@ -67,8 +95,7 @@ def register_own_keys(
     service.registered as needed, and those of hold_rotation(). Raises: InventoryError, ValidationError.
     """
     require(reason)
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(hashtext('inventory.own_keys'))")
+    _alone()
     known = {own.code: own for own in OwnKey.objects.select_related("key")}
     keeper = _Keeper(house, actor, now) if keys and not {key.code for key in keys} <= known.keys() else None
     became = []
@@ -78,6 +105,11 @@ def register_own_keys(
         elif keeper:
             became.append(_registered(key, keeper, reason))
     return became
+
+
+def _alone() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtext('inventory.own_keys'))")
 
 
 class _Keeper:

@@ -11,12 +11,12 @@ from django.core import checks
 from django.core.checks import CheckMessage, Tags, register
 from django.db import DatabaseError, connection
 
-from keyvault_admin.checks import checkpoints, djangos, house, keys, people, retention, site, wires
+from keyvault_admin.checks import checkpoints, djangos, house, keys, people, retention, site, stores, wires
 from keyvault_admin.checks.rules import Answer, Rule
 
 SETTINGS_RULES: tuple[Rule, ...] = (
     *(*keys.RULES, *site.RULES, *house.RULES),
-    *(*checkpoints.RULES, *retention.RULES, *wires.RULES, *djangos.RULES),
+    *(*checkpoints.RULES, *retention.RULES, *stores.RULES, *wires.RULES, *djangos.RULES),
 )
 
 

@@ -51,8 +51,8 @@ def words_of(error: Exception) -> str:
 def _secrets() -> Iterator[str]:
     yield str(settings.SECRET_KEY)
     earlier = (*settings.SEALING_KEYS_PREVIOUS, *settings.DIGEST_KEYS_PREVIOUS)
-    signing = () if settings.SIGNING_KEY is None else (settings.SIGNING_KEY,)
-    for key in (settings.SEALING_KEY, settings.DIGEST_KEY, *signing, *earlier):
+    of_one_process = [key for key in (settings.SIGNING_KEY, settings.MASTER_KEY) if key is not None]
+    for key in (settings.SEALING_KEY, settings.DIGEST_KEY, *of_one_process, *earlier):
         yield base64.b64encode(key).decode()
     yield str(settings.DATABASES["default"]["PASSWORD"] or "")
     yield settings.CELERY_BROKER_URL

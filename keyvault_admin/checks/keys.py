@@ -77,6 +77,26 @@ def signing_key() -> Answer:
     return _judged("KEYVAULT_SIGNING_KEY", settings.SIGNING_KEY, mend)
 
 
+def master_key() -> Answer:
+    """Settings refuse to load in any other process that is given it."""
+    if settings.MASTER_KEY is None:
+        return Answer(f"This process ({settings.ROLE}) holds no master key; a worker with a local key store does.")
+    mend = f'{NEW_KEY}, and see "Another master key" in docs/key-stores.md.'
+    return _judged("KEYVAULT_MASTER_KEY", settings.MASTER_KEY, mend)
+
+
+def master_key_in_a_file() -> Answer:
+    """Whoever may look at a process, or at what a service manager was told, reads its variables."""
+    source = settings.SECRET_SOURCES.get("KEYVAULT_MASTER_KEY", "")
+    if settings.MASTER_KEY is None or source.startswith("file:"):
+        return Answer("The master key is read from a file." if source else "This process holds no master key.")
+    return Answer(
+        "The master key is given in an environment variable.",
+        "Put it into a file that this process alone can read, and name that in KEYVAULT_MASTER_KEY_FILE. Until then, "
+        "have an exception with an end decided for the finding on its record (docs/exceptions.md).",
+    )
+
+
 EARLIER = {
     "KEYVAULT_SEALING_KEYS_PREVIOUS": "Run manage.py rotate_sealing_key, and take it out.",
     "KEYVAULT_DIGEST_KEYS_PREVIOUS": "Make anew what is kept under it, as `manage.py digest_epochs` counts, and take "
@@ -102,6 +122,8 @@ def one_purpose_each() -> Answer:
     named = [("KEYVAULT_SEALING_KEY", settings.SEALING_KEY), ("KEYVAULT_DIGEST_KEY", settings.DIGEST_KEY)]
     if settings.SIGNING_KEY is not None:
         named.append(("KEYVAULT_SIGNING_KEY", settings.SIGNING_KEY))
+    if settings.MASTER_KEY is not None:
+        named.append(("KEYVAULT_MASTER_KEY", settings.MASTER_KEY))
     named += [(f"a key of {name}", key) for name in EARLIER for key in _earlier(name)]
     seen: dict[bytes, str] = dict.fromkeys(_forms_of_secret_key(), "SECRET_KEY")
     for name, key in named:
@@ -151,5 +173,7 @@ RULES = (
     Rule("face.E013", Group.KEYS, "earlier keys are random", earlier_keys),
     Rule("face.E014", Group.KEYS, "each secret has one purpose", one_purpose_each),
     Rule("face.E026", Group.KEYS, "the signing key is the signer's alone, and random", signing_key),
+    Rule("face.E035", Group.KEYS, "the master key is the worker's alone, and random", master_key),
+    Rule("face.W015", Group.KEYS, "the master key is in a file", master_key_in_a_file),
     Rule("face.E015", Group.KEYS, "no secret is that of the demo", not_of_the_demo),
 )

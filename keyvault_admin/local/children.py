@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import quote
 
 from keyvault_admin.local.engine import Engine
 from keyvault_admin.local.errors import LocalError
@@ -18,7 +19,8 @@ from keyvault_admin.local.processes import launch, stop
 PAUSES = (1.0, 2.0, 4.0)  # seconds before the first, second and third restart
 STEADY_SECONDS = 60.0  # whoever ran that long has earned its restarts back
 _LAST_LINES = 12
-SIGNING_KEY, CHECKPOINTS = "signing_key", "checkpoints"  # in the folder that `application` is told of
+SIGNING_KEY, CHECKPOINTS = "signing_key", "checkpoints"  # in a folder that `application` is told of
+MASTER_KEY, RING = "master_key", "ring"  # in another one
 
 
 class Ward(ABC):
@@ -189,10 +191,23 @@ class Child(Ward):
             self._close()
 
 
-def application(port: int, var: Path, signing: Path) -> tuple[Recipe, ...]:
+def named_stores(keys: Path) -> dict[str, str]:
+    """Return what every process that shows or uses key stores is told: where they are, and no secret."""
+    return {"KEYVAULT_KMS": f"local://{quote(str(keys / RING))}#house"}
+
+
+def worker_environ(keys: Path | None) -> dict[str, str]:
+    """Return what the worker is told, and whoever runs a command in its place: where the master key is, too."""
+    if keys is None:
+        return {"KEYVAULT_ROLE": "worker"}
+    return {"KEYVAULT_ROLE": "worker", "KEYVAULT_MASTER_KEY_FILE": str(keys / MASTER_KEY), **named_stores(keys)}
+
+
+def application(port: int, var: Path, signing: Path, keys: Path | None = None) -> tuple[Recipe, ...]:
     """Return the processes of the application in the order in which they are stopped, each with its own login role.
 
-    SIGNING holds the signing key, which one of them is told of, and the checkpoints that leave the database.
+    SIGNING holds the signing key, which one of them is told of, and the checkpoints that leave the database. KEYS holds
+    a local key store and the master key, which another one is told of; without it there is no key store.
     """
     python = sys.executable
     celery = [python, "-m", "celery", "--app=keyvault_admin"]
@@ -205,7 +220,7 @@ def application(port: int, var: Path, signing: Path) -> tuple[Recipe, ...]:
                 *("--no-control-socket", "--log-level=warning"),
             ],
             death_signal=signal.SIGQUIT,
-            env={"KEYVAULT_ROLE": "web"},
+            env={"KEYVAULT_ROLE": "web", **(named_stores(keys) if keys else {})},
         ),
         Recipe(
             name="worker",
@@ -219,7 +234,7 @@ def application(port: int, var: Path, signing: Path) -> tuple[Recipe, ...]:
                 "--without-mingle",
                 "--without-gossip",
             ],
-            env={"KEYVAULT_ROLE": "worker"},
+            env=worker_environ(keys),
         ),
         Recipe(
             name="signer",

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import IO, Self
 from urllib.parse import quote, urlsplit
 
-from keyvault_admin.local.children import CHECKPOINTS, SIGNING_KEY
+from keyvault_admin.local.children import CHECKPOINTS, MASTER_KEY, RING, SIGNING_KEY
 from keyvault_admin.local.engine import HOST, Engine, choose_port, is_free
 from keyvault_admin.local.errors import LocalError
 from keyvault_admin.local.places import settle
@@ -104,6 +104,7 @@ class Engines:
         )
         write_env(self.places.local_env, self.values)
         self._make_signing()
+        self._make_key_store()
 
     @property
     def signing(self) -> Path:
@@ -115,6 +116,20 @@ class Engines:
         (self.signing / CHECKPOINTS).mkdir(mode=0o700, parents=True, exist_ok=True)
         self.signing.chmod(0o700)
         path = self.signing / SIGNING_KEY
+        if not path.exists():
+            write_secret(path, f"{_key()}\n")
+
+    @property
+    def keys(self) -> Path:
+        """The folder of the master key and of the key ring under it; it comes and goes with the data, too."""
+        return self.places.engines / "keys"
+
+    def _make_key_store(self) -> None:
+        """Make the key in a file that the worker alone is told of, and the folder of the ring, which it fills."""
+        for folder in (self.keys, self.keys / RING):
+            folder.mkdir(mode=0o700, exist_ok=True)
+            folder.chmod(0o700)
+        path = self.keys / MASTER_KEY
         if not path.exists():
             write_secret(path, f"{_key()}\n")
 

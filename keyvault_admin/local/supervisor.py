@@ -96,7 +96,7 @@ def _serve(engines: Engines, options: argparse.Namespace) -> None:
     _once("migrate", "migrate", "--verbosity=1")
     _collect_static(engines.places.var)
     story = _seed(engines) if options.demo else ""
-    recipes = application(options.port, engines.places.var, engines.signing)
+    recipes = application(options.port, engines.places.var, engines.signing, engines.keys)
     children = [Child(recipe, cwd=ROOT, show=_say) for recipe in recipes]
     try:
         for child in children:

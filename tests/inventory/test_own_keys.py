@@ -12,11 +12,13 @@ from django.db.models import F
 from audit.actions import Action
 from audit.actor import Actor
 from audit.checkpoints import begin_epoch, make_checkpoint
+from audit.models import Event
 from audit.sealing import digest_epochs, sealing_key_ids
 from audit.selectors import signing_epochs
 from inventory import services
 from inventory.models import Finding, Key, KeyVersion, Owner, OwnKey, RotationEvidence, Service
 from inventory.states import State
+from inventory.tasks import note_master_key
 from keyvault_admin.own_keys import OWN_KEYS, own_keys
 from rotation.models import Request
 from tests.deciding import approve, by, reject, request_of, waiting
@@ -67,7 +69,7 @@ def test_the_keys_are_registered_as_what_they_are(settings):
     assert "rotate_sealing_key" in key.notes
     assert key.rotate_by is not None
     assert (own("digest").kind, own("secret").kind) == ("hmac_key", "hmac_key")
-    assert Key.objects.count() == len(OWN_KEYS) - 1 == 3  # the signing key has signed nothing yet
+    assert Key.objects.count() == len(OWN_KEYS) - 2 == 3  # no signature yet, and the master key is the worker's alone
     assert [told_of(key) for key in Key.objects.all()] == [[]] * 3
     seal()
     assert [told_of(key) for key in Key.objects.all()] == [[Action.KEY_REGISTERED]] * 3
@@ -276,7 +278,9 @@ def test_each_key_has_its_line_in_the_manual():
     table = page.partition("## Which key protects what")[2].partition("\n## ")[0]
     for key in OWN_KEYS:
         assert f"`{key.variable}`" in table
-    assert {one.facts["name"] for one in own_keys()} == {key.name for key in OWN_KEYS if key.code != "signing"}
+    assert {one.facts["name"] for one in own_keys()} == {
+        key.name for key in OWN_KEYS if key.code not in {"signing", "master"}
+    }
 
 
 def test_the_signing_key_is_known_from_its_first_checkpoint_on(as_role, settings):
@@ -301,3 +305,37 @@ def test_the_signing_key_is_known_from_its_first_checkpoint_on(as_role, settings
         begin_epoch(actor=Actor.system("signer"), reason="rotated", now=NOW)
         seal()
     assert "signing key: rotated" in register()
+
+
+def test_the_master_key_is_known_once_the_worker_has_noted_it(as_role, settings):
+    """The command never holds it: what it is called and where it is kept comes from the worker, by the log."""
+    first_run()
+    settings.MASTER_KEY = bytes(range(60, 92))
+    settings.SECRET_SOURCES = {**settings.SECRET_SOURCES, "KEYVAULT_MASTER_KEY": "env:KEYVAULT_MASTER_KEY"}
+    for _twice in range(2):
+        with as_role("worker"):
+            note_master_key()
+            seal()
+    noted = list(Event.objects.filter(action=Action.MASTER_KEY_NOTED))
+    assert len(noted) == 1
+    settings.MASTER_KEY = None
+    assert "Keyvault Admin: master key: registered, key id " in register("--owner", "dana", "--made-on", MADE)
+    key = own("master")
+    assert (key.kind, key.algorithm, key.size_bits) == ("master_key", "AES-256-GCM", 256)
+    assert (key.storage_medium, key.storage_location) == ("environment_variable", "env:KEYVAULT_MASTER_KEY")
+    assert bytes(range(60, 92)).hex()[:16] not in repr(everything())
+    assert Finding.objects.filter(key=key, closed_at=None, code="kept-in-environment-variable").exists()
+    assert "master key: as recorded" in register()
+    settings.MASTER_KEY = bytes(range(61, 93))
+    with as_role("worker"):
+        note_master_key()
+        seal()
+    assert "master key: rotated" in register()
+
+
+def test_a_worker_without_a_master_key_notes_nothing(as_role, settings):
+    settings.MASTER_KEY = None
+    with as_role("worker"):
+        note_master_key()
+        seal()
+    assert not Event.objects.filter(action=Action.MASTER_KEY_NOTED).exists()

@@ -140,6 +140,29 @@ def test_check_deploy_tells_the_same_without_asking_a_server() -> None:
         ({"KEYVAULT_ROLE": "signer"}, "KEYVAULT_SIGNING_KEY is not set."),
         ({"KEYVAULT_SIGNING_KEY": "half"}, "KEYVAULT_SIGNING_KEY is given to a process that is command."),
         ({"KEYVAULT_SIGNING_KEY_FILE": "/half"}, "KEYVAULT_SIGNING_KEY is given to a process that is command."),
+        *(
+            ({"KEYVAULT_ROLE": role, name: "half"}, f"KEYVAULT_MASTER_KEY is given to a process that is {role}.")
+            for role in ("web", "beat", "command", "migrator")
+            for name in ("KEYVAULT_MASTER_KEY", "KEYVAULT_MASTER_KEY_FILE")
+        ),
+        ({"KEYVAULT_ROLE": "worker", "KEYVAULT_KMS": "local:///half#house"}, "KEYVAULT_MASTER_KEY is not set."),
+        (
+            {"KEYVAULT_ROLE": "worker", "KEYVAULT_MASTER_KEY": "half"},
+            "KEYVAULT_MASTER_KEY holds 24 bits instead of 256.",
+        ),
+        ({"KEYVAULT_KMS": "local:///half"}, "KEYVAULT_KMS cannot be used. Each key store needs a name"),
+        (
+            {"KEYVAULT_KMS": "vault://half/transit#main"},
+            "KEYVAULT_KMS cannot be used. The key store main is of no kind",
+        ),
+        (
+            {"KEYVAULT_KMS": "openbao://me:half@bao/transit#a"},
+            "KEYVAULT_KMS cannot be used. The address of the key store a",
+        ),
+        (
+            {"KEYVAULT_KMS": "local:///half#a local:///b#a"},
+            "KEYVAULT_KMS cannot be used. Two key stores have the name a.",
+        ),
         ({"KEYVAULT_CHECKPOINT_EVENTS": "0"}, "KEYVAULT_CHECKPOINT_EVENTS and KEYVAULT_CHECKPOINT_MINUTES must be"),
         ({"DATABASE_URL": "postgres://web:half/of-it@127.0.0.1:1/keyvault"}, "DATABASE_URL cannot be read as a URL."),
         ({"CELERY_BROKER_URL": "redis://:half/of-it@127.0.0.1:1/0"}, "CELERY_BROKER_URL cannot be read as a URL."),

@@ -105,3 +105,37 @@ def test_secrets_of_the_demo_are_not_taken_to_a_server(settings: Settings, tmp_p
     assert keys.not_of_the_demo().said.startswith("SECRET_KEY stand")
     settings.LOCAL_ENV = tmp_path / "none"
     assert not keys.not_of_the_demo().mend
+
+
+def test_a_process_without_a_master_key_is_in_order(settings: Settings) -> None:
+    settings.MASTER_KEY = None
+    assert not keys.master_key().mend
+    assert not keys.master_key_in_a_file().mend
+
+
+@pytest.mark.parametrize(("key", "is_well"), [(DRAWN, True), (bytes(32), False), (bytes(range(32)), False)])
+def test_a_master_key_must_look_drawn(settings: Settings, key: bytes, *, is_well: bool) -> None:
+    settings.MASTER_KEY = key
+    answer = keys.master_key()
+    assert bool(answer.mend) is not is_well
+    assert key.hex() not in answer.said + answer.mend
+
+
+def test_a_master_key_has_a_purpose_of_its_own(settings: Settings) -> None:
+    settings.MASTER_KEY = settings.SEALING_KEY
+    assert keys.one_purpose_each().said == "KEYVAULT_MASTER_KEY is the same as KEYVAULT_SEALING_KEY."
+    settings.MASTER_KEY = DRAWN
+    assert not keys.one_purpose_each().mend
+
+
+@pytest.mark.parametrize(
+    ("source", "is_well"),
+    [("file:///run/secrets/master_key", True), ("env:KEYVAULT_MASTER_KEY", False)],
+)
+def test_a_master_key_in_a_variable_is_warned_of(settings: Settings, source: str, *, is_well: bool) -> None:
+    settings.MASTER_KEY = DRAWN
+    settings.SECRET_SOURCES = {**settings.SECRET_SOURCES, "KEYVAULT_MASTER_KEY": source}
+    answer = keys.master_key_in_a_file()
+    assert bool(answer.mend) is not is_well
+    if not is_well:
+        assert "KEYVAULT_MASTER_KEY_FILE" in answer.mend

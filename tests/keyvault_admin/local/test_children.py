@@ -76,3 +76,15 @@ def test_pump_shows_whole_lines_only() -> None:
         time.sleep(0.01)
     child.stop()
     assert shown == ["web    | one", "web    | two"]
+
+
+def test_the_worker_alone_is_told_of_the_master_key(tmp_path: Path) -> None:
+    told = {
+        recipe.name: recipe.env for recipe in children.application(8000, tmp_path, tmp_path / "a", tmp_path / "b c")
+    }
+    assert [name for name, env in told.items() if any("MASTER_KEY" in variable for variable in env)] == ["worker"]
+    assert told["worker"]["KEYVAULT_MASTER_KEY_FILE"] == str(tmp_path / "b c" / "master_key")
+    named = [name for name, env in told.items() if env.get("KEYVAULT_KMS") == f"local://{tmp_path}/b%20c/ring#house"]
+    assert named == ["web", "worker"]
+    without = [recipe.env for recipe in children.application(8000, tmp_path, tmp_path / "a")]
+    assert not any("KEYVAULT_KMS" in env for env in without)
