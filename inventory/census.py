@@ -66,6 +66,6 @@ def tenants_under(versions: Collection[int]) -> int:
 
 
 def versions_of(kek: int) -> QuerySet[KekVersion]:
-    """Return the versions of a KEK, oldest first, without their canaries, which web cannot read. No query by itself."""
+    """Return the versions of a KEK, oldest first, without their canaries. No query by itself."""
     rows = KekVersion.objects.filter(kek=kek).select_related("version")
     return rows.defer("canary").order_by("version__number")

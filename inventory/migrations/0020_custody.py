@@ -97,13 +97,12 @@ REVOKE ALL ON FUNCTION public.inventory_wrapping_added(), public.inventory_may_c
     public.inventory_wrapping_removed(), public.inventory_kekversion_guard(), public.inventory_kekversion_needed()
     FROM PUBLIC;
 
--- The pages count wrappings and never read one.
+-- The pages count wrappings and never read one. A canary protects nothing.
 GRANT SELECT ON public.inventory_kek, public.inventory_dekversion, public.inventory_kekversionhold,
     public.inventory_handout TO keyvault_app;
-GRANT SELECT (version_id, kek_id, store_id, status, status_at, scheduled_for, closed_at, death, death_at)
-    ON public.inventory_kekversion TO keyvault_app;
+GRANT SELECT ON public.inventory_kekversion TO keyvault_app;
 GRANT SELECT (kek_version_id, dek_version_id) ON public.inventory_wrapping TO keyvault_app;
-GRANT SELECT ON public.inventory_kekversion, public.inventory_wrapping TO keyvault_worker, keyvault_command;
+GRANT SELECT ON public.inventory_wrapping TO keyvault_worker, keyvault_command;
 GRANT INSERT ON public.inventory_kek, public.inventory_kekversion, public.inventory_dekversion,
     public.inventory_wrapping, public.inventory_kekversionhold TO keyvault_worker;
 GRANT UPDATE (primary_id, newest_seen, looked_at) ON public.inventory_kek TO keyvault_worker;

@@ -75,7 +75,7 @@ def _check_place(uri: str, algorithm: str, *, takes_over: bool) -> Capabilities:
         raise KeyMaterialError("address")
     if Kek.objects.filter(uri=uri).exists():
         raise RuleRefusedError(f"{uri} is registered already.")
-    if algorithm not in WrapAlgorithm or (not takes_over and algorithm not in able.algorithms):
+    if algorithm not in set(map(str, WrapAlgorithm)) or (not takes_over and algorithm not in able.algorithms):
         known = ", ".join(able.algorithms)
         raise RuleRefusedError(f"KEKs of this kind of store are made for one of: {known}.")
     if not takes_over and not able.creates:
