@@ -54,17 +54,13 @@ class SpeedForm(ReasonForm):
 
 @dataclass(frozen=True)
 class Sent:
-    """A form that was refused, as it was filled."""
+    """A form that was refused, as it was filled, and which one it is."""
 
-    pause: ReasonForm | None = None
-    resume: ReasonForm | None = None
-    stop: ReasonForm | None = None
-    retry: ReasonForm | None = None
-    speed: SpeedForm | None = None
+    name: str = ""
+    form: ReasonForm | None = None
 
-    @property
-    def form(self) -> ReasonForm | None:
-        return self.pause or self.resume or self.stop or self.retry or self.speed
+    def of(self, name: str) -> ReasonForm | None:
+        return self.form if self.name == name else None
 
 
 def page(admin: ModelAdmin, request: HttpRequest, pk: str, sent: Sent | None = None) -> HttpResponse:
@@ -108,13 +104,10 @@ def _job(pk: str | int) -> RewrapJob:
 
 def _forms(job: RewrapJob, sent: Sent) -> dict[str, ReasonForm]:
     """Return the forms of what may be done now, each with ids of its own."""
+    steer = "resume" if job.state == JobState.PAUSED else "pause"
+    forms = {name: sent.of(name) or ReasonForm(auto_id=f"id_{name}_%s") for name in (steer, "stop", "retry")}
     paced = {"per_second": job.per_second, "batch_size": job.batch_size}
-    steer = {"resume": sent.resume} if job.state == JobState.PAUSED else {"pause": sent.pause}
-    fresh = {
-        name: form or ReasonForm(auto_id=f"id_{name}_%s")
-        for name, form in {**steer, "stop": sent.stop, "retry": sent.retry}.items()
-    }
-    return {**fresh, "speed": sent.speed or SpeedForm(initial=paced, auto_id="id_speed_%s")}
+    return {**forms, "speed": sent.of("speed") or SpeedForm(initial=paced, auto_id="id_speed_%s")}
 
 
 def progress(admin: ModelAdmin, request: HttpRequest, pk: int) -> HttpResponse:
@@ -205,4 +198,4 @@ def _steer(
         else:
             messages.success(request, done)
             return redirect("admin:rotation_rewrapjob_change", job.pk)
-    return page(admin, request, str(pk), Sent(**{name: form}))
+    return page(admin, request, str(pk), Sent(name, form))

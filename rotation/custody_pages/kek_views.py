@@ -91,7 +91,9 @@ def _line(version: VersionFacts, acts: list[Act]) -> VersionLine:
 def _job(facts: KekFacts) -> dict[str, Any] | None:
     """Return the live job with what stands beside its bar."""
     job = facts.job
-    return job and {"row": job, "chip": job_chip(job), "percent": percent(job), "words": progress_words(job)}
+    if job is None:
+        return None
+    return {"row": job, "chip": job_chip(job), "percent": percent(job), "words": progress_words(job)}
 
 
 def _has_old_deks(facts: KekFacts) -> bool:
