@@ -197,7 +197,7 @@ def health_chips(facts: DekFacts) -> list[Chip]:
     row, found = facts.row, []
     if row.cleared_at:
         return [Chip("rest", "cleared")]
-    if facts.quarantined:
+    if facts.is_stuck:
         found.append(Chip("late", "in quarantine"))
     if facts.wrappings and all(one.is_behind for one in facts.wrappings):
         found.append(Chip("soon", "behind the primary"))

@@ -8,9 +8,7 @@ from django.db.models import Exists, F, OuterRef, Q, QuerySet
 
 from inventory.models import DekVersion, HandOut, Kek, Key, Wrapping
 from rotation.custody_selectors.rows import unread
-from rotation.models import (
-    Quarantined,
-)
+from rotation.models import Quarantined
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +18,7 @@ class DekWrapping:
     kek: Kek
     number: int
     is_behind: bool  # the KEK has a later primary version
+    is_stuck: bool  # a job could not bring the DEK over, and nobody has mended it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,23 +28,22 @@ class DekFacts:
     row: DekVersion
     wrappings: Sequence[DekWrapping]
     hand_outs: Sequence[HandOut] = field(default=())
-    quarantined: Sequence[Quarantined] = field(default=())
+
+    @property
+    def is_stuck(self) -> bool:
+        return any(one.is_stuck for one in self.wrappings)
 
 
 def dek_facts(rows: Sequence[DekVersion]) -> dict[int, DekFacts]:
-    """Return what is known of some DEK versions, by their ids. Queries: 2."""
-    ids = [row.pk for row in rows]
+    """Return what is known of some DEK versions, by their ids. Queries: 1."""
     wrappings: defaultdict[int, list[DekWrapping]] = defaultdict(list)
-    for dek, wrapping in _wrappings(ids):
+    for dek, wrapping in _wrappings([row.pk for row in rows]):
         wrappings[dek].append(wrapping)
-    stuck: defaultdict[int, list[Quarantined]] = defaultdict(list)
-    for one in Quarantined.objects.filter(dek_version__in=ids, resolved_at__isnull=True).order_by("pk"):
-        stuck[one.dek_version_id or 0].append(one)
-    return {row.pk: DekFacts(row=row, wrappings=wrappings[row.pk], quarantined=stuck[row.pk]) for row in rows}
+    return {row.pk: DekFacts(row=row, wrappings=wrappings[row.pk]) for row in rows}
 
 
 def dek_versions_of(key: Key) -> list[DekFacts]:
-    """Return the versions of one DEK, the newest first, with to whom each was handed out. Queries: 4."""
+    """Return the versions of one DEK, the newest first, with to whom each was handed out. Queries: 3."""
     rows = list(DekVersion.objects.filter(key=key).select_related("version").order_by("-number"))
     facts = dek_facts(rows)
     handed: defaultdict[int, list[HandOut]] = defaultdict(list)
@@ -57,7 +55,6 @@ def dek_versions_of(key: Key) -> list[DekFacts]:
             row=row,
             wrappings=facts[row.pk].wrappings,
             hand_outs=handed[row.pk],
-            quarantined=facts[row.pk].quarantined,
         )
         for row in rows
     ]
@@ -65,7 +62,9 @@ def dek_versions_of(key: Key) -> list[DekFacts]:
 
 def _wrappings(deks: Sequence[int]) -> list[tuple[int, DekWrapping]]:
     """Return by which KEK versions DEKs are wrapped, without a wrapped byte. Queries: 1."""
-    found = Wrapping.objects.filter(dek_version__in=deks).order_by("dek_version_id", "-kek_version_id")
+    stands = Quarantined.objects.filter(dek_version=OuterRef("dek_version_id"), resolved_at__isnull=True)
+    found = Wrapping.objects.filter(dek_version__in=deks).annotate(is_stuck=Exists(stands))
+    found = found.order_by("dek_version_id", "-kek_version_id")
     columns = found.values_list(
         "dek_version_id",
         "kek_version_id",
@@ -74,6 +73,7 @@ def _wrappings(deks: Sequence[int]) -> list[tuple[int, DekWrapping]]:
         "kek_version__kek__key__name",
         "kek_version__kek__uri",
         "kek_version__kek__primary_id",
+        "is_stuck",
     )
     return [
         (
@@ -82,9 +82,10 @@ def _wrappings(deks: Sequence[int]) -> list[tuple[int, DekWrapping]]:
                 kek=Kek(key=Key(pk=kek, name=name), uri=uri, primary_id=primary),
                 number=number,
                 is_behind=primary is not None and primary != version,
+                is_stuck=is_stuck,
             ),
         )
-        for dek, version, number, kek, name, uri, primary in columns
+        for dek, version, number, kek, name, uri, primary, is_stuck in columns
     ]
 
 

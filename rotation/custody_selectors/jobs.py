@@ -4,9 +4,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from django.db.models import QuerySet
+
 from rotation.custody_selectors.keks import VersionFacts, versions_of
 from rotation.custody_selectors.rows import jobs, unread
-from rotation.models import LIVE_JOBS, BatchState, JobState, Quarantined, RewrapBatch, RewrapJob, RewrapSource
+from rotation.models import (
+    LIVE_JOBS,
+    BatchState,
+    JobState,
+    Order,
+    OrderState,
+    Quarantined,
+    RewrapBatch,
+    RewrapJob,
+    RewrapSource,
+)
 
 PACE_WINDOW = timedelta(seconds=30)
 PACE_BATCHES = 200
@@ -41,6 +53,16 @@ class JobFacts:
         if self.job.state != JobState.RUNNING or not self.pace.a_second:
             return None
         return self.left / self.pace.a_second
+
+
+def live_jobs() -> QuerySet[RewrapJob]:
+    """Return the jobs that are not over. No query by itself."""
+    return RewrapJob.objects.filter(state__in=LIVE_JOBS)
+
+
+def failed_orders() -> QuerySet[Order]:
+    """Return the orders that somebody has to look at. No query by itself."""
+    return Order.objects.filter(state=OrderState.FAILED)
 
 
 def running_jobs(most: int) -> list[RewrapJob]:

@@ -42,7 +42,7 @@ def kek_behind(key: Key) -> Kek | None:
 
 @register.simple_tag(takes_context=True)
 def dek_section(context: Any, key: Key) -> DekSection | None:  # noqa: ANN401 - Django's own
-    """Return what is said of a DEK that is kept here. Queries: 5, for a DEK alone."""
+    """Return what is said of a DEK that is kept here. Queries: 3, for a DEK alone."""
     versions = dek_versions_of(key) if key.kind == KeyKind.DEK else []
     if not versions:
         return None

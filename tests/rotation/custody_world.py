@@ -87,7 +87,8 @@ class CustodyWorld:
             for number in (1, 2):
                 RewrapBatch.objects.create(
                     job=job, number=number, pass_number=1, kek_version=self.versions[2], first="1", last="9",
-                    state=BatchState.DONE, rewrapped=2, begun_at=NOW - timedelta(seconds=4), done_at=NOW - timedelta(seconds=2),
+                    state=BatchState.DONE, rewrapped=2, begun_at=NOW - timedelta(seconds=4),
+                    done_at=NOW - timedelta(seconds=2),
                 )  # fmt: skip
         return job
 
