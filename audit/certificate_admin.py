@@ -1,5 +1,6 @@
 """Certificates: what was done, in words and as the signed bytes that others can check."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -21,6 +22,7 @@ from audit.keyset import KeysetAdmin, Order
 from audit.models import Certificate
 
 MOST_DEEP = 6
+_TIME = re.compile(r"[0-9]{4}-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-5][0-9]:[0-5][0-9]\.[0-9]{6}Z")  # audit.canonical
 
 
 @dataclass(frozen=True)
@@ -153,4 +155,6 @@ def _text(value: object) -> str:
         return f"{value:,}"
     if isinstance(value, list):
         return ", ".join(_text(one) for one in value) or "none"
+    if isinstance(value, str) and _TIME.fullmatch(value):
+        return f"{canonical.parse_timestamp(value):%-d %B %Y, %H:%M:%S} UTC"
     return "none" if value in (None, "", {}) else str(value)

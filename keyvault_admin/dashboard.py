@@ -17,20 +17,18 @@ from audit.counting import COUNTED, about, count_each, shown
 from inventory import selectors as inventory
 from inventory.chips import Chip, due_chip
 from inventory.models import Key, Owner, Service, lateness
+from keyvault_admin import running
 from keyvault_admin.access.roles import VOTING
 from keyvault_admin.access.selectors import open_reviews
 from rotation import requests
 from rotation import selectors as rotation
 from rotation.approval_wording import left
-from rotation.custody_pages.wording import percent, progress_words
-from rotation.custody_selectors.jobs import failed_orders, live_jobs, running_jobs
-from rotation.models import Request, RewrapJob
+from rotation.models import Request
 from rotation.operations import operations
 from rotation.operations.showing import visible
 
 WEEKS = 12
 MOST_OVERDUE = 6
-RUNNING_JOBS = 3
 WAITING_REQUESTS = 3  # that the first page names
 TABLES_DIFFER = "differs"  # from the tables of the inventory
 
@@ -71,15 +69,6 @@ class Step:
     url: str
 
 
-@dataclass(frozen=True)
-class Running:
-    """A re-wrap job that is not done."""
-
-    job: RewrapJob
-    percent: int
-    words: str
-
-
 def posture_context(request: HttpRequest) -> dict[str, Any]:
     """Return what the first page shows this person, by what they may see. Queries: 16 at most."""
     reviews = open_reviews()
@@ -109,7 +98,7 @@ def posture_context(request: HttpRequest) -> dict[str, Any]:
         "due_count": sum(bar.count for bar in bars),
         "steps": [
             *_alert_steps(now, log),
-            *_order_steps(request),
+            *(Step(*said) for said in running.steps(request, _waiting(request))),
             *_duty_steps(request),
             *_vote_steps(request, now),
             *_review_steps(request),
@@ -118,14 +107,8 @@ def posture_context(request: HttpRequest) -> dict[str, Any]:
         ],
         "most_overdue": [(key, _due(key, now)) for key in overdue],
         "list_url": reverse("admin:inventory_key_changelist"),
-        "running": _running(request),
+        "running": running.shown(_waiting(request)),
     }
-
-
-def _running(request: HttpRequest) -> list[Running]:
-    """Show the jobs that are not done, with how far they are. Queries: 1 where there are any."""
-    jobs = running_jobs(RUNNING_JOBS) if _waiting(request).get("jobs") else []
-    return [Running(job, percent(job), f"{progress_words(job)} · {job.get_state_display()}") for job in jobs]
 
 
 def nav_counts(request: HttpRequest) -> dict[str, str | int]:
@@ -143,7 +126,7 @@ def _waiting(request: HttpRequest) -> dict[str, int]:
 
 def _what_waits(request: HttpRequest) -> dict[str, QuerySet[Any]]:
     may, now = request.user.has_perm, timezone.now()
-    waiting: dict[str, QuerySet[Any]] = {}
+    waiting: dict[str, QuerySet[Any]] = running.what_waits(request)
     if may("rotation.view_request"):
         waiting["votes"] = _to_vote_on(request, now)
     if may("inventory.view_key"):
@@ -159,10 +142,6 @@ def _what_waits(request: HttpRequest) -> dict[str, QuerySet[Any]]:
         waiting["open_duties"] = rotation.open_duties()
         if roles := set(getattr(request.user, "role_names", ())) & {*VOTING}:
             waiting["duties_to_sign"] = rotation.duties_to_sign(request.user.pk or 0, sorted(roles))
-    if may("rotation.view_rewrapjob"):
-        waiting["jobs"] = live_jobs()
-    if may("rotation.view_order"):
-        waiting["orders_failed"] = failed_orders()
     if may("rotation.view_digest"):
         waiting["mail"] = rotation.undelivered(now)
     return waiting
@@ -319,16 +298,6 @@ def _duty_steps(request: HttpRequest) -> list[Step]:
     acts = "what somebody did alone" if count == 1 else f"{shown(count)} things that people did alone"
     note = f"{shown(late)} overdue" if late else "suspended, reported or done in an emergency; signed within a day"
     return [Step(f"Look at {acts}", note, f"{reverse('admin:rotation_duty_changelist')}?state=open")]
-
-
-def _order_steps(request: HttpRequest) -> list[Step]:
-    """Lead to what a key store did not do. Queries: none of its own."""
-    failed = _waiting(request).get("orders_failed", 0)
-    if not failed or not request.user.has_perm("rotation.run_rewrapjob"):
-        return []
-    title = "Look at an order that failed" if failed == 1 else f"Look at {shown(failed)} orders that failed"
-    url = f"{reverse('admin:rotation_order_changelist')}?state__exact=failed"
-    return [Step(title, "its key store did not do what was decided; try it again or cancel it", url)]
 
 
 def _differing_tile(counts: Mapping[str, Any]) -> Tile:

@@ -87,6 +87,9 @@ class DekList(KeysetChangeList):
     def _kind(self, count: int) -> str:
         return "DEK" if count == 1 else "DEKs"
 
+    def url_for_result(self, result: Any) -> str:  # noqa: ANN401 - a DekVersion
+        return reverse("admin:inventory_key_change", args=[result.key_id])
+
     @property
     def health(self) -> Iterator[tuple[str, str, str, str]]:
         """Count what is wrong with all of them: label, figure, look and address. Queries: 1."""
@@ -101,7 +104,7 @@ class DekList(KeysetChangeList):
 class DekAdmin(KeysetAdmin, ReadOnlyAdmin):
     list_title = "Tenants and integrations"
     list_display = ("dek", "tenant", "integration", "age", "due", "under", "health")
-    list_display_links = None
+    list_display_links = ("dek",)
     list_filter = (HealthFilter, TenantFilter, IntegrationFilter)
     list_select_related = ("key__tenant", "key__integration", "key__winning_clause")
     search_fields = ("key__search__text",)
@@ -151,8 +154,7 @@ class DekAdmin(KeysetAdmin, ReadOnlyAdmin):
 
     @admin.display(description="DEK", ordering="key__name")
     def dek(self, row: DekVersion) -> SafeString:
-        url = reverse("admin:inventory_key_change", args=[row.key_id])
-        return format_html('<a href="{}">{}</a><span class="sub">version {}</span>', url, row.key.name, row.number)
+        return format_html('{}<span class="sub">version {}</span>', row.key.name, row.number)
 
     @admin.display(description="Tenant")
     def tenant(self, row: DekVersion) -> str | None:

@@ -10,12 +10,14 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, path
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.text import capfirst
 
 from audit.admin_base import ReadOnlyAdmin
 from audit.keyset import KeysetAdmin, KeysetChangeList, Order
 from inventory.admin.common import chip, page_of
 from rotation import models
 from rotation.custody_pages import job_views, order_views
+from rotation.custody_pages.orders import order_name
 from rotation.custody_pages.wording import job_chip, order_chip, percent, progress_words, took
 from rotation.custody_selectors import rows
 from rotation.operations.showing import visible
@@ -136,8 +138,8 @@ class OrderAdmin(KeysetAdmin, ReadOnlyAdmin):
 
     @admin.display(description="Order")
     def what(self, order: models.Order) -> SafeString:
-        name = visible(str(order.key or order.parameters.get("name", "")))
-        return format_html('{}<span class="sub">{}</span>', order.get_act_display().capitalize(), name)
+        name = visible(order_name(order))
+        return format_html('{}<span class="sub">{}</span>', capfirst(order.get_act_display()), name)
 
     @admin.display(description="State")
     def state_now(self, order: models.Order) -> SafeString:

@@ -22,12 +22,14 @@ from rotation.custody_pages.acts import Act, ways
 from rotation.custody_pages.orders import order_steps
 from rotation.custody_pages.pictures import versions_picture
 from rotation.custody_pages.wording import (
+    death_words,
     figure,
     job_chip,
     needs,
     order_chip,
     percent,
     progress_words,
+    reach_words,
     store_of,
     version_chips,
 )
@@ -45,6 +47,11 @@ class VersionLine:
     deks: str
     needs: list[str]
     acts: list[Act]
+
+    @property
+    def is_named_otherwise(self) -> bool:
+        """Whether the store calls it by another name than its number."""
+        return self.facts.row.store_id != str(self.facts.number)
 
 
 def page(admin: ModelAdmin, request: HttpRequest, pk: str, form: ReasonForm | None = None) -> HttpResponse:
@@ -75,6 +82,8 @@ def page(admin: ModelAdmin, request: HttpRequest, pk: str, form: ReasonForm | No
         "picture": versions_picture(facts.versions, facts.job),
         "lines": [_line(one, open_ways.by_version[one.row.pk]) for one in reversed(facts.versions)],
         "ways": open_ways,
+        "reach": reach_words(open_ways.capabilities),
+        "death": death_words(open_ways.capabilities),
         "waiting": waiting if request.user.has_perm("rotation.view_request") else [],
         "job": _job(facts),
         "orders": [(order, order_chip(order), order_steps(order)) for order in facts.orders],

@@ -10,13 +10,14 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllow
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.utils import timezone
+from django.utils.text import capfirst
 
 from audit.actor import actor_of
 from audit.step_up import requires_step_up
 from inventory.errors import InventoryError
 from inventory.forms import ReasonForm
 from rotation import orders
-from rotation.custody_pages.orders import order_steps
+from rotation.custody_pages.orders import order_name, order_steps, parameters_in_words
 from rotation.custody_pages.wording import order_chip
 from rotation.custody_selectors.rows import order_of
 from rotation.errors import RotationError
@@ -30,21 +31,21 @@ _LONGEST_NUMBER = 18
 
 
 def page(admin: ModelAdmin, request: HttpRequest, pk: str, form: ReasonForm | None = None) -> HttpResponse:
-    """Show an order step by step. Queries: 1 of its own."""
+    """Show an order step by step. Queries: 1 of its own, and those by which records are named."""
     if not admin.has_view_permission(request):
         raise PermissionDenied
     order = _order(pk)
     decides = may_decide(request)
     return TemplateResponse(request, "admin/rotation/order/order.html", {
         **admin.admin_site.each_context(request),
-        "title": f"{order.get_act_display().capitalize()}",
+        "title": capfirst(order.get_act_display()),
         "opts": admin.opts,
         "order": order,
-        "name": visible(str(order.key or order.parameters.get("name", ""))),
+        "name": visible(order_name(order)),
         "is_of_kek": order.act in _KEKS,
         "chip": order_chip(order),
         "steps": order_steps(order),
-        "parameters": [(name.replace("_", " "), visible(str(text))) for name, text in order.parameters.items()],
+        "parameters": [(name, visible(text)) for name, text in parameters_in_words(order.parameters)],
         "is_waiting": order.state in WAITED_FOR,
         "may_retry": decides and order.state == OrderState.FAILED,
         "may_cancel": decides and order.state in {OrderState.FAILED, OrderState.WAITING},

@@ -66,10 +66,10 @@ class Versions:
 
 
 def versions_picture(versions: Sequence[VersionFacts], job: RewrapJob | None) -> Versions:
-    """Lay out the versions of a KEK, the oldest on the left; the last ones, and earlier ones that still have DEKs."""
+    """Lay out the versions of a KEK, the newest on the left; the last ones, and earlier ones that still have DEKs."""
     shown = _chosen(versions)
     total = sum(one.deks for one in versions) or 1
-    cards = [_card(one, number, total) for number, one in enumerate(shown)]
+    cards = [_card(one, number, total) for number, one in enumerate(reversed(shown))]
     arrows, note_x = _arrows(cards, job)
     width = len(cards) * (CARD + GAP) - GAP if cards else CARD
     return Versions(
@@ -118,12 +118,13 @@ def _arrows(cards: Sequence[Card], job: RewrapJob | None) -> tuple[list[Arrow], 
     target = next((card for card in cards if job and card.version.row.pk == job.target_id), None)
     if target is None:
         return [], 0
-    old = [card for card in cards if card.version.deks and card.x < target.x]
+    old = [card for card in cards if card.version.deks and card.x > target.x]
     end = target.x + CARD // 2
     top, low = HEIGHT + 2, HEIGHT + DROP
     head = f"{end - 5},{top + 8} {end + 5},{top + 8} {end},{top}"
     found = [
-        Arrow(f"M{card.x + CARD // 2} {top} V{low - 6} q0 6 6 6 H{end - 6} q6 0 6 -6 V{top + 8}", head) for card in old
+        Arrow(f"M{card.x + CARD // 2} {top} V{low - 6} q0 6 -6 6 H{end + 6} q-6 0 -6 -6 V{top + 8}", head)
+        for card in old
     ]
     return found, (old[0].x + CARD // 2 + end) // 2 if old else 0
 

@@ -6,6 +6,7 @@ from datetime import datetime
 from django.template.defaultfilters import pluralize
 
 from inventory.chips import Chip
+from inventory.custody import Capabilities, Death, Scope
 from inventory.models import Kek
 from inventory.terms import StoreStatus
 from rotation.custody_selectors.jobs import JobFacts
@@ -44,6 +45,16 @@ REASONS: dict[str, tuple[str, str]] = {
     "refused": ("The store refused it without saying why", "Look into the store's own log, then retry."),
 }
 _UNKNOWN_REASON = "The worker's log says more, under the number of this job."
+_REACH = {
+    Scope.VERSION: "each version by itself",
+    Scope.UP_TO: "a version with all before it",
+    Scope.KEY: "all versions at once",
+}
+_DEATHS = {
+    Death.REFUSES: "the store refuses to open under it",
+    Death.RAISED: "the store's smallest version is raised",
+    Death.CANNOT_BE_SHOWN: "cannot be shown with this store",
+}
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 _HUNDRED = 100
 _TENTH_BELOW = 10
@@ -91,6 +102,18 @@ def reason_words(reason: str) -> tuple[str, str]:
     return REASONS.get(reason, (reason.replace("_", " ").capitalize(), _UNKNOWN_REASON))
 
 
+def reach_words(capabilities: Capabilities | None) -> str:
+    """Say what disabling reaches in a store, or nothing where it cannot disable."""
+    if capabilities is None or capabilities.disables is None:
+        return ""
+    return _REACH[capabilities.disables]
+
+
+def death_words(capabilities: Capabilities | None) -> str:
+    """Say how it is seen that an old version opens nothing any more."""
+    return _DEATHS[capabilities.death] if capabilities else ""
+
+
 # Why not
 
 
@@ -100,7 +123,7 @@ def needs(version: VersionFacts) -> list[str]:
     said = []
     if version.is_primary:
         said.append(f"Version {number} takes the new wraps. Rotate first: then another one does.")
-    if version.deks:
+    elif version.deks:
         verb = "is" if version.deks == 1 else "are"
         said.append(f"{deks_words(version.deks)} {verb} still under version {number}.")
     said += [f"{hold.get_kind_display().capitalize()} needs it: {hold.because}" for hold in version.holds]

@@ -28,22 +28,23 @@ DEKS_OLD, DEKS_NEW = 7, 5
 class CustodyWorld:
     """The third version is left by a job towards the fourth; the first is gone, the second disabled."""
 
-    def __init__(self, *, old=DEKS_OLD, new=DEKS_NEW, uri="local:house/payments", name="payments/kek"):
+    def __init__(self, *, old=DEKS_OLD, new=DEKS_NEW, uri="local:house/payments", name="payments/kek", now=NOW):
+        self.now = now
         self.key = make_key(name=name, kind=KeyKind.KEK, algorithm="AES-256-KW", size_bits=256)
         with as_worker():
             self.kek = Kek.objects.create(key=self.key, uri=uri, algorithm="AES-256-KW", newest_seen="4")
             self.versions = [self._version(number) for number in (1, 2, 3, 4)]
-            Kek.objects.filter(pk=self.kek.pk).update(primary=self.versions[3], looked_at=NOW)
+            Kek.objects.filter(pk=self.kek.pk).update(primary=self.versions[3], looked_at=self.now)
         self.kek.refresh_from_db(fields=["primary"])
         self.deks = self.add_deks(self.versions[2], old) + self.add_deks(self.versions[3], new)
         with as_worker():
-            gone = {"closed_at": NOW, "status": StoreStatus.GONE, "death": "the store refuses to unwrap under it"}
+            gone = {"closed_at": self.now, "status": StoreStatus.GONE, "death": "the store refuses to unwrap under it"}
             KekVersion.objects.filter(pk=self.versions[0].pk).update(**gone)
-            KekVersion.objects.filter(pk=self.versions[1].pk).update(closed_at=NOW, status=StoreStatus.DISABLED)
+            KekVersion.objects.filter(pk=self.versions[1].pk).update(closed_at=self.now, status=StoreStatus.DISABLED)
 
     def _version(self, number):
         generation, _ = KeyVersion.objects.get_or_create(key=self.key, number=number)
-        return KekVersion.objects.create(version=generation, kek=self.kek, store_id=str(number), status_at=NOW)
+        return KekVersion.objects.create(version=generation, kek=self.kek, store_id=str(number), status_at=self.now)
 
     def add_deks(self, version, count):
         """Add DEKs of tenants of their own under a version."""
@@ -53,7 +54,13 @@ class CustodyWorld:
         tenants = Tenant.objects.bulk_create([Tenant(name=f"tenant-{n:05}") for n in named])
         keys = Key.objects.bulk_create(
             [
-                Key(name=f"dek/{tenant}/crm", kind=KeyKind.DEK, tenant=tenant, integration=integration, created_on=NOW)
+                Key(
+                    name=f"dek/{tenant}/crm",
+                    kind=KeyKind.DEK,
+                    tenant=tenant,
+                    integration=integration,
+                    created_on=self.now,
+                )
                 for tenant in tenants
             ]
         )
@@ -68,13 +75,21 @@ class CustodyWorld:
     def hold(self):
         with as_worker():
             return KekVersionHold.objects.create(
-                kek_version=self.versions[2], kind=HoldKind.BACKUP, ref="dump:12", because="the dump of March is kept", held_at=NOW
-            )  # fmt: skip
+                kek_version=self.versions[2],
+                kind=HoldKind.BACKUP,
+                ref="dump:12",
+                because="the dump of March is kept",
+                held_at=self.now,
+            )
 
     def hand_out(self, dek=0):
         service, _ = Service.objects.get_or_create(name="billing")
         return HandOut.objects.create(
-            dek_version=self.deks[dek], kek_version=self.versions[2], service=service, handed_at=NOW, handed_by="user:1"
+            dek_version=self.deks[dek],
+            kek_version=self.versions[2],
+            service=service,
+            handed_at=self.now,
+            handed_by="user:1",
         )
 
     def job(self, **said):
@@ -82,29 +97,38 @@ class CustodyWorld:
         columns = {"total": 12, "rewrapped": 4, "verified": 4, "reason": "the yearly rotation", **said}
         with as_worker():
             job = RewrapJob.objects.create(
-                kek=self.kek, target=self.versions[3], opened_by_ref="user:1", opened_at=NOW, changed_at=NOW, next_at=NOW, **columns
-            )  # fmt: skip
+                kek=self.kek,
+                target=self.versions[3],
+                opened_by_ref="user:1",
+                opened_at=self.now,
+                changed_at=self.now,
+                next_at=self.now,
+                **columns,
+            )
             for number in (1, 2):
                 RewrapBatch.objects.create(
                     job=job, number=number, pass_number=1, kek_version=self.versions[2], first="1", last="9",
-                    state=BatchState.DONE, rewrapped=2, begun_at=NOW - timedelta(seconds=4),
-                    done_at=NOW - timedelta(seconds=2),
+                    state=BatchState.DONE, rewrapped=2, begun_at=self.now - timedelta(seconds=4),
+                    done_at=self.now - timedelta(seconds=2),
                 )  # fmt: skip
         return job
 
     def quarantine(self, job, reason="not_bound"):
         with as_worker():
             return Quarantined.objects.create(
-                job=job, dek_version=self.deks[0], kek_version=self.versions[2], reason=reason, at=NOW
+                job=job, dek_version=self.deks[0], kek_version=self.versions[2], reason=reason, at=self.now
             )
 
-    def order(self, **said):
-        """A free order that waits."""
-        columns = {
-            "act": "dek.create",
-            "parameters": {"kek": self.kek.pk, "secret_name": "smtp"},
-            "state": OrderState.WAITING,
-        }
-        return Order.objects.create(
-            **(columns | said), reason="a new tenant", asked_by_ref="user:1", created_at=NOW, next_at=NOW
+    def order(self, **became):
+        """A free order that waits, or what a worker has made of it."""
+        order = Order.objects.create(
+            act="dek.create",
+            parameters={"kek": self.kek.pk, "secret_name": "smtp"},
+            reason="a new tenant",
+            asked_by_ref="user:1",
+            created_at=self.now,
+            next_at=self.now,
         )
+        with as_worker():
+            Order.objects.filter(pk=order.pk).update(**{"state": OrderState.WAITING, **became})
+        return order

@@ -13,7 +13,6 @@ from tests.keyvault_admin.test_pages import page_of
 from tests.people import sign_in
 from tests.rotation.custody_world import CustodyWorld
 
-
 LISTS = (
     "inventory/kek",
     "inventory/dekversion",

@@ -6,14 +6,12 @@ import pytest
 
 from audit.actions import Action
 from audit.models import Event
-from inventory.models import Kek, KekVersion, Key, KeyVersion, Wrapping
-from inventory.replay.running import compare
+from inventory.models import Kek, KekVersion, Key, KeyVersion
 from inventory.states import State
-from rotation import orders
 from rotation.models import Order, RewrapJob
 from tests.approving import as_worker
 from tests.inventory.world import told_of
-from tests.rotation.kek_world import URI, WORKER, KekWorld, dek_under, key_ring, store, versions
+from tests.rotation.kek_world import URI, KekWorld, dek_under, key_ring, store, versions
 
 
 @pytest.fixture
@@ -142,7 +140,6 @@ def test_a_version_is_disabled_shown_dead_and_recovered(world):
 
 
 def test_a_scheduled_version_is_watched_until_it_is_gone_and_certified(world, settings):
-    from audit.certificates import open_certificate
     from audit.models import Certificate
 
     kek = world.made()
