@@ -13,19 +13,20 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.views.decorators.http import require_POST
 
-from audit import export_views, period_admin
+from audit import certificate_admin, export_views, period_admin
 from audit.actions import Outcome
 from audit.admin_base import ReadOnlyAdmin
 from audit.explorer import finding, views
 from audit.explorer.filters import ActionFilter, EventChangeList, OutcomeFilter, WhenFilter
 from audit.keyset import KeysetAdmin, Order
-from audit.models import Event, ExportCursor, Period
+from audit.models import Certificate, Event, ExportCursor, Period
 from audit.selectors import ReadEvent
 
 LOOKS: dict[str, str] = {Outcome.REFUSED: "soon", Outcome.FAILED: "late"}
 
 admin.register(ExportCursor)(export_views.ExportCursorAdmin)
 admin.register(Period)(period_admin.PeriodAdmin)
+admin.register(Certificate)(certificate_admin.CertificateAdmin)
 
 
 @admin.register(Event)

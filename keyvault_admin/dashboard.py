@@ -17,6 +17,7 @@ from audit.counting import COUNTED, about, count_each, shown
 from inventory import selectors as inventory
 from inventory.chips import Chip, due_chip
 from inventory.models import Key, Owner, Service, lateness
+from keyvault_admin import running
 from keyvault_admin.access.roles import VOTING
 from keyvault_admin.access.selectors import open_reviews
 from rotation import requests
@@ -69,7 +70,7 @@ class Step:
 
 
 def posture_context(request: HttpRequest) -> dict[str, Any]:
-    """Return what the first page shows this person, by what they may see. Queries: 15 at most."""
+    """Return what the first page shows this person, by what they may see. Queries: 16 at most."""
     reviews = open_reviews()
     if not request.user.has_perm("inventory.view_key"):
         return {"reviews": reviews}
@@ -97,6 +98,7 @@ def posture_context(request: HttpRequest) -> dict[str, Any]:
         "due_count": sum(bar.count for bar in bars),
         "steps": [
             *_alert_steps(now, log),
+            *(Step(*said) for said in running.steps(request, _waiting(request))),
             *_duty_steps(request),
             *_vote_steps(request, now),
             *_review_steps(request),
@@ -105,6 +107,7 @@ def posture_context(request: HttpRequest) -> dict[str, Any]:
         ],
         "most_overdue": [(key, _due(key, now)) for key in overdue],
         "list_url": reverse("admin:inventory_key_changelist"),
+        "running": running.shown(_waiting(request)),
     }
 
 
@@ -123,7 +126,7 @@ def _waiting(request: HttpRequest) -> dict[str, int]:
 
 def _what_waits(request: HttpRequest) -> dict[str, QuerySet[Any]]:
     may, now = request.user.has_perm, timezone.now()
-    waiting: dict[str, QuerySet[Any]] = {}
+    waiting: dict[str, QuerySet[Any]] = running.what_waits(request)
     if may("rotation.view_request"):
         waiting["votes"] = _to_vote_on(request, now)
     if may("inventory.view_key"):

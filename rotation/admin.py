@@ -18,6 +18,7 @@ from inventory.admin.common import chip, page_of
 from inventory.chips import Chip
 from inventory.filters import ConditionFilter
 from rotation import (
+    custody_admin,  # noqa: F401 - which stands in the admin site by itself
     duty_admin,
     request_admin,
     review_views,

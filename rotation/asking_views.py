@@ -10,7 +10,7 @@ from django.core.exceptions import PermissionDenied, ValidationError
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.template.response import TemplateResponse
-from django.urls import URLPattern, path
+from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 
 from audit.actions import Action
@@ -36,6 +36,16 @@ class Question:
     verb: str  # "revoke", as in "Ask to revoke …"
     form: type[AskForm]
     means: str
+
+
+@dataclass(frozen=True)
+class About:
+    """What a question is about: its name, its page, what that page stands under, and the records themselves."""
+
+    name: str
+    url: str
+    crumbs: tuple[tuple[str, str], ...]  # words and address
+    refs: tuple[str, ...] = ()
 
 
 REVOKE = Question(
@@ -99,8 +109,21 @@ def patterns(page: Callable[[Any], Any]) -> list[URLPattern]:
 
 
 def _ask(admin: ModelAdmin, request: HttpRequest, pk: int, question: Question) -> HttpResponse:
-    key = _key_for(request, pk, question)
-    form = question.form(request.POST or None, key=key)
+    may_look(request)
+    key = get_object_or_404(Key.objects.select_related("owner", "service"), pk=pk)
+    return ask_about(admin, request, question, of_key(key), question.form(request.POST or None, key=key))
+
+
+def of_key(key: Key) -> About:
+    """Return what a question about a key is about."""
+    crumb = ("Inventory", reverse("admin:inventory_key_changelist"))
+    return About(key.name, reverse("admin:inventory_key_change", args=[key.pk]), (crumb,), (key.ref,))
+
+
+def ask_about(admin: ModelAdmin, request: HttpRequest, question: Question, about: About, form: AskForm) -> HttpResponse:
+    """Ask a question that anything can be about: first what will happen, then the request itself."""
+    may_look(request)
+    _must_be_theirs(request, question, about)
     rehearsed = None
     if request.method == "POST" and form.is_valid():
         try:
@@ -113,25 +136,27 @@ def _ask(admin: ModelAdmin, request: HttpRequest, pk: int, question: Question) -
             if made is not None:
                 messages.success(request, f"Asked: {made.title}. Nothing happens before it is approved.")
                 return redirect("admin:rotation_request_change", made.pk)
-    return _page(admin, request, key, question, form, rehearsed)
+    return _page(admin, request, about, question, form, rehearsed)
 
 
-def _key_for(request: HttpRequest, pk: int, question: Question) -> Key:
-    """Return the key, or raise what the person is to see instead; who sends the form of a question that is not theirs
-    leaves a trace."""
+def may_look(request: HttpRequest) -> None:
+    """Raise what a person is to see who may see neither keys nor requests."""
     if not (request.user.has_perm("inventory.view_key") and request.user.has_perm("rotation.view_request")):
         raise PermissionDenied
-    key = get_object_or_404(Key.objects.select_related("owner", "service"), pk=pk)
+
+
+def _must_be_theirs(request: HttpRequest, question: Question, about: About) -> None:
+    """Raise what the person is to see instead; who sends the form of a question that is not theirs leaves a trace."""
     operation = operation_of(question.code)
-    if approvals.may_ask(operation, [key.ref], actor=actor_of(request)):
-        return key
+    if approvals.may_ask(operation, about.refs, actor=actor_of(request)):
+        return
     error = NotAskingError(operation.title, operation.askers, owner=operation.owner_may_ask)
     if request.method == "POST":
         record_refusal(
             Action.REQUEST_OPENED,
             actor=actor_of(request),
             now=timezone.now(),
-            subjects=[Subject(ref=key.ref, label=key.name)],
+            subjects=[Subject(ref=ref, label=about.name) for ref in about.refs],
             facts={"operation": question.code, "refused": str(error)},
         )
     raise PermissionDenied(str(error))
@@ -155,7 +180,7 @@ def _rehearse_or_ask(request: HttpRequest, form: AskForm, question: Question) ->
 def _page(
     admin: ModelAdmin,
     request: HttpRequest,
-    key: Key,
+    about: About,
     question: Question,
     form: AskForm,
     rehearsed: Rehearsal | None,
@@ -163,15 +188,15 @@ def _page(
     operation = operation_of(question.code)
     return TemplateResponse(request, "admin/rotation/asking/ask.html", {
         **admin.admin_site.each_context(request),
-        "title": f"Ask to {question.verb} {key.name}",
+        "title": f"Ask to {question.verb} {about.name}".rstrip(),
         "opts": admin.opts,
-        "key": key,
+        "about": about,
         "question": question,
         "form": form,
         "rehearsed": rehearsed,
         "has_moved": bool(rehearsed and form.cleaned_data["seen"]),
         "steps": rehearsed.steps if rehearsed else operation.steps,
         "unfillable": rehearsed.unfillable if rehearsed else (),
-        "waiting": live_about([key.ref]).filter(operation=question.code).first(),
+        "waiting": live_about(about.refs).filter(operation=question.code).first(),
         "now": timezone.now(),
     })  # fmt: skip

@@ -20,6 +20,7 @@ from inventory.admin.common import chip, page_of
 from inventory.filters import ConditionFilter
 from rotation import approval_views, asking_views, requests
 from rotation.approval_wording import state_chip, title_of_operation, until_chip
+from rotation.custody_pages import questions
 from rotation.models import LIVE, Request, RequestState
 from rotation.operations import operations
 from rotation.operations.showing import visible
@@ -126,6 +127,7 @@ class RequestAdmin(KeysetAdmin, ReadOnlyAdmin):
         page = partial(page_of, self)
         return [
             *asking_views.patterns(page),
+            *questions.patterns(page),
             path("together/", page(approval_views.together), name="rotation_request_together"),
             path("<int:pk>/vote/", page(approval_views.vote), name="rotation_request_vote"),
             path("<int:pk>/withdraw/", page(approval_views.withdraw), name="rotation_request_withdraw"),

@@ -62,6 +62,23 @@ def test_start_shows_no_secret_to_other_users(var: Path) -> None:
             assert owners == {engines.places.account.uid}
 
 
+def test_start_makes_a_master_key_once_and_the_folder_of_a_ring(var: Path) -> None:
+    made = []
+    for _start in range(2):
+        with Engines(var, durable=False) as engines:
+            made.append((engines.keys / MASTER_KEY).read_text(encoding="ascii"))
+            for private, mode in (
+                (engines.keys, 0o700),
+                (engines.keys / RING, 0o700),
+                (engines.keys / MASTER_KEY, 0o600),
+            ):
+                assert (private.stat().st_mode & 0o777, private.stat().st_uid) == (mode, os.geteuid())
+            assert made[0].strip() not in engines.places.local_env.read_text(encoding="utf-8")
+            assert "KEYVAULT_KMS" not in engines.values
+    assert len(base64.b64decode(made[0])) == 32
+    assert made[0] == made[1]
+
+
 def test_start_listens_on_loopback_with_passwords_only(var: Path) -> None:
     with Engines(var, durable=False) as engines:
         port = engines.postgres.port
