@@ -374,37 +374,3 @@ class ClearingError(InventoryError):
 
 class HandOutError(InventoryError):
     """There is nothing to confirm, or nobody to hand out to. The sentence says what."""
-
-
-# KEKs and their versions
-
-
-class NoSuchKekError(InventoryError):
-    def __init__(self, name: str = "This") -> None:
-        super().__init__(f"{name} is no KEK that is linked to a key store. Ask to take it over first.")
-
-
-class NoSuchVersionError(InventoryError):
-    def __init__(self, name: str) -> None:
-        super().__init__(f"{name} has no such version that is still there. Look at its versions once more.")
-
-
-class PrimaryVersionError(InventoryError):
-    def __init__(self, name: str) -> None:
-        super().__init__(
-            f"This version of {name} takes the new wraps. Rotate {name} first, and let the re-wrap finish."
-        )
-
-
-class StillNeededError(InventoryError):
-    """Something opens only with this version: disabling or destroying it would lose data."""
-
-    def __init__(self, name: str, needed: Sequence[str]) -> None:
-        self.needed = tuple(needed)
-        listed = "; ".join(needed[:_MOST_PLACES])
-        more = f"; and {len(needed) - _MOST_PLACES} more" if len(needed) > _MOST_PLACES else ""
-        super().__init__(f"{name} is still needed: {listed}{more}. Nothing was done; it can be once nothing needs it.")
-
-
-class StoreCannotError(InventoryError):
-    """The kind of key store that keeps the KEK has no such act."""

@@ -60,7 +60,6 @@ __all__ = [
     "refresh_findings",
     "register_key",
     "register_material_digest",
-    "note_master_key",
     "register_own_keys",
     "register_owner",
     "register_service",
