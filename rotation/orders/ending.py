@@ -129,7 +129,7 @@ def _write_down(task: Task, kek: Kek, look: Look | None, versions: Sequence[KekV
 
 def _noted(task: Task, kek: Kek, seen: Mapping[int, Generation], deaths: Sequence[Death]) -> Callable[[Order], None]:
     def within(order: Order) -> None:
-        note_statuses(pk=kek.pk, generations=seen, voted=task.voted)
+        note_statuses(pk=kek.pk, generations=seen, **task.voted.how)
         write_deaths(kek, deaths, task.voted)
 
     return within
@@ -201,7 +201,7 @@ def step_recover(task: Task) -> Next:
     back = {pk: one for pk, one in seen.items() if one.status == StoreStatus.ENABLED}
 
     def within(order: Order) -> None:
-        open_versions(pk=kek.pk, generations=back, voted=task.voted)
+        open_versions(pk=kek.pk, generations=back, **task.voted.how)
 
     return done(within, because="The store shows it enabled, and it takes wraps again.", facts=_facts([version]))
 

@@ -125,6 +125,7 @@ def test_functions_are_closed_to_the_public_and_fixed_in_their_path() -> None:
     assert found == [
         ("audit_append", "keyvault_owner", True, path, ["keyvault_app"]),
         ("audit_capacity", "keyvault_owner", False, path, ["keyvault_app"]),
+        ("audit_certificate_guard", "keyvault_owner", False, path, []),
         ("audit_close_period", "keyvault_owner", True, path, ["keyvault_command"]),
         ("audit_drop_period", "keyvault_owner", False, path, []),
         ("audit_drop_permit", "keyvault_owner", True, path, []),

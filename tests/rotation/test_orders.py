@@ -27,7 +27,7 @@ from tests.conftest import make_person
 from tests.inventory.world import told_of
 from tests.rotation.approval_world import actor_for
 from tests.rotation.kek_world import URI, WORKER, KekWorld, dek_under, key_ring, moved, store, versions
-from tests.rotation.stores import MADE, ShakyBackend, add_schemes
+from tests.rotation.stores import MADE, KilledError, ShakyBackend, add_schemes
 
 
 @pytest.fixture
@@ -259,6 +259,40 @@ def test_a_store_that_rotates_and_does_not_answer_is_not_asked_again(others):
     others.now += timedelta(minutes=2)
     assert others.through(order).state == "done"
     assert len(store(kek)[0].describe("payments").versions) == 2
+
+
+KILLED = (
+    "at a look at 1",
+    "before it is asked",
+    "after it was asked",
+    "at a look at 2",
+    "before the canary",
+    "after the canary",
+)
+
+
+@pytest.mark.parametrize("where", KILLED)
+def test_a_worker_killed_anywhere_leaves_one_rotation_and_one_job(others, where):
+    kek = others.made("shaky:shaky/payments")
+    with as_worker():
+        dek_under(versions(kek)[0])
+    order = others.ordered("kek.rotate", {"key": kek.pk})
+    ShakyBackend.mood = where
+    killed = 0
+    for _ in range(8):
+        try:
+            state = others.step(order).state
+        except KilledError:
+            killed += 1
+            assert Order.objects.get(pk=order.pk).state == "doing"
+            others.now += timedelta(minutes=6)  # the lease runs out
+        else:
+            if state == "done":
+                break
+    assert (killed, Order.objects.get(pk=order.pk).state) == (1, "done")
+    assert [one.id for one in store(kek)[0].describe("payments").versions] == ["1", "2"]
+    assert [one.store_id for one in versions(kek)] == ["1", "2"]
+    assert RewrapJob.objects.count() == 1
 
 
 # Taken over, taken back, looked after
