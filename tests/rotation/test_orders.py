@@ -25,7 +25,7 @@ from rotation.orders import cancel, look_around, open_order, retry
 from rotation.orders.looking import Look
 from tests.approving import as_worker
 from tests.conftest import make_person
-from tests.inventory.world import told_of
+from tests.inventory.world import seal, told_of
 from tests.rotation.approval_world import actor_for
 from tests.rotation.kek_world import URI, WORKER, KekWorld, dek_under, key_ring, moved, store, versions
 from tests.rotation.stores import MADE, KilledError, ShakyBackend, add_schemes
@@ -125,8 +125,16 @@ def test_a_store_that_went_back_is_refused_and_security_is_told(world, tmp_path)
     assert order.state == "failed"
     assert "has shown 2 before" in order.closed_because
     assert Event.objects.get(action=Action.KEK_ROLLED_BACK).outcome == "refused"
-    assert Digest.objects.filter(subject__contains="older version").exists()
+    assert Digest.objects.filter(subject__contains="older version").count() == 2  # people of Security
     assert len(versions(kek)) == 2
+    cancel(pk=order.pk, actor=actor_for(world.security), reason="not now", now=world.now)
+    order = world.through(world.ordered("kek.purge", {"key": kek.pk, "number": 1}))
+    assert (order.state, "has shown 2 before" in order.closed_because) == ("failed", True)
+    assert store(kek)[0].describe("payments").versions[0].status == "enabled"
+    with as_worker():
+        assert look_around(actor=WORKER, now=world.now).rolled_back == 1
+    seal()
+    assert Event.objects.filter(action=Action.KEK_ROLLED_BACK).count() == 2  # once a day, however often it is looked at
 
 
 def test_a_version_is_disabled_shown_dead_and_recovered(world):
