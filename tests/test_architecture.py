@@ -167,14 +167,15 @@ def writes_a_state(source: Source) -> Iterator[str]:
 # What needs votes: the packages that do it, and who may reach into them.
 GUARDED = ("inventory.guarded", "keyvault_admin.access.guarded")
 OPERATIONS = (
-    "rotation/operations/", "rotation/at_once", "keyvault_admin/access/operations", "keyvault_admin/access/alone/",
+    "rotation/operations/", "rotation/orders/", "rotation/at_once", "keyvault_admin/access/operations",
+    "keyvault_admin/access/alone/",
 )  # fmt: skip
 EXECUTOR = "rotation/approvals/executing.py"
 WRITERS_OF_STATES = {"inventory/lifecycle.py", "inventory/guarded/transitions.py"}
 
 
 def reaches_what_needs_votes(source: Source) -> Iterator[str]:
-    """Guarded services are called by operations, and by what one person may do at once; by nobody else, by no name."""
+    """Guarded services are called by operations, their orders, and what one person may do at once; by nobody else."""
     if "guarded" in source.parts or source.path.startswith(OPERATIONS):
         return
     for node in ast.walk(source.tree):

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, TypedDict
 
 from django.db import transaction
 
@@ -31,14 +31,27 @@ class Generation:
     scheduled_for: datetime | None = None
 
 
+class How(TypedDict):
+    """What each of these services wants to know besides what it does."""
+
+    told: Mapping[str, JSON]
+    actor: Actor
+    reason: str
+    now: datetime
+
+
 @dataclass(frozen=True, kw_only=True)
 class Voted:
     """By which request it is done, by which order, and who does it when: what every event of it says."""
 
-    facts: Mapping[str, JSON]  # of the permit, and the order
+    told: Mapping[str, JSON]  # of the permit, and the order
     actor: Actor
     reason: str
     now: datetime
+
+    @property
+    def how(self) -> How:
+        return {"told": self.told, "actor": self.actor, "reason": self.reason, "now": self.now}
 
     def tell(
         self,
@@ -53,26 +66,30 @@ class Voted:
             now=self.now,
             reason=self.reason,
             subjects=subjects,
-            facts={**(facts or {}), **self.facts},
+            facts={**(facts or {}), **self.told},
             outcome=outcome,
         )
 
 
 @transaction.atomic
-def register_kek(
+def register_kek(  # noqa: PLR0913 - a KEK has these
     *,
     facts: Mapping[str, Any],
     uri: str,
     algorithm: str,
     generations: Sequence[Generation],
     canary: bytes,
-    voted: Voted,
+    told: Mapping[str, JSON],
+    actor: Actor,
+    reason: str,
+    now: datetime,
 ) -> Kek:
     """Register a KEK that its store has: the key with its facts, and a version for each that the store shows.
 
     The last one of `generations` is the primary; `canary` is wrapped under it. Events: key.registered, kek.linked, and
     those of refresh_findings(). Raises: as register_key().
     """
+    voted = Voted(told=told, actor=actor, reason=reason, now=now)
     key = register_key(facts=facts, generations=len(generations), actor=voted.actor, reason=voted.reason, now=voted.now)
     kek = Kek(key=key, uri=uri, algorithm=algorithm, newest_seen=generations[-1].store_id, looked_at=voted.now)
     kek.full_clean(exclude=["key", "primary"])
@@ -104,12 +121,22 @@ def register_kek(
 
 
 @transaction.atomic
-def take_into_use(*, pk: int, generation: Generation, canary: bytes, voted: Voted) -> KekVersion:
+def take_into_use(
+    *,
+    pk: int,
+    generation: Generation,
+    canary: bytes,
+    told: Mapping[str, JSON],
+    actor: Actor,
+    reason: str,
+    now: datetime,
+) -> KekVersion:
     """Give a KEK the next version, which its store was seen to have: it takes the wraps from now on.
 
     Locks the key, then the KEK. Events: key.rotated, kek.rotated, and those of refresh_findings().
     Raises: IllegalTransitionError, ValidationError.
     """
+    voted = Voted(told=told, actor=actor, reason=reason, now=now)
     require(voted.reason)
     clauses = rules(hold=True)
     key = _locked(pk)
@@ -143,13 +170,23 @@ def take_into_use(*, pk: int, generation: Generation, canary: bytes, voted: Vote
 
 
 @transaction.atomic
-def close_versions(*, pk: int, versions: Collection[int], with_primary: bool, voted: Voted) -> list[KekVersion]:
+def close_versions(
+    *,
+    pk: int,
+    versions: Collection[int],
+    with_primary: bool,
+    told: Mapping[str, JSON],
+    actor: Actor,
+    reason: str,
+    now: datetime,
+) -> list[KekVersion]:
     """Close versions of a KEK to wraps; return them, oldest first. Nothing may need them (inventory.census).
 
     With `with_primary` the KEK loses its primary: all of it ends. Locks the key, the KEK and the versions, so that no
     writer of wraps is between the count and the end. Event: kek.version_closed.
     Raises: NoSuchVersionError, PrimaryVersionError, StillNeededError.
     """
+    voted = Voted(told=told, actor=actor, reason=reason, now=now)
     key, kek, locked = lock_versions(pk=pk, versions=versions)
     if kek.primary_id in versions:
         if not with_primary:
@@ -187,12 +224,21 @@ def check_unneeded(name: str, versions: Sequence[KekVersion]) -> None:
 
 
 @transaction.atomic
-def open_versions(*, pk: int, generations: Mapping[int, Generation], voted: Voted) -> list[KekVersion]:
+def open_versions(
+    *,
+    pk: int,
+    generations: Mapping[int, Generation],
+    told: Mapping[str, JSON],
+    actor: Actor,
+    reason: str,
+    now: datetime,
+) -> list[KekVersion]:
     """Open closed versions again, which their store was seen to have enabled; the newest is the primary where none is.
 
     `generations` says by version what was seen. Locks the KEK and the versions. Events: kek.version_seen,
     kek.version_opened. Raises: NoSuchVersionError.
     """
+    voted = Voted(told=told, actor=actor, reason=reason, now=now)
     key, kek, locked = lock_versions(pk=pk, versions=generations)
     note_seen(key, locked, generations, voted)
     opening = [one for one in locked if one.closed_at is not None and one.status == StoreStatus.ENABLED]
@@ -210,8 +256,17 @@ def open_versions(*, pk: int, generations: Mapping[int, Generation], voted: Vote
 
 
 @transaction.atomic
-def note_statuses(*, pk: int, generations: Mapping[int, Generation], voted: Voted) -> None:
+def note_statuses(
+    *,
+    pk: int,
+    generations: Mapping[int, Generation],
+    told: Mapping[str, JSON],
+    actor: Actor,
+    reason: str,
+    now: datetime,
+) -> None:
     """Note what the store shows of versions. Locks the KEK and them. Event: kek.version_seen, where it changed."""
+    voted = Voted(told=told, actor=actor, reason=reason, now=now)
     key, _, locked = lock_versions(pk=pk, versions=generations)
     note_seen(key, locked, generations, voted)
 
@@ -242,11 +297,22 @@ def note_seen(
 
 
 @transaction.atomic
-def note_death(*, pk: int, version: int, death: str, is_dead: bool | None, voted: Voted) -> None:
+def note_death(
+    *,
+    pk: int,
+    version: int,
+    death: str,
+    is_dead: bool | None,
+    told: Mapping[str, JSON],
+    actor: Actor,
+    reason: str,
+    now: datetime,
+) -> None:
     """Note what was seen of the end of a version; None where its store cannot show any. Locks the version.
 
     Event: kek.version_shown_dead, failed where it still opens; kek.version_seen where it cannot be shown.
     """
+    voted = Voted(told=told, actor=actor, reason=reason, now=now)
     key, _, (one,) = lock_versions(pk=pk, versions=[version])
     one.death, one.death_at = death[:200], voted.now
     one.save(update_fields=["death", "death_at"])
@@ -257,13 +323,22 @@ def note_death(*, pk: int, version: int, death: str, is_dead: bool | None, voted
 
 @transaction.atomic
 def destroy_versions(
-    *, pk: int, versions: Collection[int], method: str, not_reached: Sequence[str], voted: Voted
+    *,
+    pk: int,
+    versions: Collection[int],
+    method: str,
+    not_reached: Sequence[str],
+    told: Mapping[str, JSON],
+    actor: Actor,
+    reason: str,
+    now: datetime,
 ) -> list[KekVersion]:
     """Record that versions are gone from their store, for good (T5, T9, T14, T15). Locks the KEK and the versions.
 
     Events: kek.version_seen and key.destroyed for each version, and those of refresh_findings().
     Raises: NoSuchVersionError, IllegalTransitionError.
     """
+    voted = Voted(told=told, actor=actor, reason=reason, now=now)
     require(voted.reason)
     key, _, locked = lock_versions(pk=pk, versions=versions)
     check_unneeded(key.name, locked)

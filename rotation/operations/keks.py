@@ -172,13 +172,13 @@ def _execute_ending(act: Act) -> Callable[[Payload, Permit, Actor, datetime], No
         versions = _reached(act, kek, version)
         if [one.version.number for one in versions] != list(payload.facts["acted_on"]):  # type: ignore[arg-type]
             raise NoSuchVersionError(key.name)  # others than people have seen
-        voted = Voted(facts=permit.facts, actor=actor, reason=payload.reason, now=now)
+        voted = Voted(told=permit.facts, actor=actor, reason=payload.reason, now=now)
         cancel_watched(kek, versions, because=f"Replaced by {permit.request}.", actor=actor, now=now)
         close_versions(
             pk=key.pk,
             versions=[one.pk for one in versions],
             with_primary=scope_of(act, kek.uri) is Scope.KEY,
-            voted=voted,
+            **voted.how,
         )
         _order(act, key, version, payload, permit, actor, now)
 

@@ -135,7 +135,7 @@ def _settle(claimed: Order, then: Next, actor: Actor, now: datetime) -> None:
             actor=voted.actor,
             now=now,
             reason=voted.reason,
-            facts={**then.facts, **voted.facts},
+            facts={**then.facts, **voted.told},
         )
 
 

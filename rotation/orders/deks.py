@@ -29,6 +29,6 @@ def step_rotate(task: Task) -> Next:
     voted = task.voted
 
     def within(order: Order) -> None:
-        rotate_dek(drawn=drawn, facts=voted.facts, actor=voted.actor, reason=voted.reason, now=task.now)
+        rotate_dek(drawn=drawn, facts=voted.told, actor=voted.actor, reason=voted.reason, now=task.now)
 
     return done(within, because=f"Version {drawn.number} is in use.", facts={"version": drawn.number})

@@ -72,7 +72,7 @@ def _opens(kek: Kek, version: KekVersion, canary: bytes) -> bool:
 def write_deaths(kek: Kek, deaths: Sequence[Death], voted: Voted) -> None:
     """Write down what was seen, in the caller's transaction. Events: as note_death()."""
     for one in deaths:
-        note_death(pk=kek.pk, version=one.version, death=one.words, is_dead=one.is_dead, voted=voted)
+        note_death(pk=kek.pk, version=one.version, death=one.words, is_dead=one.is_dead, **voted.how)
 
 
 def show_death(*, version: KekVersion, actor: Actor, reason: str, now: datetime) -> Death:
@@ -84,5 +84,5 @@ def show_death(*, version: KekVersion, actor: Actor, reason: str, now: datetime)
     kek = Kek.objects.select_related("key").get(pk=version.kek_id)
     (death,) = try_canaries(kek, [version], now=now)
     with transaction.atomic():
-        write_deaths(kek, [death], Voted(facts={}, actor=replace(actor), reason=reason, now=now))
+        write_deaths(kek, [death], Voted(told={}, actor=replace(actor), reason=reason, now=now))
     return death

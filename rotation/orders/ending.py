@@ -16,7 +16,7 @@ from rotation import sources
 from rotation.models import Act, Order, OrderState
 from rotation.orders.dying import Death, try_canaries, write_deaths
 from rotation.orders.gone import write_gone
-from rotation.orders.looking import Look, begin, generations_of, look_at, look_at_kek
+from rotation.orders.looking import Look, begin, check_not_rolled_back, generations_of, look_at, look_at_kek
 from rotation.orders.pieces import LOOKS_APART, WATCHED_EVERY, Next, Task, again, done
 from rotation.orders.reach import reached
 
@@ -37,6 +37,8 @@ def step(task: Task) -> Next:
     versions = _versions(task, kek)
     if not _is_so(task, look, versions):
         if not _was_asked(task.order):
+            if look is not None:
+                check_not_rolled_back(kek, look)
             _check_sources(task, kek, versions)
             begin(task, look, {"versions": [one.store_id for one in versions]})
             _ask(task, kek)
@@ -129,7 +131,7 @@ def _write_down(task: Task, kek: Kek, look: Look | None, versions: Sequence[KekV
 
 def _noted(task: Task, kek: Kek, seen: Mapping[int, Generation], deaths: Sequence[Death]) -> Callable[[Order], None]:
     def within(order: Order) -> None:
-        note_statuses(pk=kek.pk, generations=seen, voted=task.voted)
+        note_statuses(pk=kek.pk, generations=seen, **task.voted.how)
         write_deaths(kek, deaths, task.voted)
 
     return within
@@ -201,7 +203,7 @@ def step_recover(task: Task) -> Next:
     back = {pk: one for pk, one in seen.items() if one.status == StoreStatus.ENABLED}
 
     def within(order: Order) -> None:
-        open_versions(pk=kek.pk, generations=back, voted=task.voted)
+        open_versions(pk=kek.pk, generations=back, **task.voted.how)
 
     return done(within, because="The store shows it enabled, and it takes wraps again.", facts=_facts([version]))
 

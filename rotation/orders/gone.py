@@ -28,7 +28,7 @@ def write_gone(order: Order, kek: Kek, versions: Sequence[KekVersion], deaths: S
     """
     method = METHODS[Act(order.act)]
     destroyed = destroy_versions(
-        pk=kek.pk, versions=[one.pk for one in versions], method=method, not_reached=NOT_REACHED, voted=voted
+        pk=kek.pk, versions=[one.pk for one in versions], method=method, not_reached=NOT_REACHED, **voted.how
     )
     write_deaths(kek, deaths, voted)
     seen = {one.version: one.words for one in deaths}
@@ -55,9 +55,9 @@ def _facts(order: Order, kek: Kek, version: KekVersion, method: str, death: str,
         "done": method,
         "reason": voted.reason,
         "order": order.ref,
-        "request": voted.facts.get("request"),
-        "asked_by": voted.facts.get("asked_by"),
-        "approved_by": voted.facts.get("approved_by", []),
+        "request": voted.told.get("request"),
+        "asked_by": voted.told.get("asked_by"),
+        "approved_by": voted.told.get("approved_by", []),
         "ordered_at": timestamp(order.created_at),
         "nothing_under_it_since": timestamp(version.closed_at) if version.closed_at else None,
         "sources_elsewhere": [

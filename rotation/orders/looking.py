@@ -144,7 +144,7 @@ def begin(task: Task, look: Look | None, facts: Mapping[str, JSON] | None = None
             actor=voted.actor,
             now=task.now,
             reason=voted.reason,
-            facts={**said, **voted.facts},
+            facts={**said, **voted.told},
         )
         task.order.seen = seen
     return True

@@ -92,7 +92,7 @@ def _register(task: Task, uri: str, look: Look) -> Next:
             algorithm=look.algorithm,
             generations=generations,
             canary=canary,
-            voted=task.voted,
+            **task.voted.how,
         )
         order.key = kek.key
 

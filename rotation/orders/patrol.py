@@ -57,11 +57,11 @@ def _look(kek: Kek, actor: Actor, now: datetime) -> None:
     look = look_at(kek.uri)
     if look is not None:
         check_not_rolled_back(kek, look)
-    voted = Voted(facts={}, actor=actor, reason="seen in its key store", now=now)
+    voted = Voted(told={}, actor=actor, reason="seen in its key store", now=now)
     seen = generations_of(kek, look)
     seen = {pk: one for pk, one in seen.items() if one.status != StoreStatus.GONE}  # an end is for the order to tell
     if seen:
-        note_statuses(pk=kek.pk, generations=seen, voted=voted)
+        note_statuses(pk=kek.pk, generations=seen, **voted.how)
     if look is not None:
         _reopen(kek, look, actor, now)
         newest = look.newest if look.newest in look.ids else kek.newest_seen
@@ -74,8 +74,8 @@ def _reopen(kek: Kek, look: Look, actor: Actor, now: datetime) -> None:
     rows = KekVersion.objects.filter(kek=kek, closed_at__isnull=False, status=StoreStatus.ENABLED)
     left = list(rows.exclude(Exists(busy)).values_list("pk", flat=True))
     if left:
-        voted = Voted(facts={}, actor=actor, reason="what it was closed for was cancelled", now=now)
-        open_versions(pk=kek.pk, generations=generations_of(kek, look, left), voted=voted)
+        voted = Voted(told={}, actor=actor, reason="what it was closed for was cancelled", now=now)
+        open_versions(pk=kek.pk, generations=generations_of(kek, look, left), **voted.how)
 
 
 def _tell_once(kek: Kek, because: str, actor: Actor, now: datetime) -> None:

@@ -66,7 +66,7 @@ def voted_of(order: Order, actor: Actor, now: datetime) -> Voted:
         facts |= {"request": f"request:{order.request_id}", "approved_by": approved}
     wish = order.asked_by_ref
     acting = replace(actor, on_behalf_of=wish if wish.startswith("user:") else actor.on_behalf_of)
-    return Voted(facts=facts, actor=acting, reason=order.reason or "ordered", now=now)
+    return Voted(told=facts, actor=acting, reason=order.reason or "ordered", now=now)
 
 
 def tell_log(

@@ -71,9 +71,9 @@ def _use(task: Task, kek: Kek, look: Look, made: str) -> Next:
 
     def within(order: Order) -> None:
         voted = task.voted
-        voted = replace(voted, facts={**voted.facts, **({"also_new": others} if others else {})})
+        voted = replace(voted, told={**voted.told, **({"also_new": others} if others else {})})
         with transaction.atomic():
-            version = take_into_use(pk=kek.pk, generation=look.generation(made), canary=canary, voted=voted)
+            version = take_into_use(pk=kek.pk, generation=look.generation(made), canary=canary, **voted.how)
         jobs.open_after(order, version, actor=voted.actor, now=task.now)
 
     return done(within, because=f"Version {made} is in use.", facts={"version": made})

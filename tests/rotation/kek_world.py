@@ -65,13 +65,19 @@ class KekWorld:
         assert request.state == RequestState.EXECUTED, request.closed_because
         return Order.objects.get(request=request)
 
-    def step(self, order, *, seconds=11):
-        """Let the worker take a step, so many seconds after the last one."""
+    def step(self, order, *, seconds=11, dying=()):
+        """Let the worker take a step, so many seconds after the last one; raise what it died of."""
         self.now += timedelta(seconds=seconds)
-        with as_worker():
-            done = orders.carry_out(pk=order.pk, actor=WORKER, now=self.now)
+        died = None
+        with as_worker():  # what it had committed stays, whatever it dies of
+            try:
+                orders.carry_out(pk=order.pk, actor=WORKER, now=self.now)
+            except dying as error:
+                died = error
         seal()
-        return done
+        if died:
+            raise died
+        return Order.objects.get(pk=order.pk)
 
     def through(self, order, *, most=6):
         """Let the worker go on until the order waits for nothing it could do."""

@@ -47,8 +47,12 @@ class WholeBackend(LocalBackend):
             super().enable(key, one.id)
 
 
+class KilledError(BaseException):
+    """What ends a worker: nothing catches it, as nothing catches a kill -9."""
+
+
 class ShakyBackend(LocalBackend):
-    """Is away, says no, or does what it was asked and then does not answer, when a test wants that."""
+    """Is away, says no, does what it was asked and does not answer, or kills who asks, when a test wants that."""
 
     scheme = "shaky"
     mood: ClassVar[str] = ""
@@ -56,11 +60,26 @@ class ShakyBackend(LocalBackend):
     def describe(self, key):
         if self.mood == "away":
             raise UnavailableError("The key store did not answer in time.")
-        return super().describe(key)
+        found = super().describe(key)
+        self._kill(f"at a look at {found.newest}")
+        return found
+
+    def wrap(self, key, version, items):
+        self._kill("before the canary")
+        sealed = super().wrap(key, version, items)
+        self._kill("after the canary")
+        return sealed
+
+    def _kill(self, where):
+        if self.mood == where:
+            type(self).mood = ""
+            raise KilledError
 
     def rotate(self, key):
         if self.mood == "denies":
             raise DeniedError("The key store says no.")
+        self._kill("before it is asked")
         super().rotate(key)
+        self._kill("after it was asked")
         if self.mood == "silent":
             raise UnavailableError("The key store did not answer in time.")

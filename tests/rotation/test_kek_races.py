@@ -22,7 +22,7 @@ from tests.conftest import _become
 FULL = "tests.full" in sys.modules
 TRIES, ROUNDS, RACERS = (100, 25, 8) if FULL else (20, 4, 8)
 NOW = datetime(2026, 11, 22, 9, tzinfo=UTC)
-VOTED = Voted(facts={}, actor=Actor.system("worker"), reason="test", now=NOW)
+VOTED = Voted(told={}, actor=Actor.system("worker"), reason="test", now=NOW)
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def wrap(version, dek):
 
 
 def close(kek, version):
-    close_versions(pk=kek.pk, versions=[version.pk], with_primary=False, voted=VOTED)
+    close_versions(pk=kek.pk, versions=[version.pk], with_primary=False, **VOTED.how)
 
 
 def is_closed(version):

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from contextlib import suppress
 from datetime import timedelta
 from io import StringIO
 from pathlib import Path
@@ -24,10 +25,10 @@ from rotation.orders import cancel, look_around, open_order, retry
 from rotation.orders.looking import Look
 from tests.approving import as_worker
 from tests.conftest import make_person
-from tests.inventory.world import told_of
+from tests.inventory.world import seal, told_of
 from tests.rotation.approval_world import actor_for
 from tests.rotation.kek_world import URI, WORKER, KekWorld, dek_under, key_ring, moved, store, versions
-from tests.rotation.stores import MADE, ShakyBackend, add_schemes
+from tests.rotation.stores import MADE, KilledError, ShakyBackend, add_schemes
 
 
 @pytest.fixture
@@ -124,8 +125,16 @@ def test_a_store_that_went_back_is_refused_and_security_is_told(world, tmp_path)
     assert order.state == "failed"
     assert "has shown 2 before" in order.closed_because
     assert Event.objects.get(action=Action.KEK_ROLLED_BACK).outcome == "refused"
-    assert Digest.objects.filter(subject__contains="older version").exists()
+    assert Digest.objects.filter(subject__contains="older version").count() == 2  # people of Security
     assert len(versions(kek)) == 2
+    cancel(pk=order.pk, actor=actor_for(world.security), reason="not now", now=world.now)
+    order = world.through(world.ordered("kek.purge", {"key": kek.pk, "number": 1}))
+    assert (order.state, "has shown 2 before" in order.closed_because) == ("failed", True)
+    assert store(kek)[0].describe("payments").versions[0].status == "enabled"
+    with as_worker():
+        assert look_around(actor=WORKER, now=world.now).rolled_back == 1
+    seal()
+    assert Event.objects.filter(action=Action.KEK_ROLLED_BACK).count() == 2  # once a day, however often it is looked at
 
 
 def test_a_version_is_disabled_shown_dead_and_recovered(world):
@@ -259,6 +268,38 @@ def test_a_store_that_rotates_and_does_not_answer_is_not_asked_again(others):
     others.now += timedelta(minutes=2)
     assert others.through(order).state == "done"
     assert len(store(kek)[0].describe("payments").versions) == 2
+
+
+KILLED = (
+    "at a look at 1",
+    "before it is asked",
+    "after it was asked",
+    "at a look at 2",
+    "before the canary",
+    "after the canary",
+)
+
+
+@pytest.mark.parametrize("where", KILLED)
+def test_a_worker_killed_anywhere_leaves_one_rotation_and_one_job(others, where):
+    kek = others.made("shaky:shaky/payments")
+    with as_worker():
+        dek_under(versions(kek)[0])
+    order = others.ordered("kek.rotate", {"key": kek.pk})
+    ShakyBackend.mood = where
+    killed = 0
+    for _ in range(8):
+        with suppress(KilledError):
+            if others.step(order, dying=(KilledError,)).state == "done":
+                break
+            continue
+        killed += 1
+        assert Order.objects.get(pk=order.pk).state == "doing"
+        others.now += timedelta(minutes=6)  # the lease runs out
+    assert (killed, Order.objects.get(pk=order.pk).state) == (1, "done")
+    assert [one.id for one in store(kek)[0].describe("payments").versions] == ["1", "2"]
+    assert [one.store_id for one in versions(kek)] == ["1", "2"]
+    assert RewrapJob.objects.count() == 1
 
 
 # Taken over, taken back, looked after
