@@ -55,6 +55,7 @@ MOST_AT_ONCE = 100
 MOST_BYTES = 4 * 1024 * 1024
 _LINES = ("kind", "made", "sha256", "epoch")
 _EPOCH = re.compile(r"[1-9][0-9]{0,8}")
+SHOWN_CERTIFICATES = 20
 
 
 def write_certificate(
@@ -204,3 +205,9 @@ def _said(body: bytes) -> dict[str, Any] | None:
         return None
     names = {"format", "kind", "subject", "title", "made_at", "facts"}
     return said if isinstance(said, dict) and said.keys() == names and said["format"] == FORMAT else None
+
+
+def certificates_about(subjects: Iterable[str]) -> list[Certificate]:
+    """Return the certificates about some records ("rewrap:3"), the newest first, without their bytes. Queries: 1."""
+    found = Certificate.objects.filter(subject__in=list(subjects)).defer("body", "note")
+    return list(found.order_by("-made_at", "-pk")[:SHOWN_CERTIFICATES])

@@ -16,7 +16,6 @@ from audit.body import Body, Subject
 from audit.errors import AuditError
 from audit.models import (
     Anchoring,
-    Certificate,
     Event,
     EventSubject,
     Head,
@@ -29,7 +28,6 @@ from audit.notes import Verifier
 
 PAGE_EVENTS = 50
 READ_AT_ONCE = 1_000
-SHOWN_CERTIFICATES = 20
 LOOKED_AT_VERIFICATIONS = 60  # two months of nights
 # What follows from a checkpoint itself: no reason for the next one. Notices tell of events that are.
 BOOKKEEPING = (
@@ -379,12 +377,6 @@ def _keys_and_erased(holders: Iterable[str]) -> tuple[dict[str, sealing.PersonKe
         except AuditError:
             continue  # sealed under another key: the name is not shown, and `verify_audit` says so
     return found, erased
-
-
-def certificates_about(subjects: Iterable[str]) -> list[Certificate]:
-    """Return the certificates about some records ("rewrap:3"), the newest first, without their bytes. Queries: 1."""
-    found = Certificate.objects.filter(subject__in=list(subjects)).defer("body", "note")
-    return list(found.order_by("-made_at", "-pk")[:SHOWN_CERTIFICATES])
 
 
 def _read(row: Event) -> ReadEvent:

@@ -12,7 +12,7 @@ from django.template.response import TemplateResponse
 from django.utils import timezone
 
 from audit.actor import actor_of
-from audit.selectors import certificates_about
+from audit.certificates import certificates_about
 from inventory.chips import Chip, due_chip, state_chip
 from inventory.errors import InventoryError
 from inventory.forms import ReasonForm

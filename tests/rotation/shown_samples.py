@@ -332,7 +332,7 @@ def erasures(world):
     yield world.ask("person.erase", _gone(world, "wes"), by=world.security, reason=WORDS[3])
 
 
-def _kek(world):
+def _kek_of_sources(world):
     key = world.key("kek", kind="kek")
     with _become("worker"):
         return Kek.objects.create(key=key, uri=f"local:house/{key.pk}", algorithm="AES-256-KW")
@@ -348,13 +348,13 @@ ELSEWHERE = {
 def sources(world):
     bound = {"binding_column": "binding", "context_column": "context", "port": 5433}
     for name, more in ((MARKUP, {}), (FOREIGN, bound)):
-        said = {"kek": _kek(world).pk, "name": name} | ELSEWHERE | more
+        said = {"kek": _kek_of_sources(world).pk, "name": name} | ELSEWHERE | more
         yield world.ask("source.register", said, by=world.security)
 
 
 def retired_sources(world):
     for name, counts in (("empty", {}), (TEMPLATE, {"1": 1234, "?": 1})):
-        kek, said = _kek(world), {"name": name} | ELSEWHERE | {"table": f"public.{len(counts)}"}
+        kek, said = _kek_of_sources(world), {"name": name} | ELSEWHERE | {"table": f"public.{len(counts)}"}
         with permitted_by("source.register", world.security, {"name": name}):
             made = RewrapSource(kek=kek, registered_at=timezone.now(), counts=counts, **said)
             made.save(force_insert=True)
