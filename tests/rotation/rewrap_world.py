@@ -18,7 +18,7 @@ from django.db import connection, connections
 from django.utils import timezone
 
 from inventory.custody import forget_stores, store_of
-from inventory.envelope import Blob, binding_digest, kek_digest, pack
+from inventory.envelope import Blob, binding_digest, context_of, kek_digest, pack
 from inventory.kms.base import ToWrap
 from inventory.models import Kek, KekVersion, Key, KeyVersion, Wrapping
 from inventory.terms import KeyKind
@@ -40,13 +40,13 @@ def house(settings, folder):
     return settings.KMS_STORES["house"]
 
 
-def make_kek(name=None, *, deks=0, algorithm=AES, now=NOW):
+def make_kek(name=None, *, deks=0, algorithm=AES, store="local:house", now=NOW):
     """Make a KEK of one version with so many DEKs under it."""
     name = name or f"kek-{secrets.token_hex(4)}"
     key = Key.objects.create(name=name, kind=KeyKind.KEK)
-    kek = Kek.objects.create(key=key, uri=f"local:house/{name}", algorithm=algorithm)
-    store, store_key = store_of(kek.uri)
-    store.create(store_key, algorithm)
+    kek = Kek.objects.create(key=key, uri=f"{store}/{name}", algorithm=algorithm)
+    backend, store_key = store_of(kek.uri)
+    backend.create(store_key, algorithm)
     take_into_use(kek, now=now)
     add_deks(kek, deks)
     return kek
@@ -105,7 +105,10 @@ def wrapped_deks(uri, algorithm, version, dek_ids: Sequence[bytes]) -> list[tupl
     store, store_key = store_of(uri)
     deks = [bytearray(os.urandom(32)) for _ in dek_ids]
     canaries.know("dek", deks[0])
-    sealed = store.wrap(store_key, version, [ToWrap(dek=dek, context=b"") for dek in deks])
+    items = [ToWrap(dek=dek, context=context_of(dek_id, 1)) for dek, dek_id in zip(deks, dek_ids, strict=True)]
+    most = store.capabilities.most_items
+    parts = (items[start : start + most] for start in range(0, len(items), most))
+    sealed = [ciphertext for part in parts for ciphertext in store.wrap(store_key, version, part)]
     digest = kek_digest(uri)
     return [
         (

@@ -130,7 +130,7 @@ class Command(BaseCommand):
             self.stdout.write(f"version {one.version.store_id}: {one.deks:,} DEKs")
         self.stdout.write(
             f"{planned.total:,} DEKs would come under version {planned.target.store_id} of {kek.key.name}, in "
-            f"{planned.batches:,} batches. Nothing was written (--dry-run)."
+            f"{planned.batches:,} batch{'es' if planned.batches != 1 else ''}. Nothing was written (--dry-run)."
         )
         if settings.ROLE != "worker":
             self.stdout.write("Only the worker opens a sample of them: run this with KEYVAULT_ROLE=worker.")
