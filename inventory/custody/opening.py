@@ -9,13 +9,12 @@ from typing import NamedTuple, TypeVar
 
 from inventory.custody.stores import store_of
 from inventory.envelope import (
-    Blob,
     EnvelopeError,
     binding_digest,
     context_of,
+    head_of,
     kek_digest,
     new_dek,
-    pack,
     unpack,
     wipe,
 )
@@ -76,7 +75,10 @@ class _Generation:
     @classmethod
     def of(cls, uri: str, algorithm: str, version: str) -> "_Generation":
         store, key = store_of(uri)
-        head = pack(Blob(algorithm=algorithm, kek=kek_digest(uri), version=version, ciphertext=b"?"))[:-1]
+        try:
+            head = head_of(algorithm, kek_digest(uri), version)
+        except EnvelopeError as error:
+            raise WrongAnswerError(f"Nothing can be wrapped by {uri} as its record says.") from error
         return cls(store=store, key=key, version=version, head=head)
 
     def asked(self, items: Iterable[Item]) -> "list[ToOpen | Refusal]":
@@ -122,15 +124,16 @@ def _passing(ask: Callable[[list[T]], list[R | Refused]], values: Sequence[T | R
     going = [value for value in values if not isinstance(value, Refusal)]
     answers = ask(going) if going else []
     if len(answers) != len(going):
+        _wipe_all(answers)
         raise WrongAnswerError(f"The key store was asked about {len(going)} DEKs and answered about {len(answers)}.")
     said = iter([Refusal(answer.reason) if isinstance(answer, Refused) else answer for answer in answers])
     return [value if isinstance(value, Refusal) else next(said) for value in values]
 
 
-def _wipe_all(deks: Iterable[bytearray | Refusal]) -> None:
-    for dek in deks:
-        if not isinstance(dek, Refusal):
-            wipe(dek)
+def _wipe_all(answers: Iterable[object]) -> None:
+    for one in answers:
+        if isinstance(one, bytearray):
+            wipe(one)
 
 
 def _bound(dek: bytearray | Refusal, item: Item) -> bytes | Refusal:
