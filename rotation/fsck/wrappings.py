@@ -35,8 +35,8 @@ SELECT w.dek_version_id, w.kek_version_id FROM inventory_wrapping w
 # What the log says was made here, and is not here: the count of DEKs never drops.
 _GONE: LiteralString = """
 SELECT DISTINCT s.subject FROM audit_event e JOIN audit_event_subject s ON s.number = e.number
- WHERE e.action IN ('dek.created', 'dek.imported') AND e.outcome = 'done' AND s.subject LIKE 'key:%'
-   AND NOT EXISTS (SELECT FROM inventory_dekversion d WHERE 'key:' || d.key_id = s.subject)
+ WHERE e.action IN ('dek.created', 'dek.imported') AND e.outcome = 'done' AND s.subject ~ '^key:[0-9]{1,18}$'
+   AND NOT EXISTS (SELECT FROM inventory_dekversion d WHERE d.key_id = substring(s.subject FROM 5)::bigint)
 """
 # 2.
 _WRAPPINGS: LiteralString = """
