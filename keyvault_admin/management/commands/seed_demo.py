@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from audit.actions import Action
 from audit.actor import Actor, Identity
+from audit.canonical import JSON
 from audit.services import record
 from inventory import services as inventory
 from inventory.models import Key, Owner, Service
@@ -134,9 +135,18 @@ class Command(BaseCommand):
         for store, address in sorted(settings.KMS_STORES.items())[:1]:
             scheme = address.partition(":")[0]
             for name, service in demo.KEKS:
-                about = {"name": f"{name}/kek", "owner": owner, "creator": owner, "environment": Environment.PRODUCTION}
-                facts = {**about, "service": Service.objects.get(name=service).ref}
-                asked = {"uri": f"{scheme}:{store}/{name}", "algorithm": "AES-256-KW", "takes_over": False}
+                about: dict[str, JSON] = {
+                    "name": f"{name}/kek",
+                    "owner": owner,
+                    "creator": owner,
+                    "environment": Environment.PRODUCTION,
+                }
+                facts: dict[str, JSON] = {**about, "service": Service.objects.get(name=service).ref}
+                asked: dict[str, JSON] = {
+                    "uri": f"{scheme}:{store}/{name}",
+                    "algorithm": "AES-256-KW",
+                    "takes_over": False,
+                }
                 approvals.ask(
                     operation="kek.create",
                     parameters={**asked, "facts": facts},
