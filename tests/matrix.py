@@ -64,6 +64,13 @@ ARGUMENTS: dict[str, Callable[[Things], dict[str, object]]] = {
     "admin:rotation_request_ask_destroy": lambda things: {"pk": things.by_model["inventory.key"]},
     "admin:rotation_request_ask_reactivate": lambda things: {"pk": things.by_model["inventory.key"]},
     "admin:rotation_request_ask_dates": lambda things: {"pk": things.by_model["inventory.key"]},
+    "admin:rotation_request_ask_kek_rotate": lambda things: {"pk": things.by_model["inventory.kek"]},
+    "admin:rotation_request_ask_kek_disable": lambda things: {"pk": things.by_model["inventory.kek"]},
+    "admin:rotation_request_ask_kek_schedule": lambda things: {"pk": things.by_model["inventory.kek"]},
+    "admin:rotation_request_ask_kek_purge": lambda things: {"pk": things.by_model["inventory.kek"]},
+    "admin:rotation_request_ask_kek_recover": lambda things: {"pk": things.by_model["inventory.kek"]},
+    "admin:rotation_request_ask_dek_rotate": lambda things: {"pk": things.by_model["dek"]},
+    "admin:inventory_dekversion_hand_out": lambda things: {"pk": things.by_model["hand_out"]},
     "admin:inventory_policyexception_ask": lambda things: {"pk": things.by_model["inventory.key"]},
     "admin:app_list": lambda things: {"app_label": "inventory"},
     "(?P<url>.*)$": lambda things: {"url": "nowhere/"},
@@ -87,6 +94,13 @@ CONTENT: dict[str, dict[str, str]] = {
     "admin:rotation_request_ask_destroy": {"destroyed_on": "2026-11-20", "method": "purged", "evidence": "seen"},
     "admin:rotation_request_ask_dates": {"protect_until": "2030-01-01T00:00"},
     "admin:access_user_take_role": {"role": "Management"},
+    "admin:rotation_request_ask_kek_disable": {"number": "2"},
+    "admin:rotation_request_ask_kek_schedule": {"number": "2", "days": "30"},
+    "admin:rotation_request_ask_kek_purge": {"number": "2"},
+    "admin:rotation_request_ask_kek_recover": {"number": "2"},
+    "admin:rotation_rewrapjob_speed": {"per_second": "100", "batch_size": "50"},
+    "admin:inventory_dekversion_add": {"secret_name": "smtp", "kek": "1"},  # no such KEK: told so, where one may
+    "admin:inventory_dekversion_reencrypted": {"evidence": "a count of zero"},
 }
 FORGED_ACTION = "delete_selected"
 

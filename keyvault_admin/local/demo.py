@@ -33,6 +33,7 @@ PEOPLE = (
 )
 REPORTER = "carol"  # says that she has rotated a key of hers; somebody of DevOps is to confirm it
 KEEPER, TEAM = "dana", "platform-team"  # who answers for the keys of the demo itself
+KEK_ASKER, KEKS = "bob", (("payments", "checkout"), ("identity", "identity"))  # name in the store, service
 KEY_COUNT = 260
 
 _OWNERS = ("carol", "chen", "bob", "dana", "platform-team", "sre-oncall", "payments-team")

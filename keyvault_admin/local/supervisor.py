@@ -9,13 +9,13 @@ import selectors
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 
 import psycopg
 
-from keyvault_admin.local.children import Child, EngineWard, Recipe, Ward, application
+from keyvault_admin.local.children import Child, EngineWard, Recipe, Ward, application, named_stores
 from keyvault_admin.local.engine import HOST
 from keyvault_admin.local.engines import Engines
 from keyvault_admin.local.errors import LocalError
@@ -108,9 +108,10 @@ def _serve(engines: Engines, options: argparse.Namespace) -> None:
             child.stop()
 
 
-def _once(name: str, *command: str, show: Callable[[str], None] = _say) -> None:
+def _once(name: str, *command: str, show: Callable[[str], None] = _say, env: Mapping[str, str] | None = None) -> None:
     """Run one manage.py command to its end, showing its lines."""
-    child = Child(Recipe(name=name, argv=[sys.executable, "manage.py", *command]), cwd=ROOT, show=show)
+    recipe = Recipe(name=name, argv=[sys.executable, "manage.py", *command], env=env or {})
+    child = Child(recipe, cwd=ROOT, show=show)
     child.begin()
     try:
         while child.is_readable:
@@ -148,7 +149,7 @@ def _seed(engines: Engines) -> str:
     _say("Loading the demo inventory ...")
     lines: list[str] = []
     try:
-        _once("demo", "seed_demo", show=lines.append)
+        _once("demo", "seed_demo", show=lines.append, env=named_stores(engines.keys))
     except LocalError:
         _say("\n".join(lines))
         raise

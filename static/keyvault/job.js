@@ -4,7 +4,7 @@ const panel = document.querySelector("[data-job]");
 const figures = new Map([...document.querySelectorAll("[data-figure]")].map((place) => [place.dataset.figure, place]));
 const bar = panel?.querySelector("progress");
 const told = panel?.querySelector("[data-told]");
-let tenth = null;
+let tenth = bar ? Math.floor((bar.value / bar.max) * 10) : 0;
 
 const show = (seen) => {
   for (const [name, text] of Object.entries(seen.figures)) {
@@ -17,7 +17,7 @@ const show = (seen) => {
   }
   // Whoever listens hears of every tenth of the way, not of every batch.
   const reached = Math.floor(seen.percent / 10);
-  if (tenth !== null && reached !== tenth) told.textContent = seen.figures.summary;
+  if (reached !== tenth) told.textContent = seen.figures.summary;
   tenth = reached;
 };
 

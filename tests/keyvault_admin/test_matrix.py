@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 
 import pytest
 import time_machine
@@ -11,18 +12,20 @@ from django.conf import settings
 from django.test import Client
 
 from audit.actor import Actor
-from audit.models import Event
+from audit.models import Certificate, Event
 from inventory.models import Algorithm, Finding, ImportDraft, PolicyClause
 from keyvault_admin.access.models import QuorumReview, User
 from rotation import at_once
 from rotation.letters import write_letter
 from rotation.models import Digest, Duty
 from tests import matrix, rules_by_votes
+from tests.approving import as_worker
 from tests.conftest import make_person
 from tests.inventory import world
 from tests.inventory.world import NOW, make_key, make_owner, seal
 from tests.matrix import Somebody, Table, Things
 from tests.people import give_device, sign_in
+from tests.rotation.custody_world import CustodyWorld
 from tests.rotation.request_world import asked
 from tests.rotation.review_world import opened
 
@@ -46,6 +49,26 @@ def _things(person: User, shared: dict[str, object], review: int) -> Things:
     own = {"rotation.request": request.pk, "inventory.key": key.pk, "inventory.owner": owner.pk}
     by_model = {**shared, **own, "access.user": person.pk}
     return Things(by_model, draft.pk, review, Event.objects.order_by("number").values_list("number", flat=True)[0])
+
+
+def _custody() -> dict[str, object]:
+    """Make a KEK, DEKs, a job and an order. Votes alone register a source, so there is none."""
+    stores = CustodyWorld()
+    job = stores.job()
+    stores.quarantine(job)
+    with as_worker():
+        made = {"kind": "rewrap", "subject": job.ref, "title": "x", "made_at": NOW}
+        certificate = Certificate.objects.create(body=b"{}", digest=sha256(b"{}").digest(), **made)
+    return {
+        "inventory.kek": stores.kek.pk,
+        "inventory.dekversion": stores.deks[0].pk,
+        "dek": stores.deks[0].key_id,
+        "hand_out": stores.hand_out().pk,
+        "rotation.rewrapjob": job.pk,
+        "rotation.order": stores.order().pk,
+        "rotation.rewrapsource": 1,
+        "audit.certificate": certificate.pk,
+    }
 
 
 @pytest.fixture
@@ -72,6 +95,7 @@ def table(db: None, as_role: AsRole) -> Table:
     )
     review_to_sign = opened(as_role, now=datetime(2100, 1, 1, tzinfo=UTC)).pk  # past what the server stamps events with
     shared = {
+        **_custody(),
         "inventory.policyclause": PolicyClause.objects.filter(is_in_force=True).order_by("pk")[0].pk,
         "inventory.finding": Finding.objects.order_by("pk")[0].pk,
         "inventory.algorithm": Algorithm.objects.order_by("pk")[0].pk,

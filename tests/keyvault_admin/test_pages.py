@@ -438,7 +438,8 @@ def test_navigation_counts_what_is_late(client: Client, alice: User) -> None:
     sign_in(client, alice)
     reviews = {"reviews": 0, "open_reviews": 0, "to_sign": 0, "duties": 0, "open_duties": 0, "duties_to_sign": 0}
     counts = client.get("/inventory/owner/").context["nav_counts"]
-    assert counts == {"late": 1, "critical": 0, "mail": 0, "votes": 0, **reviews}
+    stores = {"jobs": 0, "orders_failed": 0}
+    assert counts == {"late": 1, "critical": 0, "mail": 0, "votes": 0, **reviews, **stores}
 
 
 def test_times_are_written_day_first_and_in_24_hours(client: Client, alice: User) -> None:

@@ -83,7 +83,7 @@ class CustodyWorld:
             )
 
     def hand_out(self, dek=0):
-        service, _ = Service.objects.get_or_create(name="billing")
+        service, _ = Service.objects.get_or_create(name="billing-api")
         return HandOut.objects.create(
             dek_version=self.deks[dek],
             kek_version=self.versions[2],

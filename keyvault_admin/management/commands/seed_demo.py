@@ -11,9 +11,10 @@ from django.utils import timezone
 
 from audit.actions import Action
 from audit.actor import Actor, Identity
+from audit.canonical import JSON
 from audit.services import record
 from inventory import services as inventory
-from inventory.models import Key
+from inventory.models import Key, Owner, Service
 from inventory.states import State
 from inventory.terms import Environment
 from keyvault_admin.access import alone, totp
@@ -22,7 +23,7 @@ from keyvault_admin.access.models import TotpDevice, User
 from keyvault_admin.access.roles import Role
 from keyvault_admin.local import demo
 from keyvault_admin.own_keys import own_keys
-from rotation import at_once, overdue, reviews
+from rotation import approvals, at_once, overdue, reviews
 
 SECONDS_TO_TYPE = 10  # how long one enrolment may take on a busy machine
 SUSPENDED = 3
@@ -55,6 +56,7 @@ class Command(BaseCommand):
             self._suspend_some(now)
             overdue.flag_overdue(actor=ACTOR, now=now)
             self._report_rotation(now)
+            self._ask_for_keks(now)
         reviews.open_reviews(actor=ACTOR, now=timezone.now(), until_now=True)  # of what is in the log by now
         self._print(passwords, timezone.now())
 
@@ -124,6 +126,35 @@ class Command(BaseCommand):
             now=now,
         )
 
+    def _ask_for_keks(self, now: datetime) -> None:
+        """Leave two KEKs that wait for somebody of Security, where the settings name a key store."""
+        asker, keeper = (User.objects.get(username=name) for name in (demo.KEK_ASKER, demo.KEEPER))
+        owner = Owner.objects.get(user=keeper).ref
+        who = Identity(name=asker.full_name, mail=asker.email, address="", agent="")
+        actor = Actor(kind="person", id=asker.ref, role=Role.DEVOPS, identity=who)
+        for store, address in sorted(settings.KMS_STORES.items())[:1]:
+            scheme = address.partition(":")[0]
+            for name, service in demo.KEKS:
+                about: dict[str, JSON] = {
+                    "name": f"{name}/kek",
+                    "owner": owner,
+                    "creator": owner,
+                    "environment": Environment.PRODUCTION,
+                }
+                facts: dict[str, JSON] = {**about, "service": Service.objects.get(name=service).ref}
+                asked: dict[str, JSON] = {
+                    "uri": f"{scheme}:{store}/{name}",
+                    "algorithm": "AES-256-KW",
+                    "takes_over": False,
+                }
+                approvals.ask(
+                    operation="kek.create",
+                    parameters={**asked, "facts": facts},
+                    actor=actor,
+                    reason="for the data keys of the tenants",
+                    now=now,
+                )
+
     def _print(self, passwords: dict[str, str], now: datetime) -> None:
         self.stdout.write(f"{'name':8} {'role':12} {'password':18} code now ({totp.seconds_left(now)} s left)")
         for person in demo.PEOPLE:
@@ -135,4 +166,8 @@ class Command(BaseCommand):
         self.stdout.write(
             "Try first, as alice: import tests/data/notion-inventory.csv, then look at what is overdue and why. "
             "As bob: approve the rotation that carol has reported. As both: judge and sign the review."
+        )
+        self.stdout.write(
+            "Then key stores. As alice: approve the two KEKs that bob has asked for; the worker makes them. "
+            "As carol: have a DEK made under Tenants and integrations. As bob: ask to rotate a KEK, and watch the job."
         )
