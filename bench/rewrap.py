@@ -482,6 +482,7 @@ def main() -> None:
 def bao_is_there() -> bool:
     """Start an OpenBao, and name it in the settings."""
     from django.conf import settings
+
     from tests.bao import bao, missing
 
     if reason := missing():
