@@ -57,6 +57,7 @@ from rotation.selectors import everybodys_mails, open_glass, voting_roles
 LEAST_REASON = 20  # characters: what happened, and why it cannot wait
 GLASS = "keyvault-admin/at-once/glass/v1"
 REVOKE = "key.revoke"
+ROTATE_KEK = "kek.rotate"
 _COMPROMISED = (State.COMPROMISED, State.DESTROYED_COMPROMISED)
 
 

@@ -75,3 +75,10 @@ class GlassRotationForm(GlassForm):
             "evidence": said["evidence"],
             "url": said["url"],
         }
+
+
+class GlassKekForm(GlassForm):
+    GROUPS = (("", ("reason",)),)
+
+    def entered(self, key: Key) -> dict[str, JSON]:
+        return {"key": key.pk}

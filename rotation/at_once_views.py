@@ -30,8 +30,8 @@ from inventory.states import State
 from inventory.views import Page, form_page, key_for
 from rotation import at_once
 from rotation.approvals import Proof
-from rotation.at_once import REVOKE, Shown
-from rotation.at_once_forms import GlassForm, GlassRevokeForm, GlassRotationForm, ReportForm
+from rotation.at_once import REVOKE, ROTATE_KEK, Shown
+from rotation.at_once_forms import GlassForm, GlassKekForm, GlassRevokeForm, GlassRotationForm, ReportForm
 from rotation.errors import ProofRefusedError, RotationError
 from rotation.models import Duty, Request
 from rotation.selectors import open_glass
@@ -126,7 +126,17 @@ def _act(request: HttpRequest, form: ReasonForm, key: Key, service: Callable[...
 
 # Break-glass
 
-FORMS: Mapping[str, type[GlassForm]] = {REVOKE: GlassRevokeForm, ROTATION: GlassRotationForm}
+FORMS: Mapping[str, type[GlassForm]] = {
+    REVOKE: GlassRevokeForm,
+    ROTATION: GlassRotationForm,
+    ROTATE_KEK: GlassKekForm,
+}
+# What one does alone, without whose votes, and what the button says.
+WORDS = {
+    REVOKE: ("revoke it", "the votes of Security and DevOps", "Revoke it alone, now"),
+    ROTATION: ("count a rotation", "the vote of DevOps", "Count it alone, now"),
+    ROTATE_KEK: ("have it rotated in its key store", "the vote of Security", "Rotate it alone, now"),
+}
 
 
 @requires_step_up
@@ -143,6 +153,13 @@ def rotate_alone(admin: ModelAdmin, request: HttpRequest, pk: int) -> HttpRespon
     return _break_glass(admin, request, pk, ROTATION)
 
 
+@requires_step_up
+@sensitive_variables()
+def rotate_kek_alone(admin: ModelAdmin, request: HttpRequest, pk: int) -> HttpResponse:
+    """Break the glass to have a KEK rotated."""
+    return _break_glass(admin, request, pk, ROTATE_KEK)
+
+
 @sensitive_variables()
 def _break_glass(admin: ModelAdmin, request: HttpRequest, pk: int, operation: str) -> HttpResponse:
     """Do alone what needs votes. What will happen is shown first; the code that is entered then is for exactly that."""
@@ -151,7 +168,7 @@ def _break_glass(admin: ModelAdmin, request: HttpRequest, pk: int, operation: st
         raise PermissionDenied
     form, now = FORMS[operation](request.POST or None), timezone.now()
     looked = Looked()
-    if form.is_valid() or (not form.is_bound and operation == REVOKE):
+    if form.is_valid() or (not form.is_bound and operation != ROTATION):
         looked = _look(request, form, operation, key, now)
     if looked.shown is not None and form.is_bound:
         made = _broken(request, form, operation, key, looked.shown, now)
@@ -249,6 +266,6 @@ def _glass_page(
         "was_shown": bool(shown and form.is_bound and form.data.get("shown") == shown.digest.hex()),
         "why_not": "" if form.is_bound else looked.why_not,
         "still_open": still_open,
-        "is_revocation": operation == REVOKE,
+        "words": WORDS[operation],
         "has_passkey": person.passkeys.filter(confirmed=True).exists(),
     })  # fmt: skip

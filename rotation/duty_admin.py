@@ -25,6 +25,7 @@ KEY_PAGES += [
     ("<int:pk>/report-compromise/", at_once_views.report, "inventory_key_report_compromise"),
     ("<int:pk>/break-glass/revoke/", at_once_views.revoke_alone, "inventory_key_revoke_alone"),
     ("<int:pk>/break-glass/rotation/", at_once_views.rotate_alone, "inventory_key_rotate_alone"),
+    ("<int:pk>/break-glass/kek/", at_once_views.rotate_kek_alone, "inventory_key_rotate_kek_alone"),
 ]
 
 

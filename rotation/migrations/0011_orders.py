@@ -70,6 +70,33 @@ $$;
 CREATE TRIGGER rotation_source_guard BEFORE INSERT OR UPDATE ON public.rotation_rewrapsource
     FOR EACH ROW EXECUTE FUNCTION public.rotation_source_guard();
 
+-- As in 0005; a KEK is rotated by a broken glass too.
+CREATE OR REPLACE FUNCTION public.rotation_request_is_new() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    said jsonb := convert_from(NEW.payload, 'UTF8')::jsonb;
+BEGIN
+    IF NEW.state <> 'open' OR said ->> 'operation' IS DISTINCT FROM NEW.operation
+        OR said ->> 'requested_by' IS DISTINCT FROM NEW.requested_by_ref
+        OR said -> 'targets' -> 0 ->> 'ref' IS DISTINCT FROM NEW.subject_ref
+        OR (said ->> 'expires_at')::timestamptz IS DISTINCT FROM NEW.expires_at
+        OR (said ->> 'is_break_glass')::boolean IS DISTINCT FROM NEW.is_break_glass
+        OR 'user:' || NEW.requested_by_id IS DISTINCT FROM
+           (CASE WHEN NEW.requested_by_ref LIKE 'user:%' THEN NEW.requested_by_ref END)
+    THEN
+        RAISE EXCEPTION 'the request says something else than its payload' USING ERRCODE = 'check_violation';
+    END IF;
+    IF NEW.is_break_glass AND (
+            jsonb_array_length(said -> 'steps') > 0 OR NEW.requested_by_id IS NULL
+            OR NEW.operation NOT IN ('key.revoke', 'key.rotation', 'kek.rotate'))
+        OR NOT NEW.is_break_glass AND coalesce(jsonb_array_length(said -> 'steps'), 0) = 0
+    THEN
+        RAISE EXCEPTION 'the request needs votes' USING ERRCODE = 'check_violation';
+    END IF;
+    RETURN NEW;
+END
+$$;
+
 -- Besides the requests in execution (0005): an order of an executed request, being done, about this key alone.
 CREATE OR REPLACE FUNCTION public.inventory_permit(event jsonb) RETURNS boolean
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$

@@ -9,9 +9,9 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from inventory.models import Key
+from inventory.models import Kek, KekVersion, Key
 from inventory.states import State
-from rotation.models import Digest, Duty, Request
+from rotation.models import Digest, Duty, Order, Request
 from tests.conftest import make_person
 from tests.inventory.world import events_of, key_in, last_number, make_key, seal
 from tests.people import give_device, next_code, sign_in, verified_before
@@ -220,3 +220,24 @@ def test_what_is_late_is_seen_everywhere(client, alice, bob, dave):
         client.get(LIST)
     assert len(listing) == before
     assert len(few) <= 12, [query["sql"] for query in few]
+
+
+def test_a_kek_is_rotated_alone_by_an_order(client, as_role, bob):
+    with as_role("worker"):
+        key = make_key(kind="kek", name="house/payments")
+        kek = Kek.objects.create(key=key, uri="local:house/payments", algorithm="AES-256-KW", newest_seen="1")
+        version = key.versions.get()
+        KekVersion.objects.create(version=version, kek=kek, store_id="1", status_at=timezone.now())
+        Kek.objects.update(primary=version.pk)
+    device = sign_in(client, bob)
+    assert glass(key, "kek") in client.get(f"{KEYS}{key.pk}/change/").content.decode()
+    page = client.get(glass(key, "kek"))
+    assert "You have it rotated in its key store alone, now, without the vote of Security." in said_on(page)
+    sent = {"reason": EMERGENCY, "code": next_code(device), "shown": digest_on(page)}
+    answer = client.post(glass(key, "kek"), sent)
+    assert answer.status_code == 302, said_on(answer)
+    made = Request.objects.get()
+    assert (made.operation, made.is_break_glass) == ("kek.rotate", True)
+    with as_role("worker"):
+        assert carry_out(made).state == "executed"
+    assert Order.objects.get(request=made).act == "kek.rotate"

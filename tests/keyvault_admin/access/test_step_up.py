@@ -68,6 +68,7 @@ SENSITIVE = {
     "report a compromise": ("get", "/inventory/key/{key}/report-compromise/"),
     "revoke a key alone": ("get", "/inventory/key/{key}/break-glass/revoke/"),
     "count a rotation alone": ("get", "/inventory/key/{key}/break-glass/rotation/"),
+    "rotate a KEK alone": ("get", "/inventory/key/{key}/break-glass/kek/"),
     "look at what was done alone": ("post", "/rotation/duty/1/sign/"),
     "ask for an exception": ("get", "/inventory/policyexception/ask/{key}/"),
     "end an exception": ("get", "/inventory/policyexception/1/end/"),
