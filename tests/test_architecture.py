@@ -13,10 +13,10 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("audit", "inventory", "rotation", "keyvault_admin")
 DOORS = {
     "admin", "admin_base", "admin_site", "api", "approval_forms", "approval_views", "asking_forms", "asking_views",
-    "at_once_views", "backends", "checks", "clause_views", "custody_pages", "dashboard", "duty_admin", "duty_forms", "duty_views",
-    "exception_views", "export_views", "filters", "forms", "held_views", "import_forms", "import_views", "middleware",
-    "records_views", "replay_views", "request_admin", "review_forms", "review_views", "rule_views", "signals", "tasks",
-    "throttle", "views",
+    "at_once_views", "backends", "checks", "clause_views", "custody_pages", "dashboard", "duty_admin", "duty_forms",
+    "duty_views", "exception_views", "export_views", "filters", "forms", "held_views", "import_forms", "import_views",
+    "middleware", "records_views", "replay_views", "request_admin", "review_forms", "review_views", "rule_views",
+    "signals", "tasks", "throttle", "views",
 }  # fmt: skip
 SERVICES = {
     "services", "alone", "at_once", "duties", "guarded", "keeping", "overdue", "notifications", "recording", "reviews",
