@@ -297,26 +297,6 @@ def signing_epochs() -> dict[int, Verifier]:
     return {epoch: Verifier.parse(verifier) for epoch, verifier in rows}
 
 
-def present_signing_key() -> tuple[bytes, str] | None:
-    """Return the key id of the present signing key, and where the signer said it is kept; None before the first.
-
-    Two queries. The signer alone holds the key: what others know of it stands in the database.
-    """
-    epochs = signing_epochs()
-    if not epochs:
-        return None
-    begun = next(iter(read(Event.objects.filter(action=Action.SIGNING_KEY_EPOCH_BEGUN).order_by("-number")[:1])), None)
-    kept_in = begun.said.facts.get("kept_in", "") if begun and begun.said else ""
-    return epochs[max(epochs)].id, str(kept_in)
-
-
-def present_master_key() -> tuple[bytes, str] | None:
-    """Return the id of the master key that a worker noted last, and where it is kept; one query."""
-    noted = Event.objects.filter(action=Action.MASTER_KEY_NOTED, outcome=Outcome.DONE).order_by("-number")[:1]
-    said = next((event.said for event in read(noted) if event.said), None)
-    return (bytes.fromhex(said.facts["key_id"]), str(said.facts["kept_in"])) if said else None
-
-
 def events_to_sign(size: int) -> int:
     """Count the events after the first `size` that are no bookkeeping of checkpoints; two queries, both by index."""
     after = head().number - size

@@ -9,8 +9,8 @@ from hashlib import sha256
 
 from django.conf import settings
 
+from audit.held_keys import present_master_key, present_signing_key
 from audit.sealing import digest_epochs, sealing_key_ids
-from audit.selectors import present_master_key, present_signing_key
 from inventory.services import OwnFacts
 from inventory.terms import Access, Classification, KeyKind, StorageMedium
 

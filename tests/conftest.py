@@ -138,13 +138,23 @@ class CommittedDatabase:
 
 
 @pytest.fixture
+def clone_name() -> str:
+    """Return what a database of a test's own is called."""
+    return f"clone_{secrets.token_hex(6)}"
+
+
+@pytest.fixture
 def committed_db(
-    request: pytest.FixtureRequest, django_db_setup: None, django_db_blocker: DjangoDbBlocker, tmp_path: Path
+    request: pytest.FixtureRequest,
+    django_db_setup: None,
+    django_db_blocker: DjangoDbBlocker,
+    clone_name: str,
+    tmp_path: Path,
 ) -> Iterator[CommittedDatabase]:
     """Give the test a fresh clone in which it may commit, from any thread, logged in as keyvault_web."""
     if "db" in request.fixturenames:
         pytest.fail("Ask for db or committed_db, not for both.")
-    name, opened = f"clone_{secrets.token_hex(6)}", []
+    name, opened = clone_name, []
 
     def remember(connection: BaseDatabaseWrapper, **_signal: object) -> None:
         opened.append(connection.connection)

@@ -12,7 +12,7 @@ from django.db import connection, transaction
 from audit.actions import Action
 from audit.actor import Actor
 from audit.body import Subject
-from audit.selectors import present_master_key
+from audit.held_keys import present_master_key
 from audit.services import record
 from inventory import asking
 from inventory.errors import InventoryError, OwnerNeededError

@@ -21,6 +21,7 @@ from audit.actions import Action
 from audit.actor import Actor
 from audit.checkpoints import CheckpointError, begin_epoch, make_checkpoint, make_due_checkpoint
 from audit.errors import AuditError
+from audit.held_keys import present_signing_key
 from audit.models import Anchoring, Event, SignedCheckpoint, SigningEpoch, Tile
 from audit.services import Subject, record
 from audit.tiles import GrowingTree
@@ -324,7 +325,7 @@ def test_another_key_signs_only_after_its_epoch_was_begun(
     begun = selectors.timeline("signing_epoch:2")[0].said
     assert (begun.action, begun.reason) == (Action.SIGNING_KEY_EPOCH_BEGUN, "rotated")
     assert begun.facts == {"verifier": str(verifier_of(NEXT_KEY)), "kept_in": "file:///run/secrets/signing_key"}
-    assert selectors.present_signing_key() == (verifier_of(NEXT_KEY).id, "file:///run/secrets/signing_key")
+    assert present_signing_key() == (verifier_of(NEXT_KEY).id, "file:///run/secrets/signing_key")
     fill(1)
     assert sign().epoch == 2
 

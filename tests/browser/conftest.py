@@ -10,7 +10,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -65,10 +65,36 @@ def static_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def site(committed_db: CommittedDatabase, static_root: Path, tmp_path: Path) -> Iterator[str]:
+def clone_name() -> str:
+    """One name for the databases of all tests here, one after the other: so one web process serves them all.
+
+    Between two tests its connections are cut, and it makes new ones, as it does after a restart of PostgreSQL.
+    """
+    return f"clone_served_{os.getpid()}"
+
+
+@pytest.fixture(scope="session")
+def web_processes() -> Iterator[ExitStack]:
+    """Ends, after the last test, what was started for the first one."""
+    with ExitStack() as started:
+        yield started
+
+
+_ADDRESS: dict[int, str] = {}  # by test process
+
+
+@pytest.fixture
+def site(
+    committed_db: CommittedDatabase,
+    static_root: Path,
+    web_processes: ExitStack,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> str:
     """The address of a web process that serves the test's database."""
-    with serving(committed_db, static_root, tmp_path) as address:
-        yield address
+    if os.getpid() not in _ADDRESS:
+        folder = tmp_path_factory.mktemp("web")
+        _ADDRESS[os.getpid()] = web_processes.enter_context(serving(committed_db, static_root, folder))
+    return _ADDRESS[os.getpid()]
 
 
 @contextmanager

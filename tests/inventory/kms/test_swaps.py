@@ -4,6 +4,7 @@ Each is refused, leaves an event of its own and one mail to Security, and gives 
 """
 
 import os
+import sys
 from contextlib import contextmanager
 
 import pytest
@@ -22,10 +23,12 @@ from tests.inventory.dek_world import make_scope
 from tests.inventory.kms.conftest import RIGS
 from tests.inventory.world import ACTOR, NOW, events_of, make_key, seal
 
+HERE = ("local", "openbao")  # on every run: one that moves DEKs here, one that does so itself
 KINDS = [
     (rig, algorithm)
     for rig in RIGS
     for algorithm in rig.algorithms
+    if "tests.full" in sys.modules or (rig.name in HERE and algorithm == rig.algorithms[0])
     if not any(size in algorithm for size in ("3072", "4096"))  # the same code as 2048
 ]
 
