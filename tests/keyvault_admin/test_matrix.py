@@ -106,8 +106,8 @@ def table(db: None, as_role: AsRole) -> Table:
         "rotation.digest": letter,
         "rotation.review": review_to_sign,
     }
-    somebody = {"anonymous": Somebody("", None, None)}
-    for column in matrix.COLUMNS[1:]:
+    somebody = {"anonymous": Somebody("", None, None)} if "anonymous" in matrix.ASKED else {}
+    for column in [column for column in matrix.ASKED if column != "anonymous"]:
         person, client = people[column], Client()
         sign_in(client, person)
         session = client.cookies[settings.SESSION_COOKIE_NAME].value
