@@ -22,6 +22,7 @@ from audit.keyset import KeysetAdmin, Order
 from audit.models import Certificate
 
 MOST_DEEP = 6
+_SHORT = {"dek": "DEK", "deks": "DEKs", "kek": "KEK", "uri": "URI"}
 _TIME = re.compile(r"[0-9]{4}-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-5][0-9]:[0-5][0-9]\.[0-9]{6}Z")  # audit.canonical
 
 
@@ -138,14 +139,18 @@ def _facts(said: Mapping[str, Any], depth: int) -> list[Said]:
 
 
 def _fact(name: str, value: object, depth: int) -> Said:
-    label = name.replace("_", " ")
+    label = _words(name)
     if isinstance(value, Mapping) and value and depth < MOST_DEEP:
         return Said(label, facts=_facts(value, depth + 1))
     if isinstance(value, list) and value and all(isinstance(one, Mapping) for one in value):
         names = list(dict.fromkeys(each for one in value for each in one))
         rows = [[_text(one.get(each)) for each in names] for one in value]
-        return Said(label, head=[each.replace("_", " ") for each in names], rows=rows)
+        return Said(label, head=[_words(each) for each in names], rows=rows)
     return Said(label, text=_text(value))
+
+
+def _words(name: str) -> str:
+    return " ".join(_SHORT.get(word, word) for word in name.split("_"))
 
 
 def _text(value: object) -> str:
