@@ -78,6 +78,7 @@ def clear_dek_version(*, dek: int, number: int, permit: Permit, actor: Actor, re
     share_clauses()
     key = _locked(dek)
     version = dek_version(key, number)
+    _hold_off([version.pk])
     check_clearable(key, version)
     _destroy(key, version, facts=permit.facts, actor=actor, reason=reason, now=now)
     _clear(key, [version], facts=permit.facts, actor=actor, reason=reason, now=now)
@@ -92,11 +93,22 @@ def destroy_with_key(key: Key, *, facts: Mapping[str, JSON], actor: Actor, reaso
     version, dek.cleared where there were bytes.
     """
     versions = list(DekVersion.objects.select_related("version").filter(key=key).order_by("number"))
+    _hold_off([version.pk for version in versions])
     for version in versions:
         if version.number != key.current_number and version.version.state not in DESTROYED_STATES:
             _destroy(key, version, facts=facts, actor=actor, reason=reason, now=now)
     if there := [version for version in versions if version.cleared_at is None]:
         _clear(key, there, facts=facts, actor=actor, reason=reason, now=now)
+
+
+def _hold_off(versions: Sequence[int]) -> None:
+    """Wait for whoever wraps or hands out under the KEKs of these DEK versions now, and let nobody begin until the end.
+
+    Without it a re-wrap that is about to commit would bring the bytes under another version unseen: what is removed
+    here is what was there when the statement began. Locks every version of those KEKs.
+    """
+    keks = Wrapping.objects.filter(dek_version__in=versions).values("kek_version__kek")
+    list(KekVersion.objects.filter(kek__in=keks).select_for_update(of=("self",)).order_by("pk").values_list("pk"))
 
 
 def _destroy(
@@ -131,7 +143,7 @@ def _clear(
     with connection.cursor() as cursor:
         cursor.execute("DELETE FROM inventory_wrapping WHERE dek_version_id = ANY(%s)", [pks])
         removed = cursor.rowcount
-    DekVersion.objects.filter(pk__in=pks).update(cleared_at=now)
+    DekVersion.objects.filter(pk__in=pks).update(cleared_at=now)  # each was found not cleared, under the key's lock
     for version in versions:
         version.cleared_at = now
     numbers: list[JSON] = [version.number for version in versions]

@@ -220,7 +220,7 @@ class AwsClient:
         status = meta.get("HTTPStatusCode", 0)
         kind = KINDS.get(code)
         if kind is None:
-            kind = UnavailableError if status == 429 or status >= _SERVER_ERROR else WrongAnswerError  # noqa: PLR2004
+            kind = UnavailableError if status == 429 or status >= _SERVER_ERROR else WrongAnswerError  # noqa: PLR2004 - too many
         wait = retry_after(meta.get("HTTPHeaders", {}).get("retry-after"), wall=self._caller.clock.wall())
         shown = code if _CODE.fullmatch(code) else f"status {status}"
         return kind(f"The key store {self.store} answered {shown}.", retry_after=wait)

@@ -115,7 +115,7 @@ class _Adapter(BaseAdapter):
         self._channels: dict[tuple[str, int], Channel] = {}
         self.is_idempotent = True
 
-    def send(self, request: requests.PreparedRequest, *_how: Any, **_named: Any) -> requests.Response:  # noqa: ANN401
+    def send(self, request: requests.PreparedRequest, *_how: Any, **_named: Any) -> requests.Response:  # noqa: ANN401 - as requests has it
         parts = urlsplit(str(request.url))
         headers = {name: text if isinstance(text, str) else text.decode("latin-1")
                    for name, text in request.headers.items()}  # fmt: skip
@@ -245,7 +245,7 @@ class AzureClient:
             return UnavailableError(sentence, retry_after=wait)
         if _DISABLED & {*codes}:
             return NotUsableError(sentence)
-        if status == 409:  # noqa: PLR2004
+        if status == 409:  # noqa: PLR2004 - conflict
             return KeyExistsError(sentence) if _TAKEN & {*codes} else UnavailableError(sentence)
         kinds = {400: BadRequestError, 401: DeniedError, 403: DeniedError, 404: NoSuchKeyError}
         return kinds.get(status, WrongAnswerError)(sentence)
@@ -306,7 +306,7 @@ def _codes(response: Any, *, store: str) -> list[str]:  # noqa: ANN401 - of the 
     except BackendError:
         return []
     codes: list[str] = []
-    while isinstance(inner, dict) and len(codes) < 5:  # noqa: PLR2004
+    while isinstance(inner, dict) and len(codes) < 5:  # noqa: PLR2004 - deep enough
         codes.append(str(inner.get("code", "")))
         inner = inner.get("innererror")
     return codes

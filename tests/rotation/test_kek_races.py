@@ -14,10 +14,12 @@ from django.db import DatabaseError, connection, transaction
 
 from audit.actor import Actor
 from inventory.errors import InventoryError, StillNeededError
+from inventory.guarded.deks import clear_dek_version
 from inventory.guarded.keks import Voted, close_versions
 from inventory.models import DekVersion, HandOut, Kek, KekVersion, KekVersionHold, Key, KeyVersion, Service, Wrapping
 from inventory.terms import KeyKind
 from tests.conftest import _become
+from tests.rotation.permits import being_carried_out
 
 FULL = "tests.full" in sys.modules
 TRIES, ROUNDS, RACERS = (100, 25, 8) if FULL else (20, 4, 8)
@@ -116,6 +118,38 @@ def _move(deks, old, new):
         wrap(new, dek)
     Wrapping.objects.filter(kek_version=old).delete()
     assert not is_closed(old), "it was closed while this batch was under way"
+
+
+def test_what_a_job_moves_while_it_is_cleared_goes_too(kek):
+    """The job has brought the DEK under the new version and not committed when somebody clears it."""
+    old, new = kek.versions.order_by("pk")
+    dek = DekVersion.objects.order_by("pk").first()
+    wrap(old, dek)
+    with _become("migrator"):
+        KeyVersion.objects.create(key=dek.key, number=2)
+        Key.objects.filter(pk=dek.key_id).update(current_number=2)
+        DekVersion.objects.filter(pk=dek.pk).update(reencrypted_at=NOW, reencrypted_by="user:1")
+    permit = being_carried_out("dek.clear", dek.key.ref, number=1)
+    clearing = partial(
+        clear_dek_version, dek=dek.key_id, number=1, permit=permit, actor=VOTED.actor, reason="over", now=NOW
+    )
+    with ThreadPoolExecutor(1) as pool:
+        with transaction.atomic():
+            wrap(new, dek)
+            Wrapping.objects.filter(kek_version=old, dek_version=dek).delete()
+            cleared = pool.submit(_alone, clearing)
+            with pytest.raises(TimeoutError):
+                cleared.result(timeout=1)  # it waits for the job
+        cleared.result(timeout=20)
+    assert not Wrapping.objects.filter(dek_version=dek).exists()
+    assert DekVersion.objects.get(pk=dek.pk).cleared_at == NOW
+
+
+def _alone(act):
+    try:
+        act()
+    finally:
+        connection.close()
 
 
 def _next(kek):
