@@ -190,8 +190,9 @@ def pytest_runtest_teardown(item: pytest.Item) -> None:
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    for name, text in report.sections:
-        look(f"{name} of {report.nodeid}", text)
+    if report.when == "teardown":  # the last report of a test holds what the others held
+        for name, text in report.sections:
+            look(f"{name} of {report.nodeid}", text)
 
 
 @pytest.hookimpl(tryfirst=True)

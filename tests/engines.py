@@ -141,7 +141,7 @@ def clone_template(name: str) -> None:
     template = run_values()["DATABASE_URL_WEB"].rpartition("/")[2]
     with superuser_connection() as superuser:
         superuser.execute(
-            sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER keyvault_owner").format(
+            sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER keyvault_owner STRATEGY file_copy").format(
                 sql.Identifier(name), sql.Identifier(template)
             )
         )

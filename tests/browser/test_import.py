@@ -47,6 +47,7 @@ def wait_for_worker(visitor: Visitor, as_role: RoleSwitch, name: str = "") -> No
         shoot(visitor, name)
     work_off(as_role)
     expect(visitor.page.locator("[data-step]")).to_have_count(0, timeout=30_000)
+    visitor.page.wait_for_load_state()  # a page that is on its way holds no step either
 
 
 def bring(visitor: Visitor, as_role: RoleSwitch, name: str, content: bytes, kind: str = "text/csv") -> None:

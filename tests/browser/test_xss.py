@@ -10,8 +10,10 @@ each payload stands there, character by character, as text or as the value of a 
 import re
 import sys
 import unicodedata
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date, timedelta
+from functools import partial
 
 import pytest
 from cryptography import x509
@@ -47,6 +49,7 @@ for (const name of ["alert", "confirm", "prompt", "print"]) window[name] = () =>
 document.addEventListener("securitypolicyviolation", event => window.ran.push("policy: " + event.blockedURI));
 """
 CENSUS = """() => {
+  for (const closed of document.querySelectorAll("details:not([open])")) closed.open = true;
   const found = [];
   const foreign = new Set(("iframe object embed base math marquee video audio frameset portal isindex image animate " +
     "set use foreignObject x").split(" "));
@@ -110,8 +113,8 @@ class Reader:
         self.read()
 
     def read(self) -> None:
-        for element in self.page.query_selector_all("details:not([open]) > summary"):
-            element.evaluate("summary => { summary.parentElement.open = true; }")
+        """Read the page that has come, whole: one that is still on its way has no body yet."""
+        self.page.wait_for_load_state()
         seen = self.page.evaluate(CENSUS)
         self.faults += [f"{self.page.url}: {what}" for what in [*seen["found"], *seen["ran"]]]
         self.text += squeezed(seen["text"]) + "\n"
@@ -120,8 +123,13 @@ class Reader:
         """Open a list and every page after it."""
         self.open(path)
         while self.page.locator("a[rel=next]").count():
-            self.page.locator("a[rel=next]").first.click()
-            self.read()
+            self.follow(self.page.locator("a[rel=next]").first.click)
+
+    def follow(self, act: Callable[[], None]) -> None:
+        """Do what leads to another page, and read that one."""
+        with self.page.expect_navigation():
+            act()
+        self.read()
 
     def missing(self, texts: list[str]) -> list[str]:
         return [text for text in texts if squeezed(text) not in self.text]
@@ -215,8 +223,7 @@ def test_nothing_that_people_wrote_is_executed(visitor: Visitor, seeded: User) -
     for payload in ('"><script>alert(1)</script>', "<svg onload=alert(1)>", "' autofocus onfocus='alert(1)"):
         reader.page.goto(f"{reader.site}/inventory/key/")
         reader.page.locator("input[name=q]").fill(payload)
-        reader.page.locator("input[name=q]").press("Enter")
-        reader.read()
+        reader.follow(partial(reader.page.locator("input[name=q]").press, "Enter"))
     assert reader.faults == []
     assert {place: reader.missing(texts) for place, texts in PLACES.items() if reader.missing(texts)} == {}
     _read_mails(reader)
@@ -226,8 +233,7 @@ def _read_events(reader: Reader) -> None:
     """Pages of events whose subjects and changes are payloads, and filters in which somebody types one."""
     for action in ("key.registered", "owner.registered", "clause.registered"):
         reader.page.goto(f"{reader.site}/audit/event/?action={action}&before=end")
-        reader.page.locator("#result_list tbody a").last.click()
-        reader.read()
+        reader.follow(reader.page.locator("#result_list tbody a").last.click)
         assert PAYLOADS[0] in reader.page.inner_text("main")
     for name in ("who", "on", "path", "where"):
         tour.log_typed(reader.page, reader.site, name, PAYLOADS[0])

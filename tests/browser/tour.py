@@ -123,8 +123,8 @@ def addresses(page: Page, site: str) -> Iterator[tuple[str, str]]:
 
 
 def send(page: Page) -> None:
-    page.locator(f"{FORM} button[type=submit]").last.click()
-    page.wait_for_load_state()
+    with page.expect_navigation():
+        page.locator(f"{FORM} button[type=submit]").last.click()
 
 
 def token_not_found(page: Page, site: str) -> None:
@@ -209,8 +209,8 @@ def log_typed(page: Page, site: str, name: str, typed: str) -> None:
     page.goto(site + EVENTS)
     page.locator(f".filter:has(#typed-{name}) summary").click()
     page.fill(f"#typed-{name}", typed)
-    page.locator(f".filter:has(#typed-{name}) button").click()
-    page.wait_for_load_state()
+    with page.expect_navigation():
+        page.locator(f".filter:has(#typed-{name}) button").click()
 
 
 def log_from_where(page: Page, site: str) -> None:
