@@ -34,6 +34,10 @@ class Source(NamedTuple):
         return _parsed(self.text)
 
     @property
+    def nodes(self) -> list[ast.AST]:
+        return _walked(self.text)
+
+    @property
     def parts(self) -> set[str]:
         return set(Path(self.path).with_suffix("").parts)
 
@@ -50,6 +54,11 @@ def _parsed(text: str) -> ast.Module:
     return ast.parse(text)
 
 
+@cache
+def _walked(text: str) -> list[ast.AST]:
+    return list(ast.walk(_parsed(text)))
+
+
 def _sources(*folders: str, suffix: str = ".py") -> list[Source]:
     paths = sorted(path for folder in folders for path in (ROOT / folder).rglob(f"*{suffix}"))
     return [Source(str(path.relative_to(ROOT)), path.read_text(encoding="utf-8")) for path in paths]
@@ -63,22 +72,28 @@ PAGES = [source for source in TEMPLATES if not source.path.startswith("templates
 
 def _name(node: ast.expr) -> str:
     """Return a dotted name as it is written: "timezone.now"."""
-    return ast.unparse(node) if isinstance(node, ast.Name | ast.Attribute) else ""
+    if isinstance(node, ast.Name):
+        return node.id
+    if isinstance(node, ast.Attribute):
+        return f"{_name(node.value) or ast.unparse(node.value)}.{node.attr}"
+    return ""
 
 
-def _calls(source: Source) -> Iterator[tuple[ast.Call, str]]:
-    for node in ast.walk(source.tree):
-        if isinstance(node, ast.Call):
-            yield node, _name(node.func)
+@cache
+def _calls(source: Source) -> list[tuple[ast.Call, str]]:
+    return [(node, _name(node.func)) for node in source.nodes if isinstance(node, ast.Call)]
 
 
-def _names(source: Source) -> Iterator[tuple[ast.AST, str]]:
+@cache
+def _names(source: Source) -> list[tuple[ast.AST, str]]:
     """Every dotted name that is used and every name that is imported."""
-    for node in ast.walk(source.tree):
+    found: list[tuple[ast.AST, str]] = []
+    for node in source.nodes:
         if isinstance(node, ast.Name | ast.Attribute):
-            yield node, _name(node)
+            found.append((node, _name(node)))
         elif isinstance(node, ast.Import | ast.ImportFrom):
-            yield from ((node, alias.name) for alias in node.names)
+            found += [(node, alias.name) for alias in node.names]
+    return found
 
 
 # Errors and rights
@@ -88,7 +103,7 @@ WIDE = {"Exception", "BaseException"}
 
 def swallows_everything(source: Source) -> Iterator[str]:
     """`except Exception` hides programming errors, unless it raises. Health says "no", a deadline hands it on."""
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if not isinstance(node, ast.ExceptHandler) or (node.type is not None and _name(node.type) not in WIDE):
             continue
         raises_on = isinstance(node.body[-1], ast.Raise)
@@ -153,7 +168,7 @@ def writes_a_state(source: Source) -> Iterator[str]:
         "inventory/services/keys.py",
     } or not source.path.startswith("inventory/"):
         return
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
             names = {part for target in targets for part in ast.walk(target) if isinstance(part, ast.Attribute)}
@@ -178,7 +193,7 @@ def reaches_what_needs_votes(source: Source) -> Iterator[str]:
     """Guarded services are called by operations, their orders, and what one person may do at once; by nobody else."""
     if "guarded" in source.parts or source.path.startswith(OPERATIONS):
         return
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, ast.Import | ast.ImportFrom):
             modules = [getattr(node, "module", "") or "", *(alias.name for alias in node.names)]
             if any("guarded" in module.split(".") for module in modules):
@@ -213,7 +228,7 @@ def makes_a_permit(source: Source) -> Iterator[str]:
     """The executor alone says that a request permits something, and it alone runs what an operation does."""
     if source.path in {EXECUTOR, "inventory/permits.py"}:
         return
-    imports = (node for node in ast.walk(source.tree) if isinstance(node, ast.ImportFrom))
+    imports = (node for node in source.nodes if isinstance(node, ast.ImportFrom))
     knows = any(node.module == "inventory.permits" for node in imports)
     for node, name in _calls(source):
         if (knows and name.rpartition(".")[2] == "Permit") or (
@@ -226,7 +241,7 @@ def writes_past_the_lifecycle(source: Source) -> Iterator[str]:
     """Two modules call the functions of the database that write states and dates."""
     if source.path in WRITERS_OF_STATES:
         return
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and "inventory_set_" in node.value:
             yield source.at(node)
 
@@ -246,7 +261,7 @@ def reads_who_forwarded(source: Source) -> Iterator[str]:
     """One reader of X-Forwarded-For: whoever believes it elsewhere can be told any address."""
     if source.path == "keyvault_admin/middleware.py":
         return
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and FORWARDED.fullmatch(node.value):
             yield source.at(node)
 
