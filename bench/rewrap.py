@@ -18,12 +18,10 @@ DEKs a second; ratios are the median of the rounds (least-greatest).
 import argparse
 import os
 import resource
-import secrets
 import signal
 import statistics
 import subprocess
 import sys
-from base64 import b64encode
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
@@ -34,10 +32,11 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
-from bench.inventory import ROOT, prepared, tell
+from bench.inventory import ROOT, tell
 from bench.processes import FORK, closed, side_by_side
 from bench.rewrap_deks import make
 from bench.rewrap_floor import floor, limit
+from bench.rewrap_house import house
 from bench.rewrap_peers import MOST_ITEMS, Peer
 
 if TYPE_CHECKING:
@@ -237,10 +236,6 @@ def celery_worker(workers: int, var: Path) -> Iterator[None]:
         process.wait(30)
 
 
-def with_nothing(_superuser: psycopg.Connection, _size: int) -> None:
-    """Fill nothing: each measurement makes its own DEKs."""
-
-
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--only", default="", help="measure what has this in its name: aes, rsa2048, rsa3072, openbao")
@@ -255,21 +250,7 @@ def main() -> None:
     options.add_argument("--memory", type=int, default=0, metavar="DEKS")
     options.add_argument("--var", type=Path, default=ROOT / "var" / "bench", help="where the engines keep their data")
     chosen = options.parse_args()
-    ring = Path(chosen.var).absolute() / f"ring-{secrets.token_hex(4)}"
-    Path(chosen.var).mkdir(parents=True, exist_ok=True)
-    ring.mkdir(mode=0o700)
-    master_key, address = secrets.token_bytes(32), f"local://{ring}#house"
-    os.environ |= {"KEYVAULT_KMS": address}
-    with prepared(chosen.var, 0, keep=False, filled=with_nothing) as superuser:
-        from django.conf import settings
-
-        settings.KMS_STORES, settings.MASTER_KEY = {"house": address}, master_key
-        os.environ["KEYVAULT_MASTER_KEY"] = b64encode(master_key).decode()
-        info = superuser.info
-        dsn = psycopg.conninfo.make_conninfo(
-            host=info.host, port=info.port, user=info.user, password=info.password, dbname=info.dbname
-        )
-        become_worker()
+    with house(chosen.var) as dsn:
         run(chosen, dsn)
 
 
@@ -286,20 +267,6 @@ def bao_is_there() -> bool:
     options = "&".join(f"{name}={text}" for name, text in at.options.items())
     settings.KMS_STORES["bench"] = f"openbao://{at.host}:{at.port}{at.path}?{options}#bench"
     return True
-
-
-def become_worker() -> None:
-    """Let every connection of this process, and of those forked from it, be the worker's."""
-    from django.db import connections
-    from django.db.backends.base.base import BaseDatabaseWrapper
-    from django.db.backends.signals import connection_created
-
-    def become(connection: BaseDatabaseWrapper, **_signal: object) -> None:
-        connection.connection.execute("SET SESSION AUTHORIZATION keyvault_worker")
-        connection.connection.execute("SET statement_timeout = 0")
-
-    connection_created.connect(become, weak=False)
-    connections.close_all()
 
 
 def run(chosen: argparse.Namespace, dsn: str) -> None:

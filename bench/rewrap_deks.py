@@ -1,6 +1,6 @@
 """As many DEKs as a benchmark wants, each really wrapped: copied in by several processes, triggers left out meanwhile.
 
-A million of them take minutes. What the log says of them is told only where somebody reads it (`told`).
+The log says nothing of them; bench.fsck tells it.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,8 +25,8 @@ SELECT indexname, indexdef FROM pg_indexes
  WHERE tablename = 'inventory_key' AND indexname NOT IN (SELECT conname FROM pg_constraint)
 """
 KEYS = """
-INSERT INTO inventory_key (id, name, kind, {listed})
-SELECT n, 'dek-' || n, 'dek', {listed} FROM generate_series(%s::bigint, %s::bigint) n, inventory_key WHERE id = %s
+INSERT INTO inventory_key (id, name, kind, current_number, {listed})
+SELECT n, 'dek-' || n, 'dek', 1, {listed} FROM generate_series(%s::bigint, %s::bigint) n, inventory_key WHERE id = %s
 """
 RESERVE = "SELECT setval(pg_get_serial_sequence(%s, 'id'), nextval(pg_get_serial_sequence(%s, 'id')) + %s)"
 VERSIONS = "COPY inventory_keyversion (id, key_id, number, revocation_reason) FROM STDIN"
@@ -47,7 +47,8 @@ def make(dsn: str, algorithm: str, deks: int, workers: int) -> "Kek":
     from tests.rotation.rewrap_world import make_kek, wrapped_deks
 
     kek = make_kek(algorithm=algorithm, store="openbao:bench" if "GCM" in algorithm else "local:house")
-    add(dsn, kek.primary, deks, workers, partial(wrapped_deks, kek.uri, algorithm, kek.primary.store_id))
+    if deks:
+        add(dsn, kek.primary, deks, workers, partial(wrapped_deks, kek.uri, algorithm, kek.primary.store_id))
     tell(f"{algorithm}: {deks:,} DEKs made")
     return kek
 
@@ -56,7 +57,7 @@ def add(dsn: str, kek_version: "KekVersion", deks: int, workers: int, wrap: Wrap
     """Wrap so many new DEKs under a version; their records are like that of the KEK."""
     from inventory.models import Key
 
-    own = {"id", "name", "kind", "state"}
+    own = {"id", "name", "kind", "state", "current_number"}
     columns = [field.column for field in Key._meta.concrete_fields if field.column not in own]
     with owner(dsn) as connection:
         whole = Span(_reserved(connection, "key", deks), _reserved(connection, "keyversion", deks), deks)
@@ -112,21 +113,3 @@ def _into(connection: psycopg.Connection, statement: str, rows: object) -> None:
     with connection.cursor().copy(statement) as copy:  # type: ignore[call-overload]
         for row in rows:  # type: ignore[attr-defined]
             copy.write_row(row)
-
-
-def told(kek: "Kek", span: Span) -> None:
-    """Write into the log what it would say of a KEK and of its DEKs, had they been imported."""
-    from django.db import transaction
-    from django.utils import timezone
-
-    from audit.actions import Action
-    from audit.actor import Actor
-    from audit.services import Subject, record
-
-    how = {"actor": Actor.system("bench"), "now": timezone.now()}
-    for start in range(span.key, span.key + span.count, SUBJECTS):
-        keys = range(start, min(start + SUBJECTS, span.key + span.count))
-        subjects = [Subject(ref=f"key:{key}", label=f"dek-{key}", after={"version": 1}) for key in keys]
-        with transaction.atomic():
-            record(Action.KEY_IMPORTED, subjects=subjects, facts={"state": "pre_activation"}, **how)
-            record(Action.DEK_IMPORTED, subjects=subjects, facts={"kek": kek.key.ref}, **how)
