@@ -14,7 +14,7 @@ from audit.verification.damage import Damage, Finding
 from audit.verification.links import BLOCK, Link
 
 FETCHED_ROWS = 2_000
-FETCHED_EVENTS = 128  # with their bodies, each up to a MB
+FETCHED_EVENTS = 32  # with their bodies, each up to a MB
 HEAD_BYTES = 19 + 6  # before the first block: the head of COPY, and what stands before each
 BLOCK_HEAD_BYTES = 6  # int16 1 ‖ int32 length
 BLOCKS = """

@@ -7,15 +7,19 @@ from rotation.fsck.rows import one, rows
 
 # 1. A DEK version without a wrapping was cleared by a request that two people decided and that names it.
 _BARE: LiteralString = """
+WITH allowed AS MATERIALIZED (
+    SELECT t ->> 'ref' AS ref,
+           CASE r.operation WHEN 'dek.clear' THEN coalesce((p.said -> 'parameters' ->> 'number')::int, 0) END AS number
+      FROM rotation_request r
+     CROSS JOIN LATERAL (SELECT convert_from(r.payload, 'UTF8')::jsonb AS said OFFSET 0) p
+     CROSS JOIN LATERAL jsonb_array_elements(p.said -> 'targets') t
+     WHERE r.state = 'executed' AND r.operation IN ('dek.clear', 'key.destroy')
+)
 SELECT d.key_id, d.number, d.cleared_at IS NOT NULL
   FROM inventory_dekversion d
- WHERE NOT EXISTS (SELECT FROM inventory_wrapping w WHERE w.dek_version_id = d.version_id)
-   AND (d.cleared_at IS NULL OR NOT EXISTS (
-        SELECT FROM rotation_request r
-         CROSS JOIN LATERAL jsonb_array_elements(convert_from(r.payload, 'UTF8')::jsonb -> 'targets') t
-         WHERE r.state = 'executed' AND r.operation IN ('dek.clear', 'key.destroy') AND t ->> 'ref' = 'key:' || d.key_id
-           AND (r.operation = 'key.destroy'
-                OR (convert_from(r.payload, 'UTF8')::jsonb -> 'parameters' ->> 'number')::int = d.number)))
+  LEFT JOIN allowed a ON a.ref = 'key:' || d.key_id AND coalesce(a.number, d.number) = d.number
+   AND d.cleared_at IS NOT NULL
+ WHERE NOT EXISTS (SELECT FROM inventory_wrapping w WHERE w.dek_version_id = d.version_id) AND a.ref IS NULL
  ORDER BY d.key_id, d.number
 """
 _HALF_CLEARED: LiteralString = """

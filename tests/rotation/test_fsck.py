@@ -102,6 +102,26 @@ def test_a_dek_without_wrapping_is_found_unless_it_was_cleared_by_votes(house):
     assert "no request that was carried out says so" in broken(1)
 
 
+ALLOWED = [
+    ("dek.clear", '{"parameters": {"number": 1}, "targets": [{"ref": "key:7"}, {"ref": "key:%d"}]}', True),
+    ("dek.clear", '{"parameters": {"number": 2}, "targets": [{"ref": "key:%d"}]}', False),
+    ("dek.clear", '{"parameters": {}, "targets": [{"ref": "key:%d"}]}', False),
+    ("dek.clear", '{"parameters": {"number": 1}, "targets": [{"ref": "key:%d0"}]}', False),
+    ("key.destroy", '{"parameters": {}, "targets": [{"ref": "key:%d"}]}', True),
+    ("key.revoke", '{"parameters": {}, "targets": [{"ref": "key:%d"}]}', False),
+]
+
+
+def test_what_was_cleared_is_what_the_request_names(house):
+    dek = DekVersion.objects.first()
+    tamper("DELETE FROM inventory_wrapping WHERE dek_version_id = %s", dek.pk)
+    tamper("UPDATE inventory_dekversion SET cleared_at = now() WHERE version_id = %s", dek.pk)
+    for operation, payload, is_allowed in each(ALLOWED):
+        raw = (payload % dek.key_id).encode()
+        tamper("UPDATE rotation_request SET operation = %s, payload = %s, digest = sha256(%s)", operation, raw, raw)
+        assert (broken(1) == "") == is_allowed
+
+
 def test_a_dek_that_is_gone_altogether_is_found_by_the_log(house):
     dek = DekVersion.objects.first()
     tamper("DELETE FROM inventory_wrapping WHERE dek_version_id = %s", dek.pk)
