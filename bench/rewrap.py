@@ -123,13 +123,10 @@ def ratio(mine: Sequence[float], other: Sequence[float]) -> str:
 
 def measure(name: str, deks: int, chosen: argparse.Namespace, dsn: str) -> None:
     from rotation.rewrap.planning import batch_for
-    from tests.rotation.rewrap_world import rotate
 
     kek = make(dsn, ALGORITHMS[name], deks, chosen.workers)
     batch = batch_for(kek.algorithm) if name.startswith("rsa") else chosen.batch
-    rotate(kek)
-    if name.startswith("rsa"):
-        ours(kek, batch, chosen.workers)
+    ours(kek, batch, chosen.workers)  # whoever's turn is first finds all of it under one version
     ways = ways_of(name, kek, deks, batch, chosen, dsn)
     taken = in_turns(name, ways, deks, chosen.rounds, dsn)
     print(f"{name:10}{deks:>10,} DEKs, batches of {batch:,}, {chosen.workers} workers, a second:", end="")
