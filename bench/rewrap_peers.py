@@ -82,6 +82,7 @@ class Peer:
         self.kek = self._record()
         self.version = self._next()
         add(dsn, self.version, deks, CLIENTS, self._client.sealed)
+        assert (audited_bytes(self.server) > 0) == is_audited
         tell(f"peer{', audited' if is_audited else ''}: {deks:,} DEKs made")
 
     def run(self) -> float:
