@@ -14,6 +14,7 @@ from audit.verification.damage import Damage, Finding
 from audit.verification.links import BLOCK, Link
 
 FETCHED_ROWS = 2_000
+FETCHED_EVENTS = 32  # with their bodies, each up to a MB
 HEAD_BYTES = 19 + 6  # before the first block: the head of COPY, and what stands before each
 BLOCK_HEAD_BYTES = 6  # int16 1 ‖ int32 length
 BLOCKS = """
@@ -76,14 +77,14 @@ def blocks(after: int, last: int) -> Iterator[bytes]:
 
 def links(after: int) -> Iterator[Link]:
     """Stream all events after a number one by one."""
-    for number, digest, stamp, body, event_id in _stream(LINKS, [after]):
+    for number, digest, stamp, body, event_id in _stream(LINKS, [after], FETCHED_EVENTS):
         yield Link(number, bytes(digest), bytes(stamp), bytes(body), event_id.bytes)
 
 
 def rows(after: int, last: int) -> Iterator[Row]:
     """Stream events with their lines of the subject index: two cursors, merged by number."""
-    lines = _Lines(_stream(LINES, [after, last]))
-    for number, event_id, stamp, body, identity, *copies in _stream(ROWS, [after, last]):
+    lines = _Lines(_stream(LINES, [after, last], FETCHED_ROWS))
+    for number, event_id, stamp, body, identity, *copies in _stream(ROWS, [after, last], FETCHED_EVENTS):
         yield Row(number, event_id, stamp, body, identity, tuple(copies), lines.of(number))
 
 
@@ -105,10 +106,10 @@ class _Lines:
         return number, tuple((position, subject) for _, position, subject in group)
 
 
-def _stream(query: str, parameters: list[Any]) -> Iterator[tuple[Any, ...]]:
-    """Stream a query through a server cursor."""
+def _stream(query: str, parameters: list[Any], at_once: int) -> Iterator[tuple[Any, ...]]:
+    """Stream a query through a server cursor, so many rows in memory."""
     with connection.chunked_cursor() as cursor:
-        cursor.cursor.itersize = FETCHED_ROWS
+        cursor.cursor.itersize = at_once
         cursor.execute(query, parameters)
         yield from cursor
 

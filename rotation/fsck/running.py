@@ -14,7 +14,7 @@ from audit.canonical import JSON
 from audit.services import Outcome, record
 from audit.verification import verify
 from audit.verification.reading import snapshot
-from rotation.fsck import wrappings
+from rotation.fsck import opening, wrappings
 from rotation.fsck.canaries import no_canaries
 from rotation.fsck.decisions import decided
 from rotation.fsck.results import KEPT, Result
@@ -90,7 +90,7 @@ def _checks(options: Options, now: datetime) -> dict[int, Callable[[], Result]]:
     at_machine = [operation.code for operation in operations() if operation.at_machine]
     return {
         1: wrappings.all_wrapped,
-        2: lambda: wrappings.all_open(opens=options.opens, sample=options.sample),
+        2: lambda: opening.all_open(opens=options.opens, sample=options.sample),
         3: wrappings.none_misplaced,
         4: _log_whole,
         5: states_follow,

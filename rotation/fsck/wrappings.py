@@ -1,25 +1,25 @@
-"""Invariants 1 to 3: no DEK was lost, each opens under the version that its row names, none lies where it may not."""
+"""Invariants 1 and 3: no DEK was lost, and none lies where it may not."""
 
-from collections.abc import Iterator, Sequence
-from itertools import groupby
-from operator import attrgetter
-from typing import LiteralString, NamedTuple
+from typing import LiteralString
 
-from inventory.custody import BackendError, Item, Refusal, check
 from rotation.fsck.results import Result
-from rotation.fsck.rows import FETCHED_ROWS, one, rows
+from rotation.fsck.rows import one, rows
 
 # 1. A DEK version without a wrapping was cleared by a request that two people decided and that names it.
 _BARE: LiteralString = """
+WITH allowed AS MATERIALIZED (
+    SELECT t ->> 'ref' AS ref,
+           CASE r.operation WHEN 'dek.clear' THEN coalesce((p.said -> 'parameters' ->> 'number')::int, 0) END AS number
+      FROM rotation_request r
+     CROSS JOIN LATERAL (SELECT convert_from(r.payload, 'UTF8')::jsonb AS said OFFSET 0) p
+     CROSS JOIN LATERAL jsonb_array_elements(p.said -> 'targets') t
+     WHERE r.state = 'executed' AND r.operation IN ('dek.clear', 'key.destroy')
+)
 SELECT d.key_id, d.number, d.cleared_at IS NOT NULL
   FROM inventory_dekversion d
- WHERE NOT EXISTS (SELECT FROM inventory_wrapping w WHERE w.dek_version_id = d.version_id)
-   AND (d.cleared_at IS NULL OR NOT EXISTS (
-        SELECT FROM rotation_request r
-         CROSS JOIN LATERAL jsonb_array_elements(convert_from(r.payload, 'UTF8')::jsonb -> 'targets') t
-         WHERE r.state = 'executed' AND r.operation IN ('dek.clear', 'key.destroy') AND t ->> 'ref' = 'key:' || d.key_id
-           AND (r.operation = 'key.destroy'
-                OR (convert_from(r.payload, 'UTF8')::jsonb -> 'parameters' ->> 'number')::int = d.number)))
+  LEFT JOIN allowed a ON a.ref = 'key:' || d.key_id AND coalesce(a.number, d.number) = d.number
+   AND d.cleared_at IS NOT NULL
+ WHERE NOT EXISTS (SELECT FROM inventory_wrapping w WHERE w.dek_version_id = d.version_id) AND a.ref IS NULL
  ORDER BY d.key_id, d.number
 """
 _HALF_CLEARED: LiteralString = """
@@ -38,17 +38,6 @@ SELECT DISTINCT s.subject FROM audit_event e JOIN audit_event_subject s ON s.num
  WHERE e.action IN ('dek.created', 'dek.imported') AND e.outcome = 'done' AND s.subject ~ '^key:[0-9]{1,18}$'
    AND NOT EXISTS (SELECT FROM inventory_dekversion d WHERE d.key_id = substring(s.subject FROM 5)::bigint)
 """
-# 2.
-_WRAPPINGS: LiteralString = """
-SELECT w.kek_version_id, k.uri, k.algorithm, v.store_id, w.dek_version_id, d.key_id, d.number, w.wrapped, d.binding,
-       d.context
-  FROM inventory_wrapping w
-  JOIN inventory_kekversion v ON v.version_id = w.kek_version_id JOIN inventory_kek k ON k.key_id = v.kek_id
-  JOIN inventory_dekversion d ON d.version_id = w.dek_version_id
-"""
-_ALL: LiteralString = " ORDER BY w.kek_version_id, w.dek_version_id"
-_SOME: LiteralString = " WHERE w.dek_version_id %% %s = %s" + _ALL
-_STILL: LiteralString = "SELECT wrapped FROM inventory_wrapping WHERE kek_version_id = %s AND dek_version_id = %s"
 # 3.
 _MISPLACED: LiteralString = """
 SELECT k.uri, v.store_id, g.state, v.closed_at IS NOT NULL, v.status, count(*)
@@ -64,7 +53,8 @@ SELECT j.id, j.rewrapped, coalesce(sum(b.rewrapped), 0)
   FROM rotation_rewrapjob j LEFT JOIN rotation_rewrapbatch b ON b.job_id = j.id AND b.state = 'done'
  GROUP BY j.id HAVING j.rewrapped <> coalesce(sum(b.rewrapped), 0) ORDER BY j.id
 """
-# Under older versions than a finished job's target: in quarantine of a job, or came after it was finished.
+# Under older versions than a finished job's target: in quarantine of a job, or came after it was finished. Who wrapped
+# before and wrote down afterwards is told of later in the log, whatever time that event bears.
 _LEFT: LiteralString = """
 SELECT j.id, k.uri, count(*)
   FROM rotation_rewrapjob j
@@ -76,7 +66,12 @@ SELECT j.id, k.uri, count(*)
    AND NOT EXISTS (SELECT FROM rotation_quarantined q WHERE q.dek_version_id = w.dek_version_id)
    AND NOT EXISTS (
         SELECT FROM audit_event_subject s JOIN audit_event e ON e.number = s.number
-         WHERE s.subject = 'key:' || d.key_id AND e.action IN ('dek.created', 'dek.imported') AND e.at >= j.closed_at)
+         WHERE s.subject = 'key:' || d.key_id AND e.outcome = 'done'
+           AND (d.number = 1 AND e.action IN ('dek.created', 'dek.imported')
+                OR d.number > 1 AND e.action = 'key.rotated')
+           AND (e.at >= j.closed_at OR e.number > (
+               SELECT max(f.number) FROM audit_event_subject t JOIN audit_event f ON f.number = t.number
+                WHERE t.subject = 'rewrap:' || j.id AND f.action = 'rewrap.finished' AND f.outcome = 'done')))
  GROUP BY j.id, k.uri ORDER BY j.id
 """
 _OLD: LiteralString = """
@@ -100,89 +95,6 @@ def all_wrapped() -> Result:
     result.take(f"a wrapping names DEK version {dek} and KEK version {kek}: not both are" for dek, kek in rows(_STRAY))
     result.take(f"{ref} was made as a DEK, says the log, and is none any more" for (ref,) in rows(_GONE))
     return result
-
-
-class _Found(NamedTuple):
-    """A wrapping, as it was read."""
-
-    kek_version: int
-    uri: str
-    algorithm: str
-    store_id: str
-    dek_version: int
-    key: int
-    number: int
-    wrapped: bytes
-    binding: bytes | None
-    context: bytes
-
-    @property
-    def item(self) -> Item:
-        return Item(
-            dek_id=f"key:{self.key}".encode(),
-            number=self.number,
-            wrapped=bytes(self.wrapped),
-            binding=None if self.binding is None else bytes(self.binding),
-            context=bytes(self.context),
-        )
-
-
-def all_open(*, opens: bool, sample: int | None) -> Result:
-    """Open wrappings under exactly the versions that their rows name, and compare what is bound.
-
-    `sample`: about so many of them, chosen by chance. Without `opens` none: the result says so.
-    """
-    result = Result(number=2, title="every wrapping opens and is bound to its row", unit="wrappings")
-    total = one("SELECT count(*) FROM inventory_wrapping")
-    if not opens:
-        result.notes.append(f"none of {total:,} wrappings was opened (--no-stores)")
-        return result
-    unbound = 0
-    for (uri, store_id), group in groupby(_found(total, sample), key=attrgetter("uri", "store_id")):
-        for batch in _batches(group):
-            unbound += sum(found.binding is None for found in batch)
-            _open(result, uri, store_id, batch)
-    if result.checked < total:
-        result.notes.append(f"{total - result.checked:,} of {total:,} wrappings were not opened")
-    if unbound:
-        result.notes.append(f"{unbound:,} have no binding digest yet: they open, and nothing says whose they are")
-    return result
-
-
-def _found(total: int, sample: int | None) -> Iterator[_Found]:
-    """Yield wrappings, those of a KEK version after each other."""
-    if sample is None or sample >= total:
-        found = rows(_WRAPPINGS + _ALL)
-    else:
-        every = -(-total // max(sample, 1))
-        found = rows(_WRAPPINGS + _SOME, [every, one("SELECT floor(random() * %s)::int", [every])])
-    return (_Found(*row) for row in found)
-
-
-def _batches(found: Iterator[_Found]) -> Iterator[list[_Found]]:
-    batch: list[_Found] = []
-    for each in found:
-        batch.append(each)
-        if len(batch) == FETCHED_ROWS:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
-
-
-def _open(result: Result, uri: str, store_id: str, batch: Sequence[_Found]) -> None:
-    try:
-        answers = check(uri, store_id, [found.item for found in batch], algorithm=batch[0].algorithm)
-    except BackendError as error:
-        result.is_skipped = True
-        if len(result.notes) < FETCHED_ROWS // 100:
-            result.notes.append(f"version {store_id} of {uri} could not be asked: {error}")
-        return
-    result.checked += len(batch)
-    for found, answer in zip(batch, answers, strict=True):
-        if isinstance(answer, Refusal):
-            words = f"key:{found.key} version {found.number} under version {store_id} of {uri} is refused"
-            result.add(f"{words} ({answer.reason})")
 
 
 def none_misplaced() -> Result:

@@ -14,12 +14,13 @@ from django.utils import timezone
 from inventory.custody import forget_stores
 from inventory.guarded.suspending import suspend_key
 from inventory.models import DekVersion
-from rotation import fsck
+from inventory.services import deks
+from rotation import fsck, rewrap
 from rotation.fsck import Options
 from rotation.models import RequestState
 from tests.approving import as_worker, carried_through, voters
 from tests.inventory.dek_world import make_world, use_local_store
-from tests.inventory.world import ACTOR, events_of, make_key, seal
+from tests.inventory.world import ACTOR, NOW, events_of, make_key, seal
 
 pytestmark = pytest.mark.django_db
 
@@ -99,6 +100,26 @@ def test_a_dek_without_wrapping_is_found_unless_it_was_cleared_by_votes(house):
     assert f"key:{dek.key_id} version 1 has no wrapping, and it was not cleared" in broken(1)
     tamper("UPDATE inventory_dekversion SET cleared_at = now() WHERE version_id = %s", dek.pk)
     assert "no request that was carried out says so" in broken(1)
+
+
+ALLOWED = [
+    ("dek.clear", '{"parameters": {"number": 1}, "targets": [{"ref": "key:7"}, {"ref": "key:%d"}]}', True),
+    ("dek.clear", '{"parameters": {"number": 2}, "targets": [{"ref": "key:%d"}]}', False),
+    ("dek.clear", '{"parameters": {}, "targets": [{"ref": "key:%d"}]}', False),
+    ("dek.clear", '{"parameters": {"number": 1}, "targets": [{"ref": "key:%d0"}]}', False),
+    ("key.destroy", '{"parameters": {}, "targets": [{"ref": "key:%d"}]}', True),
+    ("key.revoke", '{"parameters": {}, "targets": [{"ref": "key:%d"}]}', False),
+]
+
+
+def test_what_was_cleared_is_what_the_request_names(house):
+    dek = DekVersion.objects.first()
+    tamper("DELETE FROM inventory_wrapping WHERE dek_version_id = %s", dek.pk)
+    tamper("UPDATE inventory_dekversion SET cleared_at = now() WHERE version_id = %s", dek.pk)
+    for operation, payload, is_allowed in each(ALLOWED):
+        raw = (payload % dek.key_id).encode()
+        tamper("UPDATE rotation_request SET operation = %s, payload = %s, digest = sha256(%s)", operation, raw, raw)
+        assert (broken(1) == "") == is_allowed
 
 
 def test_a_dek_that_is_gone_altogether_is_found_by_the_log(house):
@@ -192,6 +213,24 @@ def test_a_job_that_says_more_than_its_batches_and_one_that_left_something_are_f
     found = broken(3)
     assert "counts 3 DEKs, its batches 0" in found
     assert "3 DEKs are under older versions of local:house/payments" in found
+
+
+def test_a_dek_that_was_written_down_after_the_job_is_no_break(house):
+    """Wrapped before the rotation, written down when the job was over: its event is later, its time is not."""
+    with as_worker():
+        drawn = deks.draw_dek(kek=house.kek.pk, now=NOW)
+    house.turn()
+    seal()
+    with as_worker():
+        job = rewrap.open_job(kek=house.kek, actor=ACTOR, reason="test", now=NOW + timedelta(minutes=1))
+        rewrap.work(pk=job.pk, actor=ACTOR, clock=lambda: NOW + timedelta(minutes=2), seconds=20)
+        seal()
+        said = deks.dek_facts(secret_name="late", now=NOW)
+        late = deks.create_dek(drawn=drawn, facts=said, actor=ACTOR, reason="needed", now=NOW)
+        seal()
+    assert "are under older versions" not in broken(3)
+    tamper("UPDATE audit_event_subject SET subject = 'key:0' WHERE subject = %s", late.ref)
+    assert "1 DEKs are under older versions" in broken(3)
 
 
 def test_a_log_that_was_altered_is_found(house):
