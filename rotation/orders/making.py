@@ -59,8 +59,7 @@ def _missing(task: Task, uri: str, algorithm: str, *, takes_over: bool) -> Next:
 
 
 def _act(task: Task, uri: str, algorithm: str) -> Next:
-    if not begin(task, None, {"uri": uri}):
-        raise StoreDiffersError("Another worker has taken the order over.")
+    begin(task, None, {"uri": uri})
     store, name = store_of(uri)
     if not store.capabilities.creates:
         raise StoreCannotError(
