@@ -80,13 +80,18 @@ def _is_left(ground: Ground) -> bool:
     return bool(is_left)
 
 
+def _in_quarantine(ground: Ground) -> set[int]:
+    return set(Quarantined.objects.filter(job=ground.job, resolved_at__isnull=True).values_list("pk", flat=True))
+
+
 def _finish_elsewhere(ground: Ground, actor: Actor, now: datetime) -> bool:
+    apart = _in_quarantine(ground)
     left = ranges().left(RewrapJob.objects.select_related("source__kek", "target").get(pk=ground.job))
     with transaction.atomic():
         job = locked(ground.job)
         if job.state != JobState.RUNNING:
             return False
-        if left:
+        if left or _in_quarantine(ground) != apart:  # what was let out meanwhile was not counted
             change(job, now, pass_number=job.pass_number + 1)
             return False
         _close(job, job.rewrapped, None, actor, now)
