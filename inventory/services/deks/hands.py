@@ -109,8 +109,6 @@ def confirm_hand_out(*, pk: int, actor: Actor, reason: str, now: datetime) -> Ha
         raise HandOutError(f"There is no hand-out {pk}. The page of the DEK lists its hand-outs.")
     if given.confirmed_at is not None:
         raise HandOutError(f"This was confirmed on {given.confirmed_at:%-d %B %Y} already.")
-    given.confirmed_at, given.confirmed_by = now, actor.id
-    given.save(update_fields=["confirmed_at", "confirmed_by"])
     key = given.dek_version.key
     facts: dict[str, JSON] = {
         "service": given.service.ref,
@@ -121,4 +119,6 @@ def confirm_hand_out(*, pk: int, actor: Actor, reason: str, now: datetime) -> Ha
     }
     subject = Subject(ref=key.ref, label=key.name, after={"version": given.dek_version.number})
     record(Action.DEK_HAND_OUT_CONFIRMED, actor=actor, now=now, reason=reason, subjects=[subject], facts=facts)
+    given.confirmed_at, given.confirmed_by = now, actor.id  # after its event, which the database asks for
+    given.save(update_fields=["confirmed_at", "confirmed_by"])
     return given
