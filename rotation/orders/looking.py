@@ -151,6 +151,14 @@ def begin(task: Task, look: Look | None, facts: Mapping[str, JSON] | None = None
         task.order.seen = seen
 
 
+def forget(task: Task) -> None:
+    """Take the intent back: the store has refused it, so that whatever is there is not what was asked for."""
+    with transaction.atomic():
+        order = locked(task.order)
+        if order is not None:
+            move(order, order.state, task.now, seen={})
+
+
 def is_second(seen: Mapping[str, Any], name: str, look: Look | None, now: datetime) -> bool:
     """Whether the look is the same as the one remembered by that name, at least ten seconds earlier."""
     first = seen.get(name)

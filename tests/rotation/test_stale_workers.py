@@ -9,10 +9,11 @@ import pytest
 from inventory.custody import store_of
 from inventory.kms import SCHEMES
 from inventory.kms.local import LocalBackend
+from inventory.models import Kek
 from inventory.states import State
 from rotation import rewrap
 from rotation.models import Order, RewrapJob
-from rotation.orders import cancel, look_around
+from rotation.orders import cancel, look_around, retry
 from rotation.orders.carrying import _claim, _step
 from tests.approving import as_worker
 from tests.inventory.world import seal
@@ -28,6 +29,7 @@ class SlowBackend(LocalBackend):
 
     scheme = "slow"
     meanwhile: ClassVar = None
+    is_late = False  # somebody else makes a KEK of the same name a moment before
 
     def describe(self, key):
         found, act = super().describe(key), type(self).meanwhile
@@ -35,6 +37,12 @@ class SlowBackend(LocalBackend):
             type(self).meanwhile = None
             act()
         return found
+
+    def create(self, key, algorithm):
+        if self.is_late:
+            type(self).is_late = False
+            super().create(key, algorithm)
+        return super().create(key, algorithm)
 
 
 @pytest.fixture
@@ -143,3 +151,15 @@ def test_a_job_of_an_ended_kek_does_not_keep_others_from_their_workers(world, se
     assert job.state == "paused"
     assert is_paused or job.paused_because.startswith("The KEK takes no new wraps any more")
     seal()
+
+
+def test_a_kek_that_somebody_else_made_a_moment_before_is_not_taken_for_ours(world, monkeypatch):
+    """Between the look and the act; and when the order is tried again it is still theirs."""
+    parameters = {"uri": URI, "algorithm": "AES-256-KW", "takes_over": False, "facts": world.facts()}
+    order = world.ordered("kek.create", parameters)
+    monkeypatch.setattr(SlowBackend, "is_late", True)
+    assert world.step(order).state == "failed"
+    retry(pk=order.pk, actor=actor_for(world.security), reason="again", now=world.now)
+    order = world.through(order)
+    assert (order.state, Kek.objects.count()) == ("failed", 0)
+    assert "has a KEK slow:slow/payments already" in order.closed_because
