@@ -79,8 +79,8 @@ FEIGNED = [
     (
         "INSERT INTO rotation_rewrapjob (kek_id, target_id, reason, opened_by_ref, opened_at, state, pass_number, "
         "batch_size, verify_percent, is_server_side, total, rewrapped, verified, bound, changed_at, paused_because, "
-        "next_at, closed_at, closed_because) SELECT key_id, primary_id, 'x', 'user:1', now(), 'done', 1, 1, 100, false, "
-        "9, 9, 9, 0, now(), '', now(), now(), '' FROM inventory_kek WHERE uri LIKE '%/two'",
+        "next_at, closed_at, closed_because) SELECT key_id, primary_id, 'x', 'user:1', now(), 'done', 1, 1, 100, "
+        "false, 9, 9, 9, 0, now(), '', now(), now(), '' FROM inventory_kek WHERE uri LIKE '%/two'",
         ("worker",),
     ),
     ("UPDATE rotation_rewrapbatch SET rewrapped = 9", ("worker",)),
@@ -99,8 +99,8 @@ FEIGNED = [
     ("DELETE FROM rotation_order", ()),
     (
         "INSERT INTO rotation_order (act, key_id, parameters, reason, asked_by_ref, created_at, state, seen, looks, "
-        "attempts, next_at, closed_because) SELECT 'dek.create', key_id, '{}', '', 'user:1', now(), 'waiting', '{}', 0, "
-        "0, now(), '' FROM inventory_kek LIMIT 1",
+        "attempts, next_at, closed_because) SELECT 'dek.create', key_id, '{}', '', 'user:1', now(), 'waiting', '{}', "
+        "0, 0, now(), '' FROM inventory_kek LIMIT 1",
         (),
     ),
     ("UPDATE rotation_rewrapsource SET host = 'elsewhere'", ()),
