@@ -139,7 +139,23 @@ $$;
 CREATE TRIGGER inventory_kek_primary BEFORE UPDATE OF primary_id ON public.inventory_kek
     FOR EACH ROW EXECUTE FUNCTION public.inventory_kek_primary();
 
-REVOKE ALL ON FUNCTION public.inventory_needed_no_more(), public.inventory_kek_primary() FROM PUBLIC;
+-- What proves that a DEK belongs to its row is found at its first opening, and is the proof from then on.
+CREATE FUNCTION public.inventory_dekversion_bound() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF session_user = 'keyvault_worker' THEN
+        RAISE EXCEPTION 'DEK version % is bound, or cleared, once', OLD.version_id USING ERRCODE = 'check_violation';
+    END IF;
+    RETURN NEW;
+END
+$$;
+CREATE TRIGGER inventory_dekversion_bound BEFORE UPDATE OF binding, cleared_at ON public.inventory_dekversion
+    FOR EACH ROW WHEN (OLD.binding IS NOT NULL AND NEW.binding IS DISTINCT FROM OLD.binding
+        OR OLD.cleared_at IS NOT NULL AND NEW.cleared_at IS DISTINCT FROM OLD.cleared_at)
+    EXECUTE FUNCTION public.inventory_dekversion_bound();
+
+REVOKE ALL ON FUNCTION public.inventory_needed_no_more(), public.inventory_kek_primary(),
+    public.inventory_dekversion_bound() FROM PUBLIC;
 REVOKE ALL ON FUNCTION public.inventory_wrapping_added(), public.inventory_may_clear(bigint[]),
     public.inventory_wrapping_removed(), public.inventory_kekversion_guard(), public.inventory_kekversion_needed()
     FROM PUBLIC;

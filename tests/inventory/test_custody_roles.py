@@ -157,6 +157,15 @@ def test_new_wraps_go_to_an_open_version_of_the_same_kek_and_what_is_not_enabled
         Kek.objects.filter(pk=old.kek_id).update(primary=old)
 
 
+def test_a_dek_is_bound_to_its_row_once_and_cleared_once(world, as_role):
+    with as_role("worker"):
+        DekVersion.objects.update(binding=bytes(32))
+        DekVersion.objects.update(cleared_at=NOW)
+        for said in ("binding = NULL", "binding = sha256('x')", "cleared_at = NULL", "cleared_at = now()"):
+            _refused(f"UPDATE inventory_dekversion SET {said}")
+        DekVersion.objects.update(binding=bytes(32), cleared_at=NOW)
+
+
 def _refused(statement):
     with pytest.raises(DatabaseError), transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(statement)
