@@ -98,8 +98,15 @@ def main(arguments: list[str]) -> int:
         print(f"NOT VALID: {error}", file=sys.stderr)
         return 1
     print("VALID")
-    print(json.dumps(told, indent=1, ensure_ascii=False))
+    print(_visible(json.dumps(told, indent=1, ensure_ascii=False)))
     return 0
+
+
+def _visible(text: str) -> str:
+    """Name the characters that a terminal obeys, that turn round what is read, or that the output cannot hold."""
+    named = "".join(one if one.isprintable() or one == "\n" else f"\\u{ord(one):04x}" for one in text)
+    encoding = sys.stdout.encoding or "ascii"
+    return named.encode(encoding, "backslashreplace").decode(encoding)
 
 
 if __name__ == "__main__":

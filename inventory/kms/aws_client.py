@@ -101,8 +101,8 @@ class Place:
         try:
             parts = urlsplit(endpoint)
             host, _port = parts.hostname or "", parts.port
-        except ValueError as error:
-            raise AddressError(f"The endpoint of the key store {address.name} cannot be read as a URL.") from error
+        except ValueError:  # as in parse_address()
+            raise AddressError(f"The endpoint of the key store {address.name} cannot be read as a URL.") from None
         if not host or parts.username or parts.path.strip("/") or parts.query or parts.fragment:
             raise AddressError(f"The endpoint of the key store {address.name} is written as https://host:port.")
         if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(host)):

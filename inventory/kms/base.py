@@ -121,8 +121,8 @@ def parse_address(text: str) -> StoreAddress:
         parts = urlsplit(text)
         port = parts.port
         options = dict(parse_qsl(parts.query, strict_parsing=bool(parts.query)))
-    except ValueError as error:
-        raise AddressError("The address of a key store cannot be read as a URL.") from error
+    except ValueError:  # its text may quote a password that stands where it should not
+        raise AddressError("The address of a key store cannot be read as a URL.") from None
     name = unquote(parts.fragment)
     if not name or not all(char.isascii() and (char.isalnum() or char in "-_") for char in name):
         raise AddressError(

@@ -57,6 +57,9 @@ CREATE TRIGGER inventory_wrapping_removed AFTER DELETE ON public.inventory_wrapp
 CREATE FUNCTION public.inventory_kekversion_guard() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
+    IF OLD.closed_at IS NOT NULL AND NEW.closed_at IS NULL AND NEW.status <> 'enabled' THEN
+        RAISE EXCEPTION 'KEK version % is not enabled in its store', NEW.version_id USING ERRCODE = 'check_violation';
+    END IF;
     IF OLD.closed_at IS NOT NULL OR NEW.closed_at IS NULL THEN
         RETURN NEW;
     END IF;
@@ -93,6 +96,66 @@ CREATE TRIGGER inventory_kekversion_needed BEFORE INSERT ON public.inventory_kek
 CREATE TRIGGER inventory_kekversion_needed BEFORE INSERT ON public.inventory_handout
     FOR EACH ROW EXECUTE FUNCTION public.inventory_kekversion_needed();
 
+-- What stops to need a version does so once; of a handed-out copy the log is told in the same transaction.
+CREATE FUNCTION public.inventory_needed_no_more() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF TG_TABLE_NAME = 'inventory_kekversionhold' THEN
+        IF OLD.released_at IS NOT NULL THEN
+            RAISE EXCEPTION 'hold % was released', OLD.id USING ERRCODE = 'check_violation';
+        END IF;
+    ELSIF OLD.confirmed_at IS NOT NULL THEN
+        RAISE EXCEPTION 'hand-out % was confirmed', OLD.id USING ERRCODE = 'check_violation';
+    ELSIF NOT EXISTS (
+        SELECT FROM public.audit_pending p, LATERAL (SELECT convert_from(p.body, 'UTF8')::jsonb AS said) event
+         WHERE said ->> 'action' = 'dek.hand_out_confirmed' AND said ->> 'outcome' = 'done'
+           AND said -> 'facts' ->> 'hand_out' = OLD.id::text)
+    THEN
+        RAISE EXCEPTION 'to confirm a hand-out needs an event of the same transaction' USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    RETURN NEW;
+END
+$$;
+CREATE TRIGGER inventory_needed_no_more BEFORE UPDATE ON public.inventory_handout
+    FOR EACH ROW EXECUTE FUNCTION public.inventory_needed_no_more();
+CREATE TRIGGER inventory_needed_no_more BEFORE UPDATE ON public.inventory_kekversionhold
+    FOR EACH ROW EXECUTE FUNCTION public.inventory_needed_no_more();
+
+-- New wraps go to an open version of this very KEK, and nobody closes it in the same moment.
+CREATE FUNCTION public.inventory_kek_primary() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF NEW.primary_id IS NOT NULL AND NEW.primary_id IS DISTINCT FROM OLD.primary_id THEN
+        PERFORM 1 FROM public.inventory_kekversion v
+          WHERE v.version_id = NEW.primary_id AND v.kek_id = NEW.key_id AND v.closed_at IS NULL FOR SHARE;
+        IF NOT FOUND THEN
+            RAISE EXCEPTION 'version % of KEK % takes no wraps, or is of another one', NEW.primary_id, NEW.key_id
+                USING ERRCODE = 'check_violation';
+        END IF;
+    END IF;
+    RETURN NEW;
+END
+$$;
+CREATE TRIGGER inventory_kek_primary BEFORE UPDATE OF primary_id ON public.inventory_kek
+    FOR EACH ROW EXECUTE FUNCTION public.inventory_kek_primary();
+
+-- What proves that a DEK belongs to its row is found at its first opening, and is the proof from then on.
+CREATE FUNCTION public.inventory_dekversion_bound() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF session_user = 'keyvault_worker' THEN
+        RAISE EXCEPTION 'DEK version % is bound, or cleared, once', OLD.version_id USING ERRCODE = 'check_violation';
+    END IF;
+    RETURN NEW;
+END
+$$;
+CREATE TRIGGER inventory_dekversion_bound BEFORE UPDATE OF binding, cleared_at ON public.inventory_dekversion
+    FOR EACH ROW WHEN (OLD.binding IS NOT NULL AND NEW.binding IS DISTINCT FROM OLD.binding
+        OR OLD.cleared_at IS NOT NULL AND NEW.cleared_at IS DISTINCT FROM OLD.cleared_at)
+    EXECUTE FUNCTION public.inventory_dekversion_bound();
+
+REVOKE ALL ON FUNCTION public.inventory_needed_no_more(), public.inventory_kek_primary(),
+    public.inventory_dekversion_bound() FROM PUBLIC;
 REVOKE ALL ON FUNCTION public.inventory_wrapping_added(), public.inventory_may_clear(bigint[]),
     public.inventory_wrapping_removed(), public.inventory_kekversion_guard(), public.inventory_kekversion_needed()
     FROM PUBLIC;

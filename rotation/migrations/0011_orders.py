@@ -12,6 +12,13 @@ BEGIN
         IF NEW.state <> 'waiting' THEN
             RAISE EXCEPTION 'an order begins as one that waits' USING ERRCODE = 'check_violation';
         END IF;
+        IF NEW.act = 'dek.create' AND (NEW.request_id, NEW.key_id, NEW.kek_version_id) IS DISTINCT FROM (NULL, NULL, NULL)
+            OR NEW.kek_version_id IS NOT NULL AND NOT EXISTS (
+                SELECT FROM public.inventory_kekversion v
+                 WHERE v.version_id = NEW.kek_version_id AND v.kek_id = NEW.key_id)
+        THEN
+            RAISE EXCEPTION 'an order is about one key, and a version of it' USING ERRCODE = 'check_violation';
+        END IF;
         IF NEW.act <> 'dek.create' AND NOT EXISTS (
             SELECT FROM public.rotation_request r
              WHERE r.id = NEW.request_id AND r.state = 'executing' AND r.operation = NEW.act
@@ -33,7 +40,7 @@ BEGIN
         IF OLD.state IN ('done', 'cancelled') AND NEW.state <> OLD.state THEN
             RAISE EXCEPTION 'an order ends once' USING ERRCODE = 'check_violation';
         END IF;
-        IF session_user = 'keyvault_web' AND (OLD.state, NEW.state) NOT IN
+        IF session_user IN ('keyvault_web', 'keyvault_command') AND (OLD.state, NEW.state) NOT IN
             (('failed', 'waiting'), ('failed', 'cancelled'), ('waiting', 'cancelled')) THEN
             RAISE EXCEPTION 'the worker does what is ordered' USING ERRCODE = 'insufficient_privilege';
         END IF;
@@ -49,6 +56,51 @@ END
 $$;
 CREATE TRIGGER rotation_order_guard BEFORE INSERT OR UPDATE ON public.rotation_order
     FOR EACH ROW EXECUTE FUNCTION public.rotation_order_guard();
+
+-- People open, steer and end a job; what it did, and that it is done, is for the worker to say.
+CREATE FUNCTION public.rotation_rewrapjob_guard() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF session_user NOT IN ('keyvault_web', 'keyvault_command') THEN
+        RETURN NEW;
+    END IF;
+    IF TG_OP = 'INSERT' THEN
+        IF NEW.state <> 'running' OR NEW.certificate_id IS NOT NULL OR NEW.is_server_side OR NEW.pass_number <> 1
+            OR NEW.rewrapped + NEW.verified + NEW.bound > 0
+            OR NEW.digest_before IS NOT NULL OR NEW.digest_after IS NOT NULL
+            OR NOT EXISTS (SELECT FROM public.inventory_kek k
+                            WHERE k.key_id = NEW.kek_id AND k.primary_id = NEW.target_id)
+            OR NEW.source_id IS NOT NULL AND NOT EXISTS (
+                SELECT FROM public.rotation_rewrapsource s WHERE s.id = NEW.source_id AND s.kek_id = NEW.kek_id)
+        THEN
+            RAISE EXCEPTION 'a job begins with nothing done, to the version that takes the new wraps'
+                USING ERRCODE = 'insufficient_privilege';
+        END IF;
+    ELSIF (OLD.state, NEW.state) NOT IN (
+            ('running', 'running'), ('paused', 'paused'), ('running', 'paused'), ('paused', 'running'),
+            ('running', 'stopped'), ('paused', 'stopped'), ('running', 'superseded'), ('paused', 'superseded')) THEN
+        RAISE EXCEPTION 'the worker finishes a job, and what is over stays so' USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    RETURN NEW;
+END
+$$;
+CREATE TRIGGER rotation_rewrapjob_guard BEFORE INSERT OR UPDATE ON public.rotation_rewrapjob
+    FOR EACH ROW EXECUTE FUNCTION public.rotation_rewrapjob_guard();
+
+-- What is in quarantine leaves it once; people let it out of a job that still tries.
+CREATE FUNCTION public.rotation_quarantined_guard() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF OLD.resolved_at IS NOT NULL OR session_user IN ('keyvault_web', 'keyvault_command') AND NOT EXISTS (
+        SELECT FROM public.rotation_rewrapjob j WHERE j.id = OLD.job_id AND j.state IN ('running', 'paused'))
+    THEN
+        RAISE EXCEPTION 'it is in quarantine for good, or not any more' USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    RETURN NEW;
+END
+$$;
+CREATE TRIGGER rotation_quarantined_guard BEFORE UPDATE ON public.rotation_quarantined
+    FOR EACH ROW EXECUTE FUNCTION public.rotation_quarantined_guard();
 
 CREATE FUNCTION public.rotation_source_guard() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -138,7 +190,8 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
                     OR (convert_from(r.payload, 'UTF8')::jsonb -> 'parameters' ->> 'number')::int = d.number)))
 $$;
 
-REVOKE ALL ON FUNCTION public.rotation_order_guard(), public.rotation_source_guard() FROM PUBLIC;
+REVOKE ALL ON FUNCTION public.rotation_order_guard(), public.rotation_source_guard(),
+    public.rotation_rewrapjob_guard(), public.rotation_quarantined_guard() FROM PUBLIC;
 
 GRANT SELECT ON public.rotation_order, public.rotation_rewrapjob, public.rotation_rewrapbatch,
     public.rotation_quarantined, public.rotation_rewrapsource TO keyvault_app;
@@ -146,12 +199,16 @@ GRANT INSERT ON public.rotation_order TO keyvault_web, keyvault_worker, keyvault
 GRANT UPDATE ON public.rotation_order TO keyvault_worker;
 GRANT UPDATE (state, next_at, attempts, closed_at, closed_because, leased_until) ON public.rotation_order
     TO keyvault_web, keyvault_command;
-GRANT INSERT, UPDATE ON public.rotation_rewrapjob TO keyvault_web, keyvault_worker, keyvault_command;
+GRANT INSERT ON public.rotation_rewrapjob TO keyvault_web, keyvault_worker, keyvault_command;
+GRANT UPDATE ON public.rotation_rewrapjob TO keyvault_worker;
+GRANT UPDATE (state, changed_at, paused_because, next_at, closed_at, closed_because, batch_size, per_second)
+    ON public.rotation_rewrapjob TO keyvault_web, keyvault_command;
 GRANT INSERT, UPDATE ON public.rotation_rewrapbatch TO keyvault_worker;
 GRANT INSERT ON public.rotation_quarantined TO keyvault_worker;
 GRANT UPDATE (resolved_at, resolved_because) ON public.rotation_quarantined
     TO keyvault_web, keyvault_worker, keyvault_command;
-GRANT INSERT, UPDATE ON public.rotation_rewrapsource TO keyvault_worker;
+GRANT INSERT ON public.rotation_rewrapsource TO keyvault_worker;
+GRANT UPDATE (retired_at, counts, counted_at, trouble, revision) ON public.rotation_rewrapsource TO keyvault_worker;
 GRANT USAGE ON SEQUENCE public.rotation_order_id_seq, public.rotation_rewrapjob_id_seq TO keyvault_web, keyvault_worker,
     keyvault_command;
 GRANT USAGE ON SEQUENCE public.rotation_rewrapbatch_id_seq, public.rotation_quarantined_id_seq,

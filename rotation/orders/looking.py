@@ -16,6 +16,7 @@ from inventory.custody import KeyInfo, NoSuchKeyError, RolledBackError, VersionI
 from inventory.guarded.keks import Generation
 from inventory.models import Kek, KekVersion, Key
 from inventory.terms import StoreStatus
+from rotation.errors import StoreDiffersError
 from rotation.models import Order
 from rotation.orders.pieces import LOOKS_APART, Task, locked, move, tell_log
 from rotation.refusals import alert_custody
@@ -123,15 +124,16 @@ def tell_rolled_back(
 # What an order remembers of its looks
 
 
-def begin(task: Task, look: Look | None, facts: Mapping[str, JSON] | None = None) -> bool:
-    """Write down the intent, and what was there before; return False where somebody else has the order now.
+def begin(task: Task, look: Look | None, facts: Mapping[str, JSON] | None = None) -> None:
+    """Write down the intent, and what was there before. Called right before a store is asked for anything.
 
-    Event: order.begun. Called before a store is asked for what cannot be asked twice.
+    Whoever stood still for longer than its lease learns here that the order is somebody else's, or was given up.
+    Event: order.begun. Raises: StoreDiffersError where that is so.
     """
     with transaction.atomic():
         order = locked(task.order)
         if order is None:
-            return False
+            raise StoreDiffersError("Another worker has taken the order over.")
         seen = {**order.seen, "begun_at": timestamp(task.now)}
         seen.setdefault("before", look.plain if look else None)
         seen.pop("doubt", None)
@@ -147,7 +149,14 @@ def begin(task: Task, look: Look | None, facts: Mapping[str, JSON] | None = None
             facts={**said, **voted.told},
         )
         task.order.seen = seen
-    return True
+
+
+def forget(task: Task) -> None:
+    """Take the intent back: the store has refused it, so that whatever is there is not what was asked for."""
+    with transaction.atomic():
+        order = locked(task.order)
+        if order is not None:
+            move(order, order.state, task.now, seen={})
 
 
 def is_second(seen: Mapping[str, Any], name: str, look: Look | None, now: datetime) -> bool:

@@ -4,14 +4,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from audit.canonical import JSON
-from inventory.custody import NoSuchKeyError, VersionStatus, WrapAlgorithm, capabilities_of, store_of
+from inventory.custody import KeyExistsError, NoSuchKeyError, VersionStatus, WrapAlgorithm, capabilities_of, store_of
 from inventory.errors import StoreCannotError
 from inventory.guarded.keks import Generation, register_kek
 from inventory.services.keys import revived
 from inventory.terms import KeyKind, StorageMedium, StoreStatus
 from rotation.errors import StoreDiffersError
 from rotation.models import Order
-from rotation.orders.looking import Look, begin, is_second, look_at, remember
+from rotation.orders.looking import Look, begin, forget, is_second, look_at, remember
 from rotation.orders.pieces import Next, Task, again, done
 from rotation.orders.rotating import canary_for
 
@@ -59,14 +59,19 @@ def _missing(task: Task, uri: str, algorithm: str, *, takes_over: bool) -> Next:
 
 
 def _act(task: Task, uri: str, algorithm: str) -> Next:
-    if not begin(task, None, {"uri": uri}):
-        raise StoreDiffersError("Another worker has taken the order over.")
+    is_first = "before" not in task.order.seen
+    begin(task, None, {"uri": uri})
     store, name = store_of(uri)
     if not store.capabilities.creates:
         raise StoreCannotError(
             f"The key store of {uri} makes no KEKs from here. Make it there, and ask to take it over."
         )
-    store.create(name, WrapAlgorithm(algorithm))
+    try:
+        store.create(name, WrapAlgorithm(algorithm))
+    except KeyExistsError:
+        if is_first:  # somebody else made it a moment ago: it is not ours, however often this is tried again
+            forget(task)
+        raise
     look = look_at(uri)
     kept = "doubt" if look is None else "after"
     because = "The store does not show it yet." if look is None else "Seen once; a second look follows."

@@ -11,7 +11,7 @@ from audit.actions import Action
 from audit.actor import Actor
 from audit.selectors import was_told
 from inventory.custody import BackendError, RolledBackError
-from inventory.guarded.keks import Voted, note_statuses, open_versions
+from inventory.guarded.keks import Voted, lock_versions, note_statuses, open_versions
 from inventory.models import Kek, KekVersion
 from inventory.terms import StoreStatus
 from rotation.models import BUSY_ORDERS, Act, Order
@@ -20,6 +20,7 @@ from rotation.orders.looking import Look, check_not_rolled_back, generations_of,
 logger = logging.getLogger(__name__)
 TOLD_EVERY = timedelta(days=1)
 ENDING = (Act.DISABLE, Act.SCHEDULE, Act.PURGE)
+Standing = tuple[str, dict[int, tuple[object, ...]]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,9 +55,28 @@ def look_around(*, actor: Actor, now: datetime) -> Patrolled:
 
 
 def _look(kek: Kek, actor: Actor, now: datetime) -> None:
+    kek.refresh_from_db(fields=["newest_seen", "primary"])  # the KEKs before it may have taken minutes
+    before = _standing(kek)
     look = look_at(kek.uri)
     if look is not None:
         check_not_rolled_back(kek, look)
+    _write_down(kek, look, before, actor, now)
+
+
+def _standing(kek: Kek) -> Standing:
+    """Return what an order may change while a store is looked at: the newest version seen, and each version's state."""
+    newest = Kek.objects.values_list("newest_seen", flat=True).get(pk=kek.pk)
+    rows = KekVersion.objects.filter(kek=kek).values_list("pk", "status", "status_at", "closed_at")
+    return newest, {pk: tuple(facts) for pk, *facts in rows}
+
+
+@transaction.atomic
+def _write_down(kek: Kek, look: Look | None, before: Standing, actor: Actor, now: datetime) -> None:
+    """Note what was seen, unless an order was quicker: then the look is older than what stands here."""
+    if before[1]:
+        lock_versions(pk=kek.pk, versions=before[1])
+    if _standing(kek) != before:
+        return
     voted = Voted(told={}, actor=actor, reason="seen in its key store", now=now)
     seen = generations_of(kek, look)
     seen = {pk: one for pk, one in seen.items() if one.status != StoreStatus.GONE}  # an end is for the order to tell
@@ -69,7 +89,10 @@ def _look(kek: Kek, actor: Actor, now: datetime) -> None:
 
 
 def _reopen(kek: Kek, look: Look, actor: Actor, now: datetime) -> None:
-    """Open what was closed for an order that nobody carries out any more, as long as its store has it enabled."""
+    """Open what was closed for an order that nobody carries out any more, as long as its store has it enabled.
+
+    The caller holds the lock on the key, under which others order something.
+    """
     busy = Order.objects.filter(key=OuterRef("kek"), state__in=BUSY_ORDERS, act__in=ENDING)
     rows = KekVersion.objects.filter(kek=kek, closed_at__isnull=False, status=StoreStatus.ENABLED)
     left = list(rows.exclude(Exists(busy)).values_list("pk", flat=True))

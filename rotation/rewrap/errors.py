@@ -39,8 +39,8 @@ class NotRunningError(RewrapError):
 
 
 class SpeedError(RewrapError):
-    def __init__(self, most: int) -> None:
-        super().__init__(f"A batch has 1 to {most:,} DEKs, and a limit is at least 1 DEK a second.")
+    def __init__(self, batch: int, rate: int) -> None:
+        super().__init__(f"A batch has 1 to {batch:,} DEKs, and a limit is 1 to {rate:,} DEKs a second.")
 
 
 class NothingQuarantinedError(RewrapError):

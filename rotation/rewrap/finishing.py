@@ -22,7 +22,9 @@ from rotation.rewrap.leasing import PLAN, Lease
 from rotation.rewrap.pieces import change, locked, tell_log
 
 _COUNT = "SELECT count(*) FROM inventory_wrapping WHERE kek_version_id = ANY(%s)"
-_HOLD = "SELECT version_id FROM inventory_kekversion WHERE version_id = ANY(%s) ORDER BY version_id FOR UPDATE"
+_HOLD = (
+    "SELECT version_id FROM inventory_kekversion WHERE kek_id = %s AND version_id < %s ORDER BY version_id FOR UPDATE"
+)
 _LEFT = """
 SELECT EXISTS (SELECT FROM inventory_wrapping w WHERE w.kek_version_id = ANY(%s)
    AND NOT EXISTS (SELECT FROM rotation_quarantined q
@@ -72,21 +74,30 @@ def finish(ground: Ground, *, actor: Actor, now: datetime) -> bool:
 
 
 def _is_left(ground: Ground) -> bool:
-    """Lock the old versions against new wraps, and say whether anything is under them that a pass would find."""
+    """Lock the old versions against new wraps, and say whether anything is under them that a pass would find.
+
+    All older ones, also what was closed when this worker began and was opened again since.
+    """
     with connection.cursor() as cursor:
-        cursor.execute(_HOLD, [list(ground.old)])
-        cursor.execute(_LEFT, [list(ground.old), ground.job])
+        cursor.execute(_HOLD, [ground.kek, ground.target])
+        old = [version for (version,) in cursor.fetchall()]
+        cursor.execute(_LEFT, [old, ground.job])
         (is_left,) = cursor.fetchone()
     return bool(is_left)
 
 
+def _in_quarantine(ground: Ground) -> set[int]:
+    return set(Quarantined.objects.filter(job=ground.job, resolved_at__isnull=True).values_list("pk", flat=True))
+
+
 def _finish_elsewhere(ground: Ground, actor: Actor, now: datetime) -> bool:
+    apart = _in_quarantine(ground)
     left = ranges().left(RewrapJob.objects.select_related("source__kek", "target").get(pk=ground.job))
     with transaction.atomic():
         job = locked(ground.job)
         if job.state != JobState.RUNNING:
             return False
-        if left:
+        if left or _in_quarantine(ground) != apart:  # what was let out meanwhile was not counted
             change(job, now, pass_number=job.pass_number + 1)
             return False
         _close(job, job.rewrapped, None, actor, now)

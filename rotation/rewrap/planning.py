@@ -20,6 +20,7 @@ from rotation.rewrap.errors import JobRunningError, NoPrimaryError, NothingToRew
 from rotation.rewrap.pieces import change, tell_log
 
 LARGEST_BATCH = 50_000
+LARGEST_RATE = 1_000_000  # DEKs a second: more than any store does, and less than a column holds
 # DEKs that take a core a few seconds, where the store opens and wraps them one by one.
 BATCHES = {"RSA-2048": 500, "RSA-3072": 250, "RSA-4096": 100}
 
@@ -176,5 +177,9 @@ def close_superseded(job: RewrapJob, newer: KekVersion, actor: Actor, now: datet
 
 def check_speed(batch_size: int | None, per_second: int | None) -> None:
     """Raises: SpeedError."""
-    if not (batch_size is None or 1 <= batch_size <= LARGEST_BATCH) or not (per_second is None or per_second >= 1):
-        raise SpeedError(LARGEST_BATCH)
+    fits = (
+        (batch_size is None or 1 <= batch_size <= LARGEST_BATCH),
+        (per_second is None or 1 <= per_second <= LARGEST_RATE),
+    )
+    if not all(fits):
+        raise SpeedError(LARGEST_BATCH, LARGEST_RATE)

@@ -36,6 +36,7 @@ BATCH_SECONDS = 4.0  # a batch that takes longer is followed by a smaller one: l
 IDLE_SECONDS = 0.05
 MOST_FAILURES = 5  # of the database, one after the other, before a worker leaves it to the next one
 TROUBLE = (OperationalError, InterfaceError)
+NO_TARGET = "The KEK takes no new wraps any more: it is being ended. Stop the job, or resume it once it is recovered."
 _GIVE_BACK = """
 UPDATE rotation_rewrapbatch SET leased_until = statement_timestamp() - interval '1 second', attempts = %s
  WHERE id = %s AND state = 'leased' AND attempts = %s AND leased_until = %s
@@ -118,7 +119,7 @@ def _next_size(size: int | None, lease: Lease, took: float) -> int | None:
 def _goes_on(ground: Ground, turn: Turn, actor: Actor, now: datetime, done: Work) -> bool:
     """Do what there is to do besides batches; return whether this worker has something to do here still."""
     if turn is Turn.FINISH:
-        if not finish(ground, actor=actor, now=now):
+        if not _finished(ground, actor, now):
             return True
         done.ended = Ended.OVER
         return False
@@ -133,6 +134,14 @@ def _goes_on(ground: Ground, turn: Turn, actor: Actor, now: datetime, done: Work
     elif turn is Turn.PAUSE:
         _pause_worn(ground, actor, now)
     return False
+
+
+def _finished(ground: Ground, actor: Actor, now: datetime) -> bool:
+    try:
+        return finish(ground, actor=actor, now=now)
+    except (BackendError, RotationError) as error:  # of a source elsewhere, which was asked whether anything is left
+        _postpone(ground, None, error, actor, now)
+        return False
 
 
 def _sleeps(ground: Ground, now: datetime) -> bool:
@@ -226,10 +235,15 @@ def _pause_worn(ground: Ground, actor: Actor, now: datetime) -> None:
 def supersede(*, pk: int, actor: Actor, now: datetime) -> RewrapJob | None:
     """Let a new job take over where the KEK was rotated again; None where that has happened, or the job is over.
 
-    Events: rewrap.superseded, rewrap.opened.
+    A job of a KEK that has no primary version any more is paused: the KEK is being ended, and nothing is under it.
+    Events: rewrap.superseded, rewrap.opened; rewrap.paused.
     """
     job = locked(pk)
     if job.state not in LIVE_JOBS or job.kek.primary_id == job.target_id:
+        return None
+    if job.kek.primary_id is None:
+        if job.state == JobState.RUNNING:
+            hold(job, because=NO_TARGET, actor=actor, now=now)
         return None
     return open_job(
         kek=job.kek,
@@ -247,7 +261,9 @@ def tend(*, actor: Actor, now: datetime, workers: int) -> list[tuple[int, int]]:
     `workers`: how many may be at one job. What was rotated again is superseded here too; a lease that somebody dead
     left of a job that is over is closed. Events: rewrap.superseded, rewrap.opened.
     """
-    for job in RewrapJob.objects.filter(state__in=LIVE_JOBS).exclude(kek__primary=F("target")):
+    # A paused one whose KEK has no primary version waits for a person.
+    waits = Q(state=JobState.PAUSED, kek__primary=None) | Q(kek__primary=F("target"))
+    for job in RewrapJob.objects.filter(state__in=LIVE_JOBS).exclude(waits):
         supersede(pk=job.pk, actor=actor, now=now)
     with connection.cursor() as cursor:
         cursor.execute(_CLOSE_LEFT, [now, LEASE.total_seconds()])

@@ -1,6 +1,8 @@
 """Certificates: signed by the signer alone under a label of their own, checked anywhere, and changed nowhere."""
 
 import json
+import subprocess
+import sys
 from datetime import UTC, datetime
 from io import StringIO
 
@@ -135,6 +137,31 @@ def test_the_commands_write_and_check_a_file(signed, tmp_path):
     path.write_text(path.read_text().replace("user:4", "user:5"))
     with pytest.raises(CommandError, match="NOT VALID"):
         call_command("verify_certificate", str(path), key=[str(LOG_KEY)])
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii", "cp1252"])
+def test_what_a_name_holds_turns_round_no_terminal_and_ends_no_check(signed, as_role, seal_events, tmp_path, encoding):
+    title = "Schlüssel 鍵\u202egnp.exe\u009b31m"
+    with as_role("worker"):
+        made = write_certificate(
+            kind=CertificateKind.DESTRUCTION, subject="kekversion:4", title=title, facts={}, actor=WORKER, now=NOW
+        )
+        seal_events()
+    with as_role("signer"):
+        assert sign_due(actor=SIGNER, now=NOW) == 1
+    path = tmp_path / "end.certificate"
+    path.write_text(export_text(Certificate.objects.get(pk=made.pk)), encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, verify_certificate.__file__, path, "--key", str(LOG_KEY)],
+        env={"PYTHONIOENCODING": encoding, "PYTHONPATH": ":".join(sys.path)},
+        capture_output=True,
+        check=False,
+        timeout=30,
+    )
+    said = done.stdout.decode(encoding)
+    assert (done.returncode, done.stderr, said.startswith("VALID")) == (0, b"", True)
+    assert "\\u202egnp.exe\\u009b31m" in said
+    assert not {"\u202e", "\u009b"} & set(said)
 
 
 def test_an_unsigned_one_is_not_exported(row):

@@ -11,9 +11,10 @@ from audit.actor import Actor
 from audit.models import Certificate, Event
 from inventory.custody import store_of
 from inventory.kms import SCHEMES
-from inventory.models import DekVersion, Wrapping
+from inventory.models import DekVersion, KekVersion, Wrapping
 from rotation import rewrap
 from rotation.models import Digest, JobState, Quarantined, RewrapBatch, RewrapJob
+from rotation.rewrap.batches import run_batch
 from rotation.rewrap.errors import (
     ClosedJobError,
     JobRunningError,
@@ -24,6 +25,7 @@ from rotation.rewrap.errors import (
     NotRunningError,
     SpeedError,
 )
+from rotation.rewrap.finishing import finish, write_plan
 from rotation.rewrap.ground import ground_of
 from rotation.rewrap.leasing import LEASE, MOST_ATTEMPTS, Lease, Turn, claim
 from rotation.rewrap.progress import progress_of, sample
@@ -220,6 +222,26 @@ def test_what_is_there_already_is_looked_at_before_the_old_one_goes():
     assert list(Quarantined.objects.values_list("dek_version_id", "reason")) == [(bad, "not_bound")]
 
 
+def test_what_came_under_a_version_that_was_opened_again_meanwhile_is_brought_over_too():
+    """The worker knows the old versions from when it began; nothing was under that one then."""
+    kek = make_kek()
+    first = kek.primary
+    second = rotate(kek)
+    KekVersion.objects.filter(pk=first.pk).update(closed_at=NOW)
+    add_deks(kek, 3, version=second)
+    rotate(kek)
+    job = opened(kek)
+    ground = ground_of(job.pk)
+    write_plan(ground, claim(ground, size=None, now=NOW), now=NOW)
+    run_batch(ground, claim(ground, size=None, now=NOW), actor=WORKER, now=NOW)
+    assert claim(ground, size=None, now=NOW) is Turn.FINISH
+    KekVersion.objects.filter(pk=first.pk).update(closed_at=None)
+    add_deks(kek, 2, version=first)
+    assert not finish(ground, actor=WORKER, now=NOW)
+    worked(job)
+    assert (again(job).state, again(job).rewrapped, census(kek)) == ("done", 5, {"3": 5})
+
+
 # Opening
 
 
@@ -244,7 +266,7 @@ def test_nothing_is_opened_for_nothing():
         opened(kek)
 
 
-@pytest.mark.parametrize("pace", [{"batch_size": 0}, {"batch_size": 50_001}, {"per_second": 0}])
+@pytest.mark.parametrize("pace", [{"batch_size": 0}, {"batch_size": 50_001}, {"per_second": 0}, {"per_second": 10**10}])
 def test_a_speed_that_is_none_is_refused(pace):
     kek = made(1)
     with pytest.raises(SpeedError):

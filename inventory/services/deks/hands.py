@@ -41,7 +41,8 @@ def hand_out(
     """Give a service the newest wrapping of a DEK, of its current version or of an earlier one it still reads with.
 
     For the worker and for commands: web may read no wrapped bytes. The same copy to the same service again is the same
-    hand-out. Locks the key against rotation. Event: dek.handed_out. Raises: NoDekError, NotAllowedNowError.
+    hand-out. Locks the key against rotation, and the hand-out that is there against being confirmed meanwhile.
+    Event: dek.handed_out. Raises: NoDekError, NotAllowedNowError.
     """
     require(reason)
     key = Key.objects.select_for_update(of=("self",), no_key=True).get(pk=dek)
@@ -50,7 +51,7 @@ def hand_out(
     wrapping = newest_wrapping(version)
     kek_version = wrapping.kek_version
     check_may(kek_version.version, Act.PROCESS, now)
-    given, _ = HandOut.objects.get_or_create(
+    given, _ = HandOut.objects.select_for_update().get_or_create(
         dek_version=version,
         kek_version=kek_version,
         service=service,
@@ -108,8 +109,6 @@ def confirm_hand_out(*, pk: int, actor: Actor, reason: str, now: datetime) -> Ha
         raise HandOutError(f"There is no hand-out {pk}. The page of the DEK lists its hand-outs.")
     if given.confirmed_at is not None:
         raise HandOutError(f"This was confirmed on {given.confirmed_at:%-d %B %Y} already.")
-    given.confirmed_at, given.confirmed_by = now, actor.id
-    given.save(update_fields=["confirmed_at", "confirmed_by"])
     key = given.dek_version.key
     facts: dict[str, JSON] = {
         "service": given.service.ref,
@@ -120,4 +119,6 @@ def confirm_hand_out(*, pk: int, actor: Actor, reason: str, now: datetime) -> Ha
     }
     subject = Subject(ref=key.ref, label=key.name, after={"version": given.dek_version.number})
     record(Action.DEK_HAND_OUT_CONFIRMED, actor=actor, now=now, reason=reason, subjects=[subject], facts=facts)
+    given.confirmed_at, given.confirmed_by = now, actor.id  # after its event, which the database asks for
+    given.save(update_fields=["confirmed_at", "confirmed_by"])
     return given
