@@ -46,7 +46,7 @@ def _draft(propose: Callable[[Parameters], Proposal], parameters: Parameters, no
         hold_clauses_patiently()
     proposal = _proposed(propose, parameters)
     effect = _simulated(proposal.record, now)
-    if effect.changes_digest != parameters.get("seen"):
+    if effect.digest != parameters.get("seen"):
         raise EffectChangedError
     facts: dict[str, JSON] = {
         "label": proposal.target.label,
