@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Any, NamedTuple
 
+from django.core.exceptions import EmptyResultSet
 from django.db import connection
 
 from inventory.examining import touched_by_clause
@@ -126,7 +127,10 @@ def findings_effect_of(change: ClauseChange) -> FindingsEffect:
     """
     if not change.can_change_findings:
         return FindingsEffect()
-    touched, parameters = touched_by_clause(*change).order_by().query.sql_with_params()
+    try:
+        touched, parameters = touched_by_clause(*change).order_by().query.sql_with_params()
+    except EmptyResultSet:  # no key could be at fault, as the clauses alone say
+        return FindingsEffect()
     separates = any(one and (one.separate_per_environment or one.separate_from_production) for one in change)
     facts = _FACTS.format(touched=touched, peers=_PEERS if separates else _NO_PEERS)
     given = [*parameters, *([[state.value for state in DESTROYED_STATES]] if separates else [])]

@@ -111,7 +111,8 @@ def test_the_event_says_who_why_what_and_what_it_did_to_the_keys():
     assert len({voted["asked_by"], *voted["approved_by"]}) == 3
     assert event.said.facts == {
         "keys_changed": 2, "keys_became_late": 2, "keys_late_no_more": 0, "keys_became_due_soon": 0,
-        "keys_with_less_time": 2, "keys_with_more_time": 0, "keys_sha256": digest,
+        "keys_with_less_time": 2, "keys_with_more_time": 0, "keys_sha256": digest, "findings_opened": 0,
+        "findings_closed": 0,
     }  # fmt: skip
 
 
