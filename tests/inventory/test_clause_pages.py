@@ -12,7 +12,8 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import resolve, reverse
 from django.utils import timezone
 
-from inventory.models import Key, PolicyClause
+from inventory.finding_effects import SAMPLE
+from inventory.models import Finding, Key, PolicyClause
 from inventory.selectors import threat_level
 from inventory.terms import KeyKind
 from keyvault_admin.access.models import User
@@ -96,6 +97,50 @@ def test_the_effect_is_shown_before_anything_is_saved_and_the_button_names_it(db
     (event,) = events_of("clause.edited")
     assert (event.said.on_behalf_of, event.said.reason) == (alice.ref, "the board decided")
     assert event.said.facts["request"] == request.ref
+
+
+def test_findings_that_open_are_shown_before_asked_for_with_it_and_then_open(db, client, alice, bob):
+    for number in range(SAMPLE + 1):
+        make_key(name=f"token {number}", is_exportable=True, now=timezone.now())
+    sign_in(client, alice)
+    found = clause()
+    entered = shortened(found, longest_age_days=found.longest_age_days, not_exportable="on")
+    answer = client.post(edit_page(), entered)
+    said = text_of(answer)
+    assert "6 findings open." in said
+    assert "Ask: 6 findings open" in said
+    listed = "token 0 , token 1 , token 2 , token 3 , token 4 , and 1 more"
+    assert f"Exportable high 6 keys {listed} —" in said
+    answer = client.post(edit_page(), hidden(answer), follow=True)
+    request, said = Request.objects.get(), text_of(answer)
+    assert "No key gets another date by it. 6 findings open." in said
+    assert f"Opens: exportable on 6 keys when it was asked {listed}" in said
+    first = reverse("admin:inventory_key_change", args=[Key.objects.get(name="token 0").pk])
+    assert f'<a href="{first}">token 0</a>' in answer.content.decode()
+    assert not Finding.objects.filter(code="exportable").exists()
+    Key.objects.filter(name="token 0").update(name="renamed since")  # the page stays with what was asked
+    assert listed in text_of(client.get(reverse("admin:rotation_request_change", args=[request.pk])))
+    decided(request, bob)
+    assert Finding.objects.filter(code="exportable", closed_at=None).count() == SAMPLE + 1
+    seal()
+    said = text_of(client.get(reverse("admin:inventory_policyclause_change", args=[found.pk])))
+    assert "6 findings opened: “the board decided”" in said
+
+
+def test_other_findings_than_people_voted_on_make_the_request_void(db, client, alice, bob):
+    sign_in(client, alice)
+    make_key(name="token", is_exportable=True, now=timezone.now())
+    found = clause()
+    entered = shortened(found, longest_age_days=found.longest_age_days, not_exportable="on")
+    client.post(edit_page(), hidden(client.post(edit_page(), entered)))
+    request = Request.objects.get()
+    make_key(name="another", is_exportable=True, now=timezone.now())
+    for person in (make_person("second", "Security"), bob):
+        vote(person, request)
+    with _become("worker"):
+        assert carry_out(request).state == RequestState.VOID
+    assert again(request).closed_because.startswith("What this would do to the keys has changed")
+    assert not Finding.objects.filter(code="exportable").exists()
 
 
 def test_an_effect_that_became_another_is_shown_again(db, client, alice, late_by_60):

@@ -5,13 +5,14 @@ from contextlib import contextmanager
 from hashlib import sha256
 
 import pytest
-from django.db import transaction
+from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from inventory.effects import simulate
 from inventory.finding_effects import SAMPLE, ClauseChange, findings_effect_of
-from inventory.models import Finding, Key, KeyVersion, PolicyClause
+from inventory.models import Finding, Key, KeyVersion, PolicyClause, ThreatLevel
 from inventory.services import refresh_findings, review_findings
 from inventory.services.clauses import refresh_after
 from inventory.states import State
@@ -197,6 +198,40 @@ def test_a_retired_clause_closes_what_was_simulated(inventory):
         with undone():
             opened, closed = retired(code)
             assert ({of for _, of in closed}, opened) == (codes, set()), code
+
+
+def test_it_costs_as_many_queries_at_a_few_keys_as_at_hundreds(any_db):
+    """Nothing is asked of a key by itself: the facts of all, the clauses, and what stands open."""
+    others = {"runbook_required": False, "on_events": ["x"]}
+    cases = [
+        ({"longest_age_days": 30, **others}, 0),
+        ({"runbook_required": True}, 3),
+        ({"runbook_required": True, "smallest_strength_bits": 256, "separate_from_production": True}, 4),
+    ]
+    for first, count in ((0, 5), (5, 300)):
+        for number in range(first, first + count):
+            Key.objects.bulk_create([Key(name=f"key {number}", kind="api_token", algorithm=f"RSA-{2048 + number % 3}")])
+        for facts, queries in cases:
+            change = ClauseChange(None, PolicyClause(code="ours", **NEW, **facts).terms)
+            with CaptureQueriesContext(connection) as asked:
+                effect = findings_effect_of(change)
+            assert (len(asked), effect.opens) == (queries, (first + count) if queries else 0)
+
+
+def test_the_threat_level_opens_nothing(inventory):
+    effect = simulate(threat=ThreatLevel(pk=1, level="high"), now=NOW)
+    assert effect.shares.become_late
+    assert (effect.findings.opens, effect.findings.closes, effect.digest) == (0, 0, effect.changes_digest)
+
+
+def test_only_what_is_not_open_yet_opens(inventory):
+    """What somebody else closed or opened meanwhile is not counted a second time."""
+    record = PolicyClause.objects.get(code="s1-6-2-kek-stays")
+    record.is_in_force = False
+    assert simulate(clause=record, now=NOW).findings.closes == 2
+    Finding.objects.filter(code="exportable", key__name="strong").update(closed_at=NOW)
+    (change,) = simulate(clause=record, now=NOW).findings.by_code
+    assert [key.name for key in change.closed] == ["weak, and can leave"]
 
 
 def some(values, **how):
