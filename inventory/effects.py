@@ -179,7 +179,7 @@ def simulate(*, clause: PolicyClause | None = None, threat: ThreatLevel | None =
     finding follows from a longest age, so none from the threat level. Queries: 3 or 4; of a clause that is stored
     already 1 more, and those of findings_effect_of().
     """
-    return effect_of(rules_if(clause=clause, threat=threat), now, clause and _change_to(clause))
+    return effect_of(rules_if(clause=clause, threat=threat), now, _change_to(clause) if clause else None)
 
 
 def _change_to(clause: PolicyClause) -> ClauseChange:

@@ -176,7 +176,9 @@ def _codes(said: str, demands: Demands) -> set[str]:
         algorithm=algorithm,
         size_bits=size_bits,
     )
-    return {found.code for found in of_clauses(key, demands, [Peers(*peer, name="") for peer in peers or ()], {})}
+    return {
+        found.code for found in of_clauses(key, demands, [Peers(where, what, "") for where, what in peers or ()], {})
+    }
 
 
 def _by_code(counted: Sequence[tuple[str, bool, int, Sequence[Any]]]) -> list[CodeChange]:

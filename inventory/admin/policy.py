@@ -86,7 +86,8 @@ class PolicyClauseAdmin(ReadOnlyAdmin):
         ]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[PolicyClause]:
-        return super().get_queryset(request).annotate(sources=ArraySubquery(_sources()))
+        found: QuerySet[PolicyClause] = super().get_queryset(request).annotate(sources=ArraySubquery(_sources()))
+        return found
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: object = None

@@ -218,6 +218,12 @@ def test_it_costs_as_many_queries_at_a_few_keys_as_at_hundreds(any_db):
             assert (len(asked), effect.opens) == (queries, (first + count) * codes)
 
 
+def test_a_backup_key_of_production_is_not_found_equal_to_itself(inventory):
+    share(make_key(name="alone", kind="backup_key"))
+    with undone():
+        assert registered(separate_from_production=True, kinds=["backup_key"], classifications=["public"])[0] == set()
+
+
 def test_the_threat_level_opens_nothing(inventory):
     effect = simulate(threat=ThreatLevel(pk=1, level="high"), now=NOW)
     assert effect.changed
