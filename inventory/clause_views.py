@@ -23,12 +23,14 @@ from audit.actor import actor_of
 from audit.selectors import timeline
 from audit.step_up import requires_step_up
 from inventory import asking, services
+from inventory.chips import severity_chip
 from inventory.clause_forms import ClauseForm, EditClauseForm, ThreatForm, WhyForm
-from inventory.clause_wording import changed_lines, demands_of, history, scope_of, verb_of
+from inventory.clause_wording import changed_lines, demands_of, history, named, scope_of, turned_words, verb_of
 from inventory.conflicts import disagreements
 from inventory.counts import reaches
 from inventory.effects import simulate
 from inventory.errors import EffectChangedError, InventoryError
+from inventory.finding_effects import FindingsEffect
 from inventory.models import PolicyClause, ThreatLevel
 from inventory.models.threat import lowers
 from inventory.selectors import clauses_in_force, threat_level
@@ -260,6 +262,8 @@ def _effect_page(admin: ModelAdmin, request: HttpRequest, step: Step, draft: Dra
         "draft": draft,
         "verb": verb_of(effect, "Ask" if takes_votes else "Save"),
         "takes_votes": takes_votes,
+        "findings": _findings(effect.findings),
+        "turned": turned_words(effect.findings.opens, effect.findings.closes),
         "samples": [
             ("Become overdue", effect.samples["become_late"], effect.shares.become_late),
             ("Are overdue no more", effect.samples["late_no_more"], effect.shares.late_no_more),
@@ -267,6 +271,21 @@ def _effect_page(admin: ModelAdmin, request: HttpRequest, step: Step, draft: Dra
         ],
     }
     return _render(admin, request, "effect", context)
+
+
+def _findings(effect: FindingsEffect) -> list[dict[str, Any]]:
+    """Return the rows of the table of findings."""
+    return [
+        {
+            "title": one.definition.title,
+            "chip": severity_chip(one.definition.severity),
+            "opens": one.opens,
+            "closes": one.closes,
+            "opened": named(one.opened, one.opens),
+            "closed": named(one.closed, one.closes),
+        }
+        for one in effect.by_code
+    ]
 
 
 def _proposal(draft: Draft, clause: PolicyClause | None) -> PolicyClause | ThreatLevel:

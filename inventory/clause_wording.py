@@ -9,6 +9,7 @@ from django.db.models import TextChoices
 from audit import sentences
 from audit.selectors import ReadEvent
 from inventory.effects import Effect
+from inventory.finding_effects import SampledKey
 from inventory.models import PolicyClause
 from inventory.terms import Access, Classification, Environment, KeyKind, StorageMedium
 from inventory.wording import Entry, Line
@@ -126,7 +127,11 @@ def consequence_of(facts: Mapping[str, Any]) -> str:
         (facts["keys_late_no_more"], "stopped being overdue"),
         (facts["keys_changed"], "got another date or clause"),
     ]
-    return ", ".join(f"{_keys(int(number))} {words}" for number, words in told if number) or "no key got another date"
+    said = [f"{_keys(int(number))} {words}" for number, words in told if number]
+    # Events of before findings were counted do not say.
+    opened, closed = (int(facts.get(f"findings_{how}", 0)) for how in ("opened", "closed"))
+    said += [f"{_findings(number)} {how}" for number, how in ((opened, "opened"), (closed, "closed")) if number]
+    return ", ".join(said) or "no key got another date"
 
 
 def verb_of(effect: Effect, act: str) -> str:
@@ -136,11 +141,10 @@ def verb_of(effect: Effect, act: str) -> str:
         return f"{act}: {_keys(late)} {'becomes' if late == 1 else 'become'} overdue"
     if no_more:
         return f"{act}: {_keys(no_more)} {'is' if no_more == 1 else 'are'} overdue no more"
-    return (
-        f"{act}: {_keys(changed)} {'gets' if changed == 1 else 'get'} another date"
-        if changed
-        else f"{act}: no date moves"
-    )
+    if changed:
+        return f"{act}: {_keys(changed)} {'gets' if changed == 1 else 'get'} another date"
+    turned = turned_words(effect.findings.opens, effect.findings.closes)
+    return f"{act}: {turned or 'no date moves'}"
 
 
 def will_do(facts: Mapping[str, Any], owners: int) -> list[str]:
@@ -156,8 +160,27 @@ def will_do(facts: Mapping[str, Any], owners: int) -> list[str]:
         said.append(f"{_keys(soon)} {'becomes' if soon == 1 else 'become'} due within 30 days.")
     less, more = int(facts["keys_with_less_time"]), int(facts["keys_with_more_time"])
     if less or more:
-        return [*said, f"{_keys(less)} in all {'gets' if less == 1 else 'get'} less time, {more:,} more time."]
-    return said or ["No key gets another date by it."]
+        said.append(f"{_keys(less)} in all {'gets' if less == 1 else 'get'} less time, {more:,} more time.")
+    said = said or ["No key gets another date by it."]
+    turned = turned_words(int(facts.get("findings_opened", 0)), int(facts.get("findings_closed", 0)))
+    return [*said, f"{turned}."] if turned else said
+
+
+def turned_words(opens: int, closes: int) -> str:
+    """Say how many findings open and close; "" for none."""
+    opening = f"{_findings(opens)} {'opens' if opens == 1 else 'open'}" if opens else ""
+    closing = f"{_findings(closes)} {'closes' if closes == 1 else 'close'}" if closes else ""
+    return " and ".join(words for words in (opening, closing) if words)
+
+
+def named(keys: Sequence[SampledKey], count: int) -> list[tuple[str, int | None]]:
+    """Return the keys that are named of so many, each with its id, and in the last place how many more there are."""
+    more = count - len(keys)
+    return [*((key.name, key.pk) for key in keys), *([(f"and {more:,} more", None)] if more > 0 else [])]
+
+
+def _findings(count: int) -> str:
+    return f"{count:,} finding" if count == 1 else f"{count:,} findings"
 
 
 def _keys(count: int) -> str:

@@ -5,14 +5,16 @@ those verdicts with the keys. So the policy is written down in one place only, a
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+from hashlib import sha256
 from itertools import product
 from typing import Any
 
 from django.db import connection, transaction
 
 from audit.canonical import JSON
+from inventory.finding_effects import ClauseChange, FindingsEffect, findings_effect_of
 from inventory.models import Key, PolicyClause, ThreatLevel
 from inventory.policy import Facts, Rule, accepted_until, judge
 from inventory.selectors import SOON, rules_if
@@ -145,6 +147,14 @@ class Effect:
     by_owner: Sequence[OwnerShare]  # the 20 with the most
     samples: Mapping[str, Sequence[SampledKey]]  # by the name of the share, up to 20 keys each
     changes_digest: str  # SHA-256 over (key, date and clause before, date and clause after); see docs/policies.md
+    findings: FindingsEffect = field(default_factory=FindingsEffect)
+
+    @property
+    def digest(self) -> str:
+        """Return what tells this effect apart from others: of the dates alone, unless some finding opens or closes."""
+        if not self.findings.by_code:
+            return self.changes_digest
+        return sha256(f"{self.changes_digest}|{self.findings.digest}".encode()).hexdigest()
 
     @property
     def facts(self) -> dict[str, JSON]:
@@ -157,20 +167,32 @@ class Effect:
             "keys_with_less_time": self.get_less_time,
             "keys_with_more_time": self.get_more_time,
             "keys_sha256": self.changes_digest,
+            "findings_opened": self.findings.opens,
+            "findings_closed": self.findings.closes,
         }
 
 
 def simulate(*, clause: PolicyClause | None = None, threat: ThreatLevel | None = None, now: datetime) -> Effect:
-    """Return what saving the given clause, or threat level, would do to the keys. Nothing is written. Queries: 3 or 4.
+    """Return what saving the given clause, or threat level, would do to the keys. Nothing is written.
 
-    The object holds the new values and need not be saved. A clause that is not in force is one that is retired.
+    The object holds the new values and need not be saved. A clause that is not in force is one that is retired. No
+    finding follows from a longest age, so none from the threat level. Queries: 3 or 4; of a clause that is stored
+    already 1 more, and those of findings_effect_of().
     """
-    return effect_of(rules_if(clause=clause, threat=threat), now)
+    return effect_of(rules_if(clause=clause, threat=threat), now, _change_to(clause) if clause else None)
+
+
+def _change_to(clause: PolicyClause) -> ClauseChange:
+    stored = PolicyClause.objects.filter(pk=clause.pk, is_in_force=True).first() if clause.pk else None
+    return ClauseChange(stored.terms if stored else None, clause.terms if clause.is_in_force else None)
 
 
 @transaction.atomic
-def effect_of(rules: Sequence[Rule], now: datetime) -> Effect:
-    """Compare what the keys' records say with what these rules say. Queries: 3, one of them a scan of all keys."""
+def effect_of(rules: Sequence[Rule], now: datetime, change: ClauseChange | None = None) -> Effect:
+    """Compare what the keys' records say with what these rules say, and the findings with those after the change.
+
+    Queries: 3, one of them a scan of all keys, and those of findings_effect_of().
+    """
     parameters = verdicts(rules) | {"now": now, "soon": now + SOON, "states": [state.value for state in CAN_BE_OVERDUE]}
     with connection.cursor() as cursor:
         be_patient(cursor)
@@ -185,6 +207,7 @@ def effect_of(rules: Sequence[Rule], now: datetime) -> Effect:
         by_owner=[OwnerShare(handle, pk, _shares(*numbers)) for handle, pk, *numbers in owners or ()],
         samples=_samples(samples or ()),
         changes_digest=digest,
+        findings=findings_effect_of(change) if change else FindingsEffect(),
     )
 
 

@@ -89,6 +89,8 @@ def touched_by_clause(before: Clause | None, after: Clause | None) -> QuerySet[A
     wrong = Q(pk__in=())
     for one in versions:
         wrong |= _covered(one) & _at_fault(one)
+        if one.separate_from_production:  # it opens findings on keys of which it does not speak, on the other side
+            wrong |= _sharing()
     return Key.objects.filter(wrong).exclude(state__in=DESTROYED_STATES).order_by("pk").values_list("pk", flat=True)
 
 
@@ -100,7 +102,7 @@ def _covered(clause: Clause) -> Q:
         ("environment", scope.environments),
         ("classification", scope.classifications),
     ):
-        if chosen and not (name == "kind" and clause.separate_from_production):  # that one opens findings on both sides
+        if chosen:
             covered &= Q(**{f"{name}__in": chosen})
     return covered
 
@@ -111,9 +113,16 @@ def _at_fault(clause: Clause) -> Q:
         fault |= Q(is_exportable=True)
     if clause.runbook_required:
         fault |= Q(runbook_url="")
-    if clause.separate_per_environment or clause.separate_from_production:
-        fault |= Q(pk__in=_current().filter(reuse_digest__isnull=False).values("key"))
+    if clause.separate_per_environment:
+        fault |= _sharing()
     return fault | _too_weak(clause.smallest_strength_bits) if clause.smallest_strength_bits else fault
+
+
+def _sharing() -> Q:
+    """Keys whose material another key holds too."""
+    known = _current().exclude(state__in=DESTROYED_STATES).filter(reuse_digest__isnull=False)
+    shared = known.values("reuse_digest").annotate(holders=Count("pk")).filter(holders__gt=1).values("reuse_digest")
+    return Q(pk__in=known.filter(reuse_digest__in=shared).values("key"))
 
 
 def _too_weak(least: int) -> Q:

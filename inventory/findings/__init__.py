@@ -1,7 +1,7 @@
 """What is wrong with a key, by which clause, and what to do about it. Pure."""
 
 from inventory.findings.catalogue import CATALOGUE, Definition, Finding, Severity, definition, said, title_of
-from inventory.findings.demands import Demands, Peers, demands_more
+from inventory.findings.demands import Demands, Peers, demands_more, of_clauses
 from inventory.findings.examination import Surroundings, Table, Under, findings, of_material
 from inventory.findings.record import mandatory_facts, of_record
 
@@ -19,6 +19,7 @@ __all__ = [
     "demands_more",
     "findings",
     "mandatory_facts",
+    "of_clauses",
     "of_material",
     "of_record",
     "said",

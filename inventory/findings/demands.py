@@ -146,8 +146,11 @@ def _reused(facts: Facts, said: dict[str, str | int], peers: Sequence[Peers]) ->
 
 
 def _equal_to_backups(facts: Facts, demands: Demands, peers: Sequence[Peers]) -> Iterator[Finding]:
-    """Find it on the key of production too: whoever looks there must see that a backup can be opened with it."""
-    backups = [peer.name for peer in peers if peer.kind == KeyKind.BACKUP_KEY]
+    """Find it on the key of production too: whoever looks there must see that a backup can be opened with it.
+
+    A backup key of production is no such key: it would be found equal to itself.
+    """
+    backups = [peer.name for peer in peers if peer.kind == KeyKind.BACKUP_KEY != facts.kind]
     clauses = demands.parting(facts, KeyKind.BACKUP_KEY)
     if backups and clauses:
         yield Finding(code="backup-equals-production", facts={"clauses": _named(clauses), "peer": min(backups)})

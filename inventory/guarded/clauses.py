@@ -10,6 +10,7 @@ from audit.actions import Action
 from audit.actor import Actor
 from audit.services import Subject, record
 from inventory.errors import RetiredClauseError, StaleError
+from inventory.finding_effects import ClauseChange
 from inventory.models import PolicyClause, ThreatLevel
 from inventory.permits import Permit
 from inventory.selectors import hold_clauses
@@ -48,7 +49,8 @@ def register_clause(
     clause = PolicyClause(code=code, **facts)
     clause.full_clean()
     clause.save()
-    effect = carry_out(expected_changes, now)
+    change = ClauseChange(None, clause.terms)
+    effect = carry_out(expected_changes, now, change)
     after = {name: value for name, value in clause_snapshot(clause).items() if value}
     subject = Subject(ref=clause.ref, label=clause.label, after={"code": code, **after})
     record(
@@ -59,7 +61,7 @@ def register_clause(
         subjects=[subject],
         facts=effect.facts | permit.facts,
     )
-    refresh_after(None, clause.terms, actor=actor, now=now)
+    refresh_after(change, actor=actor, now=now)
     return clause
 
 
@@ -91,7 +93,8 @@ def edit_clause(
     for name, value in different.items():
         setattr(clause, name, value)
     _store(clause, list(different))
-    effect = carry_out(expected_changes, now)
+    change = ClauseChange(terms, clause.terms)
+    effect = carry_out(expected_changes, now, change)
     after = clause_snapshot(clause)
     subject = Subject(
         ref=clause.ref,
@@ -102,7 +105,7 @@ def edit_clause(
     record(
         Action.CLAUSE_EDITED, actor=actor, now=now, reason=reason, subjects=[subject], facts=effect.facts | permit.facts
     )
-    refresh_after(terms, clause.terms, actor=actor, now=now)
+    refresh_after(change, actor=actor, now=now)
     return clause
 
 
@@ -126,7 +129,8 @@ def retire_clause(
     clause = _lock(pk, expected_revision)
     clause.is_in_force = False
     _store(clause, ["is_in_force"])
-    effect = carry_out(expected_changes, now)
+    change = ClauseChange(clause.terms, None)
+    effect = carry_out(expected_changes, now, change)
     subject = Subject(ref=clause.ref, label=clause.label, before={"is_in_force": True}, after={"is_in_force": False})
     record(
         Action.CLAUSE_RETIRED,
@@ -136,7 +140,7 @@ def retire_clause(
         subjects=[subject],
         facts=effect.facts | permit.facts,
     )
-    refresh_after(clause.terms, None, actor=actor, now=now)
+    refresh_after(change, actor=actor, now=now)
     return clause
 
 

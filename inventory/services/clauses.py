@@ -33,10 +33,11 @@ from inventory.effects import (
 )
 from inventory.errors import EffectChangedError, KeyMaterialError, LowersThreatLevelError, StaleError
 from inventory.examining import touched_by_clause
+from inventory.finding_effects import ClauseChange
 from inventory.models import PolicyClause, ThreatLevel
 from inventory.models.threat import lowers
 from inventory.permits import Permit
-from inventory.policy import Clause, Rule
+from inventory.policy import Rule
 from inventory.recognise import holds_key_material
 from inventory.selectors import hold_clauses, rules
 from inventory.services.findings import refresh_findings
@@ -98,11 +99,12 @@ def set_threat_level(
     return threat
 
 
-def refresh_after(before: Clause | None, after: Clause | None, *, actor: Actor, now: datetime) -> None:
+def refresh_after(change: ClauseChange, *, actor: Actor, now: datetime) -> None:
     """Open and close what follows from a clause, as every other change of a fact does; none where only ages differ.
 
     Nobody examines keys meanwhile: who does shares the clauses, which the caller holds alone.
     """
+    before, after = change
     if before is None or after is None or replace(before, longest_age=None) != replace(after, longest_age=None):
         refresh_findings(keys=list(touched_by_clause(before, after)), actor=actor, now=now)
 
@@ -155,15 +157,17 @@ _MOVES = (
 )
 
 
-def carry_out(expected_changes: str | None, now: datetime) -> Effect:
-    """Give every key the verdict of the clauses as they are now stored; return what that did. Queries: 7.
+def carry_out(expected_changes: str | None, now: datetime, change: ClauseChange | None = None) -> Effect:
+    """Give every key the verdict of the clauses as they are now stored; return what that does. Queries: 7, and those of
+    findings_effect_of().
 
-    The caller holds the clauses, so between counting and writing no date moves. `expected_changes` is the digest over
-    them that somebody saw. Raises: EffectChangedError.
+    The caller holds the clauses, so between counting and writing no date moves, and calls refresh_after() with the same
+    change as its last act. `expected_changes` is the digest of the effect that somebody saw.
+    Raises: EffectChangedError.
     """
     clauses = rules()
-    effect = effect_of(clauses, now)
-    if expected_changes not in {None, effect.changes_digest}:
+    effect = effect_of(clauses, now, change)
+    if expected_changes not in {None, effect.digest}:
         raise EffectChangedError
     if (moved := move_dates(clauses)) != effect.changed:
         raise RuntimeError(f"{moved} keys were changed and {effect.changed} counted")

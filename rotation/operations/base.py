@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from audit.actions import Action
 from audit.actor import Actor
@@ -57,14 +57,22 @@ class Payload:
     nonce: str  # 128 random bits: no two requests have the same digest
 
 
+class Link(NamedTuple):
+    """A record that a line names; without an address only its words are shown."""
+
+    text: str
+    url: str = ""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """One fact of a decision page; where it changes, what it was."""
+    """One fact of a decision page; where it changes, what it was. `links` are examples, which mails leave out."""
 
     label: str
     text: str
     before: str = ""
     url: str = ""
+    links: Sequence[Link] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ Whoever asks has seen the effect and names it by its digest (`seen`); what peopl
 carried out only while it would do the same to the same keys.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any, NamedTuple
@@ -14,9 +14,11 @@ from django.urls import reverse
 from audit.actions import Action
 from audit.actor import Actor
 from audit.canonical import JSON
-from inventory.clause_wording import changed_lines, consequence_of, will_do
+from inventory.clause_wording import changed_lines, consequence_of, named, will_do
 from inventory.effects import Effect, simulate
 from inventory.errors import EffectChangedError, NothingChangesError, RetiredClauseError, StaleError
+from inventory.finding_effects import SampledKey, findings_facts
+from inventory.findings import title_of
 from inventory.guarded import clauses as guarded
 from inventory.models import PolicyClause, ThreatLevel
 from inventory.models.threat import lowers
@@ -25,7 +27,7 @@ from inventory.selectors import hold_clauses_patiently
 from inventory.services.clauses import CLAUSE_FACTS, LEVEL_FACTS, check_entered, clause_snapshot
 from rotation.errors import NotLoweringError, WrongParametersError
 from rotation.operations import register
-from rotation.operations.base import DEVOPS, SECURITY, Description, Draft, Line, Operation, Payload, Step, Target
+from rotation.operations.base import DEVOPS, SECURITY, Description, Draft, Line, Link, Operation, Payload, Step, Target
 
 Parameters = Mapping[str, JSON]
 _NOTHING = "nothing"
@@ -46,7 +48,7 @@ def _draft(propose: Callable[[Parameters], Proposal], parameters: Parameters, no
         hold_clauses_patiently()
     proposal = _proposed(propose, parameters)
     effect = _simulated(proposal.record, now)
-    if effect.changes_digest != parameters.get("seen"):
+    if effect.digest != parameters.get("seen"):
         raise EffectChangedError
     facts: dict[str, JSON] = {
         "label": proposal.target.label,
@@ -54,6 +56,7 @@ def _draft(propose: Callable[[Parameters], Proposal], parameters: Parameters, no
         "after": dict(proposal.after),
         "effect": effect.facts,
         "owners": effect.owners,
+        "findings": findings_facts(effect.findings),
         "by_owner": [_share(one.owner_id, one.shares.become_late, one.shares.late_no_more) for one in effect.by_owner],
     }
     return Draft(targets=[proposal.target], facts=facts)
@@ -177,9 +180,23 @@ def _described(payload: Payload, title: str, first: str, url: str = "") -> Descr
     if url:
         lines.insert(0, Line(label="Clause", text=str(facts["label"]), url=url))
     done = consequence_of(facts["effect"]) or _NOTHING
-    return Description(
-        title=title, sentences=sentences, lines=[*lines, Line(label="Effect when it was asked", text=done)]
-    )
+    lines.append(Line(label="Effect when it was asked", text=done))
+    return Description(title=title, sentences=sentences, lines=[*lines, *_findings(facts.get("findings", ()))])
+
+
+def _findings(by_code: Sequence[Mapping[str, Any]]) -> Iterator[Line]:
+    """Yield a line for each kind of finding that opens, then for each that closes; of requests of before, none."""
+    for how, count, keys in (("Opens", "opens", "opened"), ("Closes", "closes", "closed")):
+        for one in by_code:
+            if number := int(one[count]):
+                text = f"on {number:,} key{'' if number == 1 else 's'} when it was asked"
+                named_keys = named([SampledKey(*key) for key in one[keys]], number)
+                links = [Link(name, _key_url(pk) if pk else "") for name, pk in named_keys]
+                yield Line(label=f"{how}: {title_of(str(one['code']))}", text=text, links=links)
+
+
+def _key_url(pk: int) -> str:
+    return reverse("admin:inventory_key_change", args=[pk])
 
 
 def describe_register(payload: Payload) -> Description:

@@ -3,7 +3,7 @@
 import re
 from dataclasses import replace
 
-from rotation.operations.base import Description, Line
+from rotation.operations.base import Description, Line, Link
 
 _TURNING = re.compile(
     "[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]"
@@ -22,7 +22,8 @@ def as_shown(said: Description) -> Description:
 def _line(line: Line) -> Line:
     """Return a line; what stays as it was stands beside the changes, not among them."""
     before = "" if line.before == line.text else visible(line.before)
-    return replace(line, text=visible(line.text), before=before, url=safe_url(line.url))
+    links = [Link(visible(link.text), safe_url(link.url)) for link in line.links]
+    return replace(line, text=visible(line.text), before=before, url=safe_url(line.url), links=links)
 
 
 def visible(text: str) -> str:

@@ -75,7 +75,7 @@ def test_a_clause_shortened_from_90_to_60_days_does_exactly_what_was_simulated()
     proposed.longest_age_days = 60
     before = selectors.posture(NOW)
     shown = simulate(clause=proposed, now=NOW)
-    edited = edit(longest_age_days=60, digest=shown.changes_digest)
+    edited = edit(longest_age_days=60, digest=shown.digest)
     after = selectors.posture(NOW)
     assert after.overdue - before.overdue == shown.shares.become_late == 3
     assert after.due_soon == 1
@@ -111,7 +111,8 @@ def test_the_event_says_who_why_what_and_what_it_did_to_the_keys():
     assert len({voted["asked_by"], *voted["approved_by"]}) == 3
     assert event.said.facts == {
         "keys_changed": 2, "keys_became_late": 2, "keys_late_no_more": 0, "keys_became_due_soon": 0,
-        "keys_with_less_time": 2, "keys_with_more_time": 0, "keys_sha256": digest,
+        "keys_with_less_time": 2, "keys_with_more_time": 0, "keys_sha256": digest, "findings_opened": 0,
+        "findings_closed": 0,
     }  # fmt: skip
 
 
@@ -154,7 +155,7 @@ def test_register_clause_puts_its_keys_on_their_dates():
     seal()
     number = last_number()
     shown = simulate(clause=PolicyClause(code="ours-30", **NEW), now=NOW)
-    made = rules_by_votes.register_clause(code="ours-30", facts=NEW, expected_changes=shown.changes_digest, **HOW)
+    made = rules_by_votes.register_clause(code="ours-30", facts=NEW, expected_changes=shown.digest, **HOW)
     seal()
     assert actions_since(number) == ["clause.registered"]
     assert events_of("clause.registered")[0].said.subjects[0].after["longest_age_days"] == 30
@@ -234,7 +235,7 @@ def test_an_effect_that_became_another_since_it_was_shown_is_refused():
     shown = simulate(clause=proposed, now=NOW)
     make_key(name="another", last_rotated_on=TODAY - timedelta(days=75))
     with pytest.raises(EffectChangedError), transaction.atomic():
-        edit(longest_age_days=60, digest=shown.changes_digest)
+        edit(longest_age_days=60, digest=shown.digest)
     assert clause().longest_age_days == 90
 
 

@@ -70,7 +70,7 @@ def test_simulate_of_what_changes_nothing_is_empty_and_writes_nothing(django_ass
     make_key()
     before = list(Key.objects.values())
     unchanged = clause()
-    with django_assert_num_queries(6):  # clauses, level, savepoint, patience, effect, savepoint
+    with django_assert_num_queries(7):  # clauses, level, the clause as it is, savepoint, patience, effect, savepoint
         effect = simulate(clause=unchanged, now=NOW)
     assert (effect.changed, effect.shares.become_late, effect.owners, effect.by_owner) == (0, 0, 0, [])
     simulate(clause=clause(longest_age_days=1), now=NOW)

@@ -292,7 +292,7 @@ def test_clauses_that_change_move_what_is_accepted_and_the_effect_knows(db):
     assert (effect.changed, effect.shares.become_late, effect.get_less_time) == (1, 1, 1)
     edit_clause(
         pk=annual.pk, changes={"longest_age_days": 100}, expected_revision=1, reason="x",
-        expected_changes=effect.changes_digest, **HOW,
+        expected_changes=effect.digest, **HOW,
     )  # fmt: skip
     stored = Key.objects.get()
     assert (stored.rotate_by, stored.accepted_until) == (DUE, DUE + timedelta(days=10))

@@ -220,12 +220,14 @@ def kek_recoveries(world):
 
 
 def _seen(**record):
-    return simulate(**record, now=timezone.now()).changes_digest
+    return simulate(**record, now=timezone.now()).digest
 
 
 def new_clauses(world):
     facts = {"source": FOREIGN, "document": MARKUP, "section": TURNED, "requirement": "R1", "text": WORDS[3]}
-    facts |= {"kinds": ["api_token"], "longest_age_days": 30, "on_events": [TEMPLATE]}
+    facts |= {"kinds": ["api_token"], "longest_age_days": 30, "on_events": [TEMPLATE], "not_exportable": True}
+    for name in (MARKUP, TEMPLATE, TURNED, FOREIGN, MARKUP, TEMPLATE):  # findings open on them, and five are named
+        world.key(name, is_exportable=True)
     said = {"code": "ours", "facts": facts, "seen": _seen(clause=PolicyClause(code="ours", **facts))}
     yield world.ask("clause.register", said, by=world.security)
 

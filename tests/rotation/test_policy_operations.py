@@ -54,7 +54,7 @@ def excepting(key, days=30, **said):
 def shortening(days=60):
     proposed = clause()
     proposed.longest_age_days = days
-    seen = simulate(clause=proposed, now=timezone.now()).changes_digest
+    seen = simulate(clause=proposed, now=timezone.now()).digest
     return {
         "clause": proposed.pk,
         "revision": proposed.revision,
@@ -196,7 +196,7 @@ def test_the_page_of_a_change_of_clauses_looks_at_the_clause_and_at_no_key(late,
     )
     proposed = ThreatLevel.objects.get()
     proposed.level = "normal"
-    seen = simulate(threat=proposed, now=timezone.now()).changes_digest
+    seen = simulate(threat=proposed, now=timezone.now()).digest
     lower = {"revision": proposed.revision, "changes": {"level": "normal"}, "seen": seen}
     asker = make_person("asker", "Security")
     asked = [ask(asker, "clause.edit", shortening()), ask(asker, "threat_level.lower", lower)]
@@ -235,7 +235,7 @@ def test_the_threat_level_is_lowered_by_votes_and_the_database_takes_it_no_other
             PolicyClause.objects.update(longest_age_days=3000)
     level = ThreatLevel.objects.get()
     level.level = "normal"
-    seen = simulate(threat=level, now=timezone.now()).changes_digest
+    seen = simulate(threat=level, now=timezone.now()).digest
     request = ask(
         make_person("asker", "Security"), "threat_level.lower", {"revision": 2, "changes": lower, "seen": seen}
     )

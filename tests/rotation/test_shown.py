@@ -84,7 +84,11 @@ def said_by(payload):
     words = ["What will happen", *said.sentences]
     if changing:
         words += ["Fact Before After", *(f"{line.label} {line.before} {line.text or '—'}" for line in changing)]
-    words += [f"{line.label} {line.text}" for line in said.lines if line not in changing]
+    words += [
+        f"{line.label} {line.text} {', '.join(one.text for one in line.links)}"
+        for line in said.lines
+        if line not in changing
+    ]
     words += [f"Why “{payload.reason}”", "Acts on" if len(payload.targets) == 1 else "Act on"]
     words += [f"and on {one.label} revision {one.revision}" for one in payload.targets]
     raw = canonical.canonical(asdict(payload))
