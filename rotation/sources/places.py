@@ -19,10 +19,10 @@ OTHERS = 0o007  # in the mode of a file: what everybody may
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """A server to connect to; the address is the one that was looked at."""
+    """A server to connect to; the addresses are those that were looked at, tried one after the other."""
 
     host: str
-    address: str
+    addresses: tuple[str, ...]
     port: int
     is_loopback: bool  # by its name and by its address: nothing said to it leaves this machine
 
@@ -41,7 +41,7 @@ def place_of(host: str, port: int) -> Place:
     for address in addresses:
         _check_address(name, address)
     is_loopback = _is_loopback_name(name) and all(address.is_loopback for address in addresses)
-    return Place(host=name, address=str(addresses[0]), port=port, is_loopback=is_loopback)
+    return Place(host=name, addresses=tuple(map(str, addresses)), port=port, is_loopback=is_loopback)
 
 
 def _addresses(host: str, port: int) -> list[ipaddress.IPv4Address | ipaddress.IPv6Address]:

@@ -84,9 +84,10 @@ def other_database():
 
 
 @contextmanager
-def elsewhere(database, settings, folder):
-    """Make the table in it anew, and a role that may do what it has to."""
-    server = {k: v for k, v in conninfo_to_dict(os.environ["KEYVAULT_TEST_SUPERUSER"]).items() if k != "dbname"}
+def elsewhere(database, settings, folder, server=None):
+    """Make the table in it anew, and a role that may do what it has to; on the server of the run, or another one."""
+    run = conninfo_to_dict(os.environ["KEYVAULT_TEST_SUPERUSER"])
+    server = server or {name: said for name, said in run.items() if name != "dbname"}
     made = Elsewhere(database, f"rewrapper_{secrets.token_hex(6)}", server, str(folder))
     password = secrets.token_urlsafe(24)
     canaries.know("password of a source", password)
