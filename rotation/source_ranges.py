@@ -36,6 +36,7 @@ class SourceRanges:
             first=batch.first,
             last=batch.last,
             most=max(job.batch_size, 1),
+            batch=batch.number,
             is_again=batch.attempts > 1,
             skip=_quarantined(job),
             verify_percent=job.verify_percent,
@@ -43,7 +44,7 @@ class SourceRanges:
             now=now,
         )
         _tell(job, source, result, actor, now)
-        return _carried(result, most=job.batch_size)
+        return _carried(result)
 
     def left(self, job: RewrapJob) -> int:
         """Return how many rows are under older versions and not in quarantine. Raises: SourceError."""
@@ -73,10 +74,9 @@ def _tell(job: RewrapJob, source: RewrapSource, result: Result, actor: Actor, no
         tell_of_refused(uri=source.kek.uri, version=version, refused=refused_deks, where=job.ref, actor=actor, now=now)
 
 
-def _carried(result: Result, *, most: int) -> Carried:
-    swapped_before = min(result.before, most - result.rewrapped)
+def _carried(result: Result) -> Carried:
     return Carried(
-        rewrapped=result.rewrapped + max(swapped_before, 0),
+        rewrapped=result.rewrapped + result.before,
         verified=result.verified,
         bound=result.bound,
         refused=tuple(sorted(result.refused.items())),

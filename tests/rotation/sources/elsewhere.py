@@ -159,6 +159,16 @@ def opened(kek, version, sealed, *, context=b""):
     ]
 
 
+def all_opened(other, kek):
+    """Return what the platform reads now: every row, opened under the version that it names."""
+    rows = other.execute("SELECT kek_version, array_agg(id), array_agg(wrapped) FROM data_keys GROUP BY 1")
+    return {
+        row: dek
+        for version, ids, cells in rows
+        for row, dek in zip(ids, opened(kek, version, [bytes(cell) for cell in cells]), strict=True)
+    }
+
+
 def fill(other, kek, version, ids, *, write=lambda sealed: sealed):
     """Let the platform add rows; return its DEKs by row."""
     deks = {row: os.urandom(32) for row in ids}
