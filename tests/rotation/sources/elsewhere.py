@@ -117,9 +117,9 @@ def house(settings, folder):
     forget_stores()
 
 
-def make_kek(name="kek", algorithm="AES-256-KW", versions=1):
-    """Make a KEK in the ring, and its record here; the newest version takes new wraps."""
-    uri = f"local:house/{name}"
+def make_kek(name="kek", algorithm="AES-256-KW", versions=1, store="local:house"):
+    """Make a KEK in the ring, or another store, and its record here; the newest version takes new wraps."""
+    uri = f"{store}/{name}"
     store, key = store_of(uri)
     store.create(key, algorithm)
     record = Key.objects.create(name=f"kek/{name}", kind=KeyKind.KEK)
