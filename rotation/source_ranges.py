@@ -1,6 +1,7 @@
 """How a re-wrap job goes through a source: what rotation.rewrap asks of whoever re-wraps elsewhere."""
 
 from collections import defaultdict
+from contextlib import suppress
 from datetime import datetime
 
 from audit.actor import Actor
@@ -8,6 +9,7 @@ from audit.services import Subject
 from rotation.models import Quarantined, RewrapBatch, RewrapJob, RewrapSource
 from rotation.refusals import RefusedDek, tell_of_refused
 from rotation.rewrap.elsewhere import Carried
+from rotation.sources.counting import count
 from rotation.sources.errors import SourceError
 from rotation.sources.forms import NUMBER
 from rotation.sources.rewrapping import Result, carry, left, next_range
@@ -49,6 +51,11 @@ class SourceRanges:
     def left(self, job: RewrapJob) -> int:
         """Return how many rows are under older versions and not in quarantine. Raises: SourceError."""
         return left(_source(job), job.target, skip=_quarantined(job))
+
+    def count(self, job: RewrapJob, *, actor: Actor, now: datetime) -> None:
+        """Count the source for its page. Event: source.counted where the figures are new."""
+        with suppress(SourceError):  # the page says why
+            count(_source(job), actor=actor, now=now, is_quiet=True)
 
 
 def _source(job: RewrapJob) -> RewrapSource:

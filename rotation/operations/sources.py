@@ -18,6 +18,7 @@ from rotation.errors import RuleRefusedError, WrongParametersError
 from rotation.models import RewrapSource, SourceForm
 from rotation.operations import register
 from rotation.operations.base import DEVOPS, SECURITY, Description, Draft, Line, Operation, Payload, Step, Target
+from rotation.sources.places import check_asked
 from rotation.sources.registering import SAID, check_retirable, register_source, retire_source
 from rotation.sources.tables import columns_of
 
@@ -71,6 +72,7 @@ def _read(parameters: Mapping[str, Any]) -> RewrapSource:
         raise RuleRefusedError(_first(error)) from error
     if "\0" in "".join(str(text) for text in said.values()):
         raise WrongParametersError
+    check_asked(source.host, source.port)
     columns_of(source)
     return source
 

@@ -81,7 +81,8 @@ def _is_left(ground: Ground) -> bool:
 
 
 def _finish_elsewhere(ground: Ground, actor: Actor, now: datetime) -> bool:
-    left = ranges().left(RewrapJob.objects.select_related("source__kek", "target").get(pk=ground.job))
+    there = RewrapJob.objects.select_related("source__kek", "target").get(pk=ground.job)
+    left = ranges().left(there)
     with transaction.atomic():
         job = locked(ground.job)
         if job.state != JobState.RUNNING:
@@ -90,6 +91,7 @@ def _finish_elsewhere(ground: Ground, actor: Actor, now: datetime) -> bool:
             change(job, now, pass_number=job.pass_number + 1)
             return False
         _close(job, job.rewrapped, None, actor, now)
+    ranges().count(there, actor=actor, now=now)
     return True
 
 

@@ -8,7 +8,6 @@ import os
 import secrets
 import sys
 import threading
-import time
 
 import pytest
 from psycopg import sql
