@@ -98,7 +98,7 @@ def _describe_register(payload: Payload) -> Description:
     kek: Any = payload.facts["kek"]
     sentences = [
         f"The DEKs of the table {said['table']} on {said['host']} are wrapped by {kek['name']}, and are re-wrapped "
-        "there, in place, whenever that KEK is rotated and somebody opens the job. No version of it is closed from "
+        "there, in place, whenever that KEK is rotated. No version of it is closed from "
         "then on while a row of that table needs it, or while the table cannot be counted.",
         "When this is carried out the worker looks: at the columns and their types, and that the login may SELECT the "
         "columns named, UPDATE what it writes, and do nothing else anywhere. If that is not so, nothing is registered.",

@@ -93,7 +93,9 @@ def site(
     """The address of a web process that serves the test's database."""
     if os.getpid() not in _ADDRESS:
         folder = tmp_path_factory.mktemp("web")
-        _ADDRESS[os.getpid()] = web_processes.enter_context(serving(committed_db, static_root, folder, KEYVAULT_SOURCE_HOSTS="127.0.0.1"))
+        _ADDRESS[os.getpid()] = web_processes.enter_context(
+            serving(committed_db, static_root, folder, KEYVAULT_SOURCE_HOSTS="127.0.0.1")
+        )
     return _ADDRESS[os.getpid()]
 
 

@@ -11,7 +11,7 @@ from inventory.models import Kek
 from rotation.models import JobState, Request, RewrapSource
 from rotation.rewrap import open_job
 from rotation.rewrap.working import Ended, work
-from tests.approving import as_worker
+from tests.approving import as_worker, voters
 from tests.browser.test_every_page import come_in
 from tests.browser.test_import import shoot
 from tests.conftest import make_person
@@ -35,7 +35,7 @@ def test_a_source_is_asked_for_voted_on_and_rewrapped(visitor, alice, bob, other
         kek = make_kek("payments")
     fill(other, kek, "1", range(40))
     grace = make_person("grace", "Security")
-    failed = registered(other, kek, (alice, grace, bob), table="public.data_kays")
+    failed = registered(other, kek, voters(), table="public.data_kays")
     come_in(visitor, alice)
     visitor.go(f"/rotation/request/{failed.pk}/change/")  # only the worker can look: what it found stands there
     expect(visitor.page.locator("main")).to_contain_text("public.data_kays is no table that this login can see")
