@@ -78,8 +78,8 @@ def look(source: RewrapSource) -> None:
         flaws = list(_flaws(connection, source, columns))
     if flaws:
         raise UnlikeError(
-            f"The source {source.name} is not as it was said to be: {'; '.join(flaws)}. Mend that there and try again, or "
-            "ask for it as it is."
+            f"The source {source.name} is not as it was said to be: {'; '.join(flaws)}. Mend that there and try again, "
+            "or ask for it as it is."
         )
 
 

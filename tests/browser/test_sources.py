@@ -47,6 +47,8 @@ def test_a_source_is_asked_for_voted_on_and_rewrapped(visitor, alice, bob, other
     vote(visitor, bob, request)
     with as_worker():
         assert carry_out(request).state == "executed"
+    expect(visitor.page.locator("[data-step]")).to_have_count(0, timeout=30_000)  # the page has noticed by itself
+    visitor.page.wait_for_load_state()
     source = RewrapSource.objects.get()
     see_counts(visitor, source, {"1": 40})
     with as_worker():

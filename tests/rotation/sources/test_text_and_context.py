@@ -52,14 +52,24 @@ class Platform:
         self._write = (lambda context: context) if kind == "text" else str.encode
 
     def add(self, version, ids):
+        self.insert(self.sealed(version, ids))
+
+    def sealed(self, version, ids):
+        """Return rows to add."""
+        rows = []
+        for row in ids:
+            self.deks[row], self.contexts[row] = os.urandom(32), f"tenant/Ä{secrets.randbelow(5)}"
+            context = self.contexts[row]
+            (cell,) = ciphertexts(self.kek, version, [self.deks[row]], context=context.encode())
+            rows.append([row, cell.decode(), int(version), self._write(context)])
+        return rows
+
+    def insert(self, rows):
+        """Add them one by one; from another thread too, which must not share the connection to the store."""
         with self.other.owner() as connection:
-            for row in ids:
-                self.deks[row], self.contexts[row] = os.urandom(32), f"tenant/Ä{secrets.randbelow(5)}"
-                context = self.contexts[row]
-                (sealed,) = ciphertexts(self.kek, version, [self.deks[row]], context=context.encode())
+            for row in rows:
                 connection.execute(
-                    "INSERT INTO public.data_keys (id, wrapped, kek_version, context) VALUES (%s, %s, %s, %s)",
-                    [row, sealed.decode(), int(version), self._write(context)],
+                    "INSERT INTO public.data_keys (id, wrapped, kek_version, context) VALUES (%s, %s, %s, %s)", row
                 )
 
     def read(self):
@@ -87,8 +97,9 @@ def test_text_bound_to_a_context_is_rewrapped_in_place_while_a_writer_adds(other
         look(source)
         through(source, rotate(kek))
         first = list(platform.deks)
-        before, target = platform.digest(first), rotate(kek)
-        writer = threading.Thread(target=platform.add, args=("2", [f"acme:{n}+" for n in range(ADDED)]))
+        before, added = platform.digest(first), platform.sealed("2", [f"acme:{n}+" for n in range(ADDED)])
+        target = rotate(kek)
+        writer = threading.Thread(target=platform.insert, args=[added])
         writer.start()
         results = through(source, target)
         writer.join()
