@@ -129,7 +129,8 @@ def ask_about(admin: ModelAdmin, request: HttpRequest, question: Question, about
         try:
             rehearsed, made = _rehearse_or_ask(request, form, question)
         except (InventoryError, RotationError) as error:
-            form.add_error(None, str(error))
+            field = getattr(error, "field", "")
+            form.add_error(field if field in form.fields else None, str(error))
         except ValidationError as error:
             form.add_error(None, error.messages)
         else:

@@ -1,6 +1,7 @@
 """How a re-wrap job goes through a source: what rotation.rewrap asks of whoever re-wraps elsewhere."""
 
 from collections import defaultdict
+from contextlib import suppress
 from datetime import datetime
 
 from audit.actor import Actor
@@ -8,6 +9,7 @@ from audit.services import Subject
 from rotation.models import Quarantined, RewrapBatch, RewrapJob, RewrapSource
 from rotation.refusals import RefusedDek, tell_of_refused
 from rotation.rewrap.elsewhere import Carried
+from rotation.sources.counting import count
 from rotation.sources.errors import SourceError
 from rotation.sources.forms import NUMBER
 from rotation.sources.rewrapping import Result, carry, left, next_range
@@ -36,6 +38,7 @@ class SourceRanges:
             first=batch.first,
             last=batch.last,
             most=max(job.batch_size, 1),
+            batch=batch.number,
             is_again=batch.attempts > 1,
             skip=_quarantined(job),
             verify_percent=job.verify_percent,
@@ -43,11 +46,16 @@ class SourceRanges:
             now=now,
         )
         _tell(job, source, result, actor, now)
-        return _carried(result, most=job.batch_size)
+        return _carried(result)
 
     def left(self, job: RewrapJob) -> int:
         """Return how many rows are under older versions and not in quarantine. Raises: SourceError."""
         return left(_source(job), job.target, skip=_quarantined(job))
+
+    def count(self, job: RewrapJob, *, actor: Actor, now: datetime) -> None:
+        """Count the source for its page. Event: source.counted where the figures are new."""
+        with suppress(SourceError):  # the page says why
+            count(_source(job), actor=actor, now=now, is_quiet=True)
 
 
 def _source(job: RewrapJob) -> RewrapSource:
@@ -73,10 +81,9 @@ def _tell(job: RewrapJob, source: RewrapSource, result: Result, actor: Actor, no
         tell_of_refused(uri=source.kek.uri, version=version, refused=refused_deks, where=job.ref, actor=actor, now=now)
 
 
-def _carried(result: Result, *, most: int) -> Carried:
-    swapped_before = min(result.before, most - result.rewrapped)
+def _carried(result: Result) -> Carried:
     return Carried(
-        rewrapped=result.rewrapped + max(swapped_before, 0),
+        rewrapped=result.rewrapped + result.before,
         verified=result.verified,
         bound=result.bound,
         refused=tuple(sorted(result.refused.items())),

@@ -18,6 +18,7 @@ from rotation.errors import RuleRefusedError, WrongParametersError
 from rotation.models import RewrapSource, SourceForm
 from rotation.operations import register
 from rotation.operations.base import DEVOPS, SECURITY, Description, Draft, Line, Operation, Payload, Step, Target
+from rotation.sources.places import check_asked
 from rotation.sources.registering import SAID, check_retirable, register_source, retire_source
 from rotation.sources.tables import columns_of
 
@@ -71,6 +72,7 @@ def _read(parameters: Mapping[str, Any]) -> RewrapSource:
         raise RuleRefusedError(_first(error)) from error
     if "\0" in "".join(str(text) for text in said.values()):
         raise WrongParametersError
+    check_asked(source.host, source.port)
     columns_of(source)
     return source
 
@@ -96,7 +98,7 @@ def _describe_register(payload: Payload) -> Description:
     kek: Any = payload.facts["kek"]
     sentences = [
         f"The DEKs of the table {said['table']} on {said['host']} are wrapped by {kek['name']}, and are re-wrapped "
-        "there, in place, whenever that KEK is rotated and somebody opens the job. No version of it is closed from "
+        "there, in place, whenever that KEK is rotated. No version of it is closed from "
         "then on while a row of that table needs it, or while the table cannot be counted.",
         "When this is carried out the worker looks: at the columns and their types, and that the login may SELECT the "
         "columns named, UPDATE what it writes, and do nothing else anywhere. If that is not so, nothing is registered.",

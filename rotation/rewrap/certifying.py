@@ -79,7 +79,7 @@ def certificate(job: RewrapJob, *, deks_after: int, now: datetime) -> dict[str, 
         "quarantined": _quarantined(job),
         "digest_before": before,
         "digest_after": after,
-        "digests_are_equal": before != "" and before == after,
+        "digests_are_equal": before == after if before else None,  # none elsewhere: rows there come and go meanwhile
         "batches": {"count": done.count(), "passes": job.pass_number, "digest": _over_batches(job)},
         "opened": {"at": job.opened_at, "by": job.opened_by_ref, "reason": job.reason},
         "finished": {"at": now, "seconds": _seconds(now - job.opened_at), "work_milliseconds": _work(job)},

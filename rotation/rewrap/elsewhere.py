@@ -46,6 +46,9 @@ class Ranges(Protocol):
     def left(self, job: RewrapJob) -> int:
         """Return how many rows are still under old versions, those in quarantine for this job not counted."""
 
+    def count(self, job: RewrapJob, *, actor: Actor, now: datetime) -> None:
+        """Count the source afresh for its page, after a job; a source that cannot be asked says so there."""
+
 
 _RANGES: list[Ranges] = []
 

@@ -92,7 +92,8 @@ def _in_quarantine(ground: Ground) -> set[int]:
 
 def _finish_elsewhere(ground: Ground, actor: Actor, now: datetime) -> bool:
     apart = _in_quarantine(ground)
-    left = ranges().left(RewrapJob.objects.select_related("source__kek", "target").get(pk=ground.job))
+    there = RewrapJob.objects.select_related("source__kek", "target").get(pk=ground.job)
+    left = ranges().left(there)
     with transaction.atomic():
         job = locked(ground.job)
         if job.state != JobState.RUNNING:
@@ -101,6 +102,7 @@ def _finish_elsewhere(ground: Ground, actor: Actor, now: datetime) -> bool:
             change(job, now, pass_number=job.pass_number + 1)
             return False
         _close(job, job.rewrapped, None, actor, now)
+    ranges().count(there, actor=actor, now=now)
     return True
 
 

@@ -7,6 +7,7 @@
     counting     how many DEKs are under which version: for the interlock, and for pages
     forms        how the other table writes a wrapped DEK
     rewrapping   a range of rows brought under another version
+    aftermath    what somebody had swapped who did not live to tell
     registering  what votes decide: that a source is one, and that it is none any more
 
 Everything that connects belongs outside any transaction of ours, but for the look when a source is registered.

@@ -1,5 +1,6 @@
 """A connection to a source: one at a time, short, in a session whose limits and path are set before it is used."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import LiteralString
@@ -33,14 +34,22 @@ _WORDS: dict[str, LiteralString] = {
     "25006": "it takes no writes",
 }
 
-# The same, of what libpq says without a code while it connects.
+# The same, of what libpq says without a code while it connects: the first part that stands in it counts.
 _SAID = {
+    "pg_hba.conf": "its pg_hba.conf does not let this login into that database from here",
     "authentication method": "it does not ask for the password by SCRAM-SHA-256, which alone gives nothing away",
+    "channel binding": "its TLS ends before it, or it does not bind the password to its certificate",
     "authentication failed": _WORDS["28"],
-    "no pg_hba.conf entry": _WORDS["28"],
-    "does not exist": _WORDS["3D"],
+    "not permitted to log in": _WORDS["28"],
     "read-only": "it is a standby, which may lag behind",
+    "root certificate": "the file of the CA holds no certificate",
+    "certificate verify failed": "its certificate is not of the CA in the file, or it is not valid now",
+    "does not match host name": "its certificate is for another name than that of the host",
+    "does not support ssl": "it speaks no TLS",
+    "ssl": "no TLS connection with it came about",
+    "does not exist": _WORDS["3D"],
 }
+_NAMES = re.compile(r'"[^"]*"')  # a message repeats what was asked for: that says nothing of what went wrong
 
 
 @contextmanager
@@ -68,8 +77,8 @@ def conninfo_of(source: RewrapSource, place: Place) -> str:
     Raises: SecretFileError.
     """
     return make_conninfo(
-        host=place.host,
-        hostaddr=place.address,  # the one that was looked at, whatever the name says a moment later
+        host=",".join([place.host] * len(place.addresses)),
+        hostaddr=",".join(place.addresses),  # those that were looked at, whatever the name says a moment later
         port=place.port,
         dbname=source.database,
         user=source.login,
@@ -110,7 +119,5 @@ def _without_code(error: psycopg.Error) -> str:
     """Say what libpq says without a code: it was not reached at all, or not by whom it should be."""
     if error.sqlstate:
         return f"it answered with the error {error.sqlstate}"
-    said = str(error).lower()
-    if "certificate" in said or "ssl" in said or "tls" in said:
-        return "its certificate is not that of the CA and the name, or it speaks no TLS"
+    said = _NAMES.sub("", str(error)).lower()
     return next((words for part, words in _SAID.items() if part in said), "it cannot be reached")

@@ -6,9 +6,16 @@ from rotation.errors import RotationError
 
 
 class SourceError(RotationError):
-    """A rule said no, or the other database did. `transient`: the same may succeed later, nothing about it is wrong."""
+    """A rule said no, or the other database did. `transient`: the same may succeed later, nothing about it is wrong.
+
+    `field`: of RewrapSource, where it is one that has to be mended.
+    """
 
     transient: ClassVar[bool] = False
+
+    def __init__(self, sentence: str, *, field: str = "") -> None:
+        self.field = field
+        super().__init__(sentence)
 
 
 class NotAllowedPlaceError(SourceError):

@@ -10,6 +10,7 @@ from inventory.envelope import Blob, EnvelopeError, kek_digest, pack, unpack
 from rotation.models import RewrapSource, SourceForm
 
 _SAYS_VERSION = re.compile(r"[a-z]+:v([0-9]{1,10}):")  # transit's, of Vault and OpenBao: "vault:v3:…"
+_LINE_BREAKS = dict.fromkeys(map(ord, "\r\n"))  # PostgreSQL's encode() puts one after every 76 characters
 NUMBER = 1  # a row elsewhere has one generation: who makes another one makes another row
 Cell = bytes | str
 
@@ -70,7 +71,9 @@ def _ciphertext(source: RewrapSource, cell: Cell) -> bytes:
         return _bytes(cell)
     if not isinstance(cell, str):
         raise FormError
-    return base64.b64decode(cell, validate=True) if source.form == SourceForm.BASE64 else cell.encode("ascii")
+    if source.form == SourceForm.BASE64:
+        return base64.b64decode(cell.translate(_LINE_BREAKS), validate=True)
+    return cell.encode("ascii")
 
 
 def _says_version(source: RewrapSource, row: Row) -> str:

@@ -77,7 +77,10 @@ def look(source: RewrapSource) -> None:
     with reading(source) as connection:
         flaws = list(_flaws(connection, source, columns))
     if flaws:
-        raise UnlikeError(f"The source {source.name} is not as it was said to be: {'; '.join(flaws)}.")
+        raise UnlikeError(
+            f"The source {source.name} is not as it was said to be: {'; '.join(flaws)}. Mend that there and try again, "
+            "or ask for it as it is."
+        )
 
 
 def id_type(connection: psycopg.Connection, columns: Columns) -> sql.SQL:

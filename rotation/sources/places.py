@@ -19,29 +19,57 @@ OTHERS = 0o007  # in the mode of a file: what everybody may
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """A server to connect to; the address is the one that was looked at."""
+    """A server to connect to; the addresses are those that were looked at, tried one after the other."""
 
     host: str
-    address: str
+    addresses: tuple[str, ...]
     port: int
     is_loopback: bool  # by its name and by its address: nothing said to it leaves this machine
 
 
 def place_of(host: str, port: int) -> Place:
     """Return where a host is, looked up now. Raises: NotAllowedPlaceError."""
-    name = host.lower()
-    if _HOST.fullmatch(name) is None:
-        raise NotAllowedPlaceError("This is no name of a host: one name or address, without a comma or a path.")
-    allowed = {entry.lower() for entry in settings.SOURCE_HOSTS}
-    if not allowed & {name, f"{name}:{port}", f"[{name}]:{port}"}:
-        raise NotAllowedPlaceError(
-            f"KEYVAULT_SOURCE_HOSTS does not name {host} (port {port}), and no other host is ever contacted."
-        )
+    name = _host_name(host)
+    if not _is_named(name, port):
+        raise _not_named(name, port)
     addresses = _addresses(name, port)
     for address in addresses:
         _check_address(name, address)
     is_loopback = _is_loopback_name(name) and all(address.is_loopback for address in addresses)
-    return Place(host=name, address=str(addresses[0]), port=port, is_loopback=is_loopback)
+    return Place(host=name, addresses=tuple(map(str, addresses)), port=port, is_loopback=is_loopback)
+
+
+def check_asked(host: str, port: int) -> None:
+    """Look at a host that somebody asks for, without looking it up.
+
+    Settings that name no host are those of a process that contacts none: the worker will look. Raises:
+    NotAllowedPlaceError.
+    """
+    name = _host_name(host)
+    if settings.SOURCE_HOSTS and not _is_named(name, port):
+        raise _not_named(name, port)
+
+
+def _host_name(host: str) -> str:
+    name = host.lower()
+    if _HOST.fullmatch(name) is None:
+        raise NotAllowedPlaceError(
+            "This is no name of a host: one name or address, without a comma or a path.", field="host"
+        )
+    return name
+
+
+def _is_named(name: str, port: int) -> bool:
+    allowed = {entry.lower() for entry in settings.SOURCE_HOSTS}
+    return bool(allowed & {name, f"{name}:{port}", f"[{name}]:{port}"})
+
+
+def _not_named(name: str, port: int) -> NotAllowedPlaceError:
+    return NotAllowedPlaceError(
+        f"KEYVAULT_SOURCE_HOSTS does not name {name} (port {port}), and no other host is ever contacted. Correct the "
+        "host, or let whoever runs the worker add it there.",
+        field="host",
+    )
 
 
 def _addresses(host: str, port: int) -> list[ipaddress.IPv4Address | ipaddress.IPv6Address]:

@@ -1,9 +1,9 @@
 """Re-wrapping where the DEKs are: a range of rows is read, its intent told here, its cells swapped there.
 
     read     rows of the range that are under an older version than the target; nothing is written
-    intent   source.batch_begun, committed here
     move     custody, outside any transaction: bound where a binding digest is known, opened again before anything is
              written
+    intent   source.batch_begun, committed here: whoever takes the range over learns from it what was swapped
     swap     one statement there: each row that still holds what was read gets the new cell, version and binding
     tell     progress and result here: the job's (rotation.rewrap), from what carry() returns
 
@@ -32,6 +32,7 @@ from inventory import custody
 from inventory.custody import Item, Refusal, Rewrapped
 from inventory.models import KekVersion
 from rotation.models import RewrapSource
+from rotation.sources.aftermath import NOTHING, digest_of, swapped_before
 from rotation.sources.connecting import reading, writing
 from rotation.sources.errors import UnlikeError
 from rotation.sources.forms import Cell, FormError, Row, cell_of, item_of
@@ -83,15 +84,24 @@ class Range(NamedTuple):
 class Result:
     """What became of a range."""
 
-    rewrapped: int = 0
-    verified: int = 0
-    bound: int = 0  # got their binding digest, which the other table now holds
-    before: int = 0  # under the target already, in a range that was begun before: somebody died after the swap
+    rewrapped: int = 0  # by us
+    verified: int = 0  # with what was before
+    bound: int = 0  # got their binding digest, which the other table now holds; with what was before
+    before: int = 0  # swapped by somebody who did not live to tell
     missed: int = 0  # were changed by others between reading and swapping: the next pass reads them again
     refused: dict[str, str] = field(default_factory=dict)  # row → reason
     under: dict[str, str] = field(default_factory=dict)  # of these: row → the version that it says it is under
     versions: dict[str, int] = field(default_factory=dict)  # under which version how many were
     digest: bytes = b""  # over (row, old, new)
+
+
+class _Span(NamedTuple):
+    """A range as somebody has taken it: which batch of the job it is, and from whose to which version."""
+
+    job: Subject
+    batch: int
+    first: str
+    last: str
 
 
 @dataclass(frozen=True)
@@ -145,6 +155,7 @@ def carry(  # noqa: PLR0913 - a range, from where to where, and who says so
     first: str,
     last: str,
     most: int,
+    batch: int = 0,
     is_again: bool = False,
     skip: Collection[str] = (),
     verify_percent: int = 100,
@@ -153,62 +164,68 @@ def carry(  # noqa: PLR0913 - a range, from where to where, and who says so
 ) -> Result:
     """Bring the rows of a range under the target version; whoever calls tells the result. Outside any transaction.
 
-    `most`: rows at once; a range that others have filled meanwhile is left for the next pass. `is_again`: it was begun
-    before. Event: source.batch_begun. Raises: SourceError, BackendError; nothing is half done then.
+    `most`: rows at once; a range that others have filled meanwhile is left for the next pass. `batch`: its number in
+    the job. `is_again`: it was begun before. Event: source.batch_begun. Raises: SourceError, BackendError; nothing is
+    half done then.
     """
     columns = columns_of(source)
-    span: dict[str, object] = {
-        "first": first,
-        "last": last,
-        "target": target.store_id,
-        "skip": list(skip),
-        "most": most,
-    }
-    span["keep"] = _kept(source, target)
-    with reading(source) as connection:
-        names = {"type": id_type(connection, columns), **columns.names()}
-        rows = [_row(*found) for found in connection.execute(sql.SQL(_READ).format(**names), span).fetchall()]
-        there = connection.execute(sql.SQL(_THERE).format(**names), span).fetchone() if is_again else None
-    before = min(there[0], most) if there else 0
-    if not rows:
-        return Result(before=before)
-    _tell_intent(source, target, job, first, last, rows, actor, now)
+    rows, there = _read(source, columns, target, first=first, last=last, skip=skip, most=most)
+    before = swapped_before(job, batch, there=there) if is_again else NOTHING
     moves, refused = _moved(source, target, rows, verify_percent)
+    if moves:
+        _tell_intent(source, target, _Span(job, batch, first, last), moves, there, actor, now)
     swapped = _swap(source, columns, target, moves) if moves else set()
     done = [move for move in moves if move.row.id in swapped]
+    bound = sum(move.row.binding is None for move in done) if columns.binding else 0
     return Result(
         rewrapped=len(done),
-        verified=sum(move.new.is_verified for move in done),
-        bound=sum(move.row.binding is None for move in done) if columns.binding else 0,
-        before=before,
+        verified=sum(move.new.is_verified for move in done) + before.verified,
+        bound=bound + (before.bound if columns.binding else 0),
+        before=before.rewrapped,
         missed=len(moves) - len(done),
         refused=refused,
         under={row.id: row.version for row in rows if row.id in refused},
         versions=_counted(move.row.version for move in done),
-        digest=_digest(done),
+        digest=digest_of([*before.digests, *([_digest(done)] if done or not before.digests else [])]),
     )
+
+
+def _read(
+    source: RewrapSource, columns: Columns, target: KekVersion, *, skip: Collection[str], **span: object
+) -> tuple[list[Row], int]:
+    """Return the rows of a range that are to be brought over, and how many are under the target; of one moment."""
+    asked = {**span, "target": target.store_id, "skip": list(skip), "keep": _kept(source, target)}
+    with reading(source) as connection:
+        names = {"type": id_type(connection, columns), **columns.names()}
+        rows = [_row(*found) for found in connection.execute(sql.SQL(_READ).format(**names), asked).fetchall()]
+        there = connection.execute(sql.SQL(_THERE).format(**names), asked).fetchone()
+    return rows, int(there[0]) if there else 0
 
 
 @transaction.atomic
 def _tell_intent(
     source: RewrapSource,
     target: KekVersion,
-    job: Subject,
-    first: str,
-    last: str,
-    rows: Sequence[Row],
+    span: _Span,
+    moves: Sequence[_Move],
+    there: int,
     actor: Actor,
     now: datetime,
 ) -> None:
-    """Say what is about to be written elsewhere, before it is: after a crash the log knows where to look."""
+    """Say what is about to be written elsewhere, before it is: after a crash the log knows what to look for."""
     facts: dict[str, JSON] = {
-        "first": first,
-        "last": last,
-        "count": len(rows),
-        "versions": dict(_counted(row.version for row in rows)),
+        "batch": span.batch,
+        "first": span.first,
+        "last": span.last,
+        "count": len(moves),
+        "verified": sum(move.new.is_verified for move in moves),
+        "unbound": sum(move.row.binding is None for move in moves),
+        "there": there,
+        "versions": dict(_counted(move.row.version for move in moves)),
         "target": target.store_id,
+        "digest": _digest(moves).hex(),
     }
-    subjects = [job, Subject(ref=source.ref, label=source.name)]
+    subjects = [span.job, Subject(ref=source.ref, label=source.name)]
     record(Action.SOURCE_BATCH_BEGUN, actor=actor, now=now, subjects=subjects, facts=facts)
 
 

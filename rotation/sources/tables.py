@@ -22,6 +22,14 @@ WRAPPED_TYPES: dict[str, tuple[str, ...]] = {
     SourceForm.BASE64: TEXTS,
     SourceForm.TEXT: TEXTS,
 }
+_FIELDS = {
+    "id_column": "Column of the id",
+    "wrapped_column": "Column of the wrapped DEK",
+    "version_column": "Column of the KEK version",
+    "context_column": "Column of the context",
+    "binding_column": "Column of the binding digest",
+}
+_OPTIONAL = {"context_column", "binding_column"}
 
 
 @dataclass(frozen=True)
@@ -66,8 +74,19 @@ def columns_of(source: RewrapSource) -> Columns:
     """Return the names of a source. Raises: BadNameError for what is none."""
     schema, dot, table = source.table.partition(".")
     if not dot:
-        raise BadNameError("Name the table with its schema, as in public.data_keys.")
-    found = Columns(
+        raise BadNameError(
+            f"Name the table with its schema: public.{table or 'data_keys'}, if that is where it is.", field="table"
+        )
+    for name in (schema, table):
+        _check(_NAME, name, "Table", "table")
+    for field, label in _FIELDS.items():
+        if getattr(source, field) or field not in _OPTIONAL:
+            _check(_NAME, getattr(source, field), label, field)
+    _check_once(source)
+    for field, label in (("database", "Database"), ("login", "Login")):
+        if _PLAIN.fullmatch(getattr(source, field)) is None:
+            raise BadNameError(f"{label}: its name consists of printable characters, without = and space.", field=field)
+    return Columns(
         schema=schema,
         table=table,
         id=source.id_column,
@@ -76,12 +95,18 @@ def columns_of(source: RewrapSource) -> Columns:
         context=source.context_column,
         binding=source.binding_column,
     )
-    for name in (schema, table, *found.named, source.id_column, source.wrapped_column, source.version_column):
-        if _NAME.fullmatch(name) is None:
-            raise BadNameError("Names of tables and columns consist of letters, digits and _, and begin with no digit.")
-    if len(set(found.named)) != len(found.named):
-        raise BadNameError("Each column has one purpose: two of them have the same name.")
-    for name in (source.database, source.login):
-        if _PLAIN.fullmatch(name) is None:
-            raise BadNameError("The names of database and login consist of printable characters, without = and space.")
-    return found
+
+
+def _check(pattern: re.Pattern[str], name: str, label: str, field: str) -> None:
+    if pattern.fullmatch(name) is None:
+        rule = "consists of letters, digits and _, and begins with no digit"
+        raise BadNameError(f"{label}: its name {rule}.", field=field)
+
+
+def _check_once(source: RewrapSource) -> None:
+    seen: dict[str, str] = {}
+    for field, label in _FIELDS.items():
+        name = getattr(source, field)
+        if name and name in seen:
+            raise BadNameError(f"{label}: {name} is said to be the {seen[name].lower()} already.", field=field)
+        seen[name] = label

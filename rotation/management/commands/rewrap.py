@@ -20,7 +20,7 @@ from inventory.errors import InventoryError
 from inventory.models import Kek
 from rotation import rewrap
 from rotation.errors import RotationError
-from rotation.models import LIVE_JOBS, JobState, RewrapJob
+from rotation.models import LIVE_JOBS, JobState, RewrapJob, RewrapSource
 from rotation.rewrap.progress import Progress, progress_of, sample
 
 ACTOR = Actor.system("command:rewrap")
@@ -47,6 +47,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("kek", help="the KEK's name in the inventory, or its address (openbao:main/payments)")
+        parser.add_argument("--source", metavar="NAME", help="what it wraps in this source elsewhere, not in our table")
         act = parser.add_mutually_exclusive_group()
         act.add_argument("--dry-run", action="store_true", help="say what would be done; the worker opens a sample too")
         act.add_argument("--status", action="store_true", help="say how far the latest job is")
@@ -66,6 +67,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         kek = self._kek(options["kek"])
+        self._source = self._source_of(kek, options)
         try:
             self._handle(kek, options)
         except (RotationError, InventoryError, custody.BackendError) as error:
@@ -103,20 +105,33 @@ class Command(BaseCommand):
             raise CommandError(f"The inventory has no KEK {name} that is linked to a key store.")
         return found
 
+    def _source_of(self, kek: Kek, options: dict[str, Any]) -> RewrapSource | None:
+        name = options["source"]
+        if name is None:
+            return None
+        if options["dry_run"]:
+            raise CommandError("What is in a source elsewhere is counted on its page; --dry-run is for our own table.")
+        source = RewrapSource.objects.filter(kek=kek, name=name, retired_at__isnull=True).first()
+        if source is None:
+            raise CommandError(f"{kek.key.name} wraps no DEKs of a source elsewhere named {name}.")
+        return source
+
     def _latest(self, kek: Kek) -> RewrapJob:
-        jobs = RewrapJob.objects.filter(kek=kek, source__isnull=True).order_by("-pk")
+        jobs = RewrapJob.objects.filter(kek=kek, source=self._source).order_by("-pk")
         job = jobs.filter(state__in=LIVE_JOBS).first() or jobs.first()
         if job is None:
-            raise CommandError(f"{kek.key.name} was never re-wrapped.")
+            raise CommandError(f"{self._source or kek.key.name} was never re-wrapped.")
         return job
 
     def _opened(self, kek: Kek, options: dict[str, Any]) -> RewrapJob:
         """Return the live job, at the speed that was asked for, or open one."""
         size, limit, now = options["batch_size"], options["per_second"], timezone.now()
-        job = RewrapJob.objects.filter(kek=kek, source__isnull=True, state__in=LIVE_JOBS).first()
+        job = RewrapJob.objects.filter(kek=kek, source=self._source, state__in=LIVE_JOBS).first()
         if job is None:
             pace = rewrap.Pace(batch_size=size, per_second=limit or None)
-            return rewrap.open_job(kek=kek, actor=ACTOR, reason=options["reason"], now=now, pace=pace)
+            return rewrap.open_job(
+                kek=kek, source=self._source, actor=ACTOR, reason=options["reason"], now=now, pace=pace
+            )
         if size is not None or limit is not None:
             kept = job.per_second if limit is None else limit or None
             rewrap.change_speed(

@@ -84,9 +84,10 @@ def other_database():
 
 
 @contextmanager
-def elsewhere(database, settings, folder):
-    """Make the table in it anew, and a role that may do what it has to."""
-    server = {k: v for k, v in conninfo_to_dict(os.environ["KEYVAULT_TEST_SUPERUSER"]).items() if k != "dbname"}
+def elsewhere(database, settings, folder, server=None):
+    """Make the table in it anew, and a role that may do what it has to; on the server of the run, or another one."""
+    run = conninfo_to_dict(os.environ["KEYVAULT_TEST_SUPERUSER"])
+    server = server or {name: said for name, said in run.items() if name != "dbname"}
     made = Elsewhere(database, f"rewrapper_{secrets.token_hex(6)}", server, str(folder))
     password = secrets.token_urlsafe(24)
     canaries.know("password of a source", password)
@@ -116,9 +117,9 @@ def house(settings, folder):
     forget_stores()
 
 
-def make_kek(name="kek", algorithm="AES-256-KW", versions=1):
-    """Make a KEK in the ring, and its record here; the newest version takes new wraps."""
-    uri = f"local:house/{name}"
+def make_kek(name="kek", algorithm="AES-256-KW", versions=1, store="local:house"):
+    """Make a KEK in the ring, or another store, and its record here; the newest version takes new wraps."""
+    uri = f"{store}/{name}"
     store, key = store_of(uri)
     store.create(key, algorithm)
     record = Key.objects.create(name=f"kek/{name}", kind=KeyKind.KEK)
@@ -156,6 +157,16 @@ def opened(kek, version, sealed, *, context=b""):
     return [
         bytes(dek) for dek in store.unwrap(key, version, [ToOpen(ciphertext=one, context=context) for one in sealed])
     ]
+
+
+def all_opened(other, kek):
+    """Return what the platform reads now: every row, opened under the version that it names."""
+    rows = other.execute("SELECT kek_version, array_agg(id), array_agg(wrapped) FROM data_keys GROUP BY 1")
+    return {
+        row: dek
+        for version, ids, cells in rows
+        for row, dek in zip(ids, opened(kek, version, [bytes(cell) for cell in cells]), strict=True)
+    }
 
 
 def fill(other, kek, version, ids, *, write=lambda sealed: sealed):

@@ -46,6 +46,8 @@ def test_a_job_of_a_source_ends_with_a_certificate_and_lets_the_old_version_go(o
         job, done = brought_over(kek, source)
         assert done.ended is Ended.OVER
         assert (job.state, job.total, job.rewrapped, job.verified, job.bound) == (JobState.DONE, 100, 100, 100, 100)
+        source.refresh_from_db()
+        assert source.counts == {"2": 100}  # counted when the job ended, for its page
         assert still_needed(count_now(kek, actor=WORKER, now=clock()), ["1"]) == 0
     cells = other.execute("SELECT wrapped FROM data_keys ORDER BY id")
     assert opened(kek, "2", [bytes(cell) for (cell,) in cells]) == list(deks.values())

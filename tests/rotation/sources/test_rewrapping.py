@@ -8,6 +8,7 @@ import os
 import sys
 import threading
 import time
+from hashlib import sha256
 
 import pytest
 from django.utils import timezone
@@ -20,7 +21,7 @@ from rotation.sources.errors import UnreachableError
 from rotation.sources.forms import row_name
 from rotation.sources.rewrapping import carry, left, next_range
 from tests.inventory.world import events_of, seal
-from tests.rotation.sources.elsewhere import WORKER, ciphertexts, fill, make_kek, opened, rotate, source_of
+from tests.rotation.sources.elsewhere import WORKER, all_opened, ciphertexts, fill, make_kek, opened, rotate, source_of
 
 FULL = "tests.full" in sys.modules
 ROWS, ADDED = (50_000, 2_000) if FULL else (1_000, 60)
@@ -55,16 +56,6 @@ def carried(source, target, one, *, most=BATCH, **how):
         now=timezone.now(),
         **how,
     )
-
-
-def all_opened(other, kek):
-    """Return what the platform reads now: every row, opened under the version that it names."""
-    rows = other.execute("SELECT kek_version, array_agg(id), array_agg(wrapped) FROM data_keys GROUP BY 1")
-    return {
-        row: dek
-        for version, ids, cells in rows
-        for row, dek in zip(ids, opened(kek, version, [bytes(cell) for cell in cells]), strict=True)
-    }
 
 
 def test_a_table_elsewhere_is_rewrapped_while_a_writer_adds_to_it(other, kek):
@@ -130,11 +121,32 @@ def test_dying_anywhere_loses_nothing(other, kek, monkeypatch, point):
     swapped = 40 if point == "after the commit" else 0
     assert left(source, target) == 40 - swapped
     assert all_opened(other, kek) == deks
+    seal()
     result = carried(source, target, one, is_again=True)
-    assert (result.rewrapped, result.before) == (40 - swapped, swapped)
+    assert (result.rewrapped, result.before, result.verified, result.bound) == (40 - swapped, swapped, 40, 40)
+    assert result.digest != sha256().digest()
     assert left(source, target) == 0
     assert all_opened(other, kek) == deks
     assert all(binding for (binding,) in other.execute("SELECT binding FROM data_keys"))
+
+
+def test_what_somebody_dead_has_swapped_is_counted_once(other, kek, monkeypatch):
+    """Of a range that is under the target already, but for what was added to it since."""
+    fill(other, kek, "1", range(0, 80, 2))
+    source, target = source_of(other, kek), rotate(kek)
+    through(source, target)
+    fill(other, kek, "1", [1, 3, 5, 79])
+    one = next_range(source, target, size=40)
+    for point, left_over in (("before the commit", 4), ("after the commit", 0)):
+        with monkeypatch.context() as patched:
+            _die_at(patched, point)
+            with pytest.raises(SystemExit):
+                carried(source, target, one, batch=2, is_again=point == "after the commit")
+        assert left(source, target) == left_over
+        seal()
+    fill(other, kek, "1", [7])
+    result = carried(source, target, one, batch=2, is_again=True)
+    assert (result.rewrapped, result.before, result.verified, result.bound) == (1, 4, 5, 5)
 
 
 def _die_at(patched, point):
