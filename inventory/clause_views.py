@@ -32,6 +32,7 @@ from inventory.errors import EffectChangedError, InventoryError
 from inventory.models import PolicyClause, ThreatLevel
 from inventory.models.threat import lowers
 from inventory.selectors import clauses_in_force, threat_level
+from inventory.services.clauses import KEYS_AT_ONCE
 
 HISTORY_LENGTH = 50
 DRAFT_LIFETIME = timedelta(hours=1)
@@ -260,6 +261,7 @@ def _effect_page(admin: ModelAdmin, request: HttpRequest, step: Step, draft: Dra
         "draft": draft,
         "verb": verb_of(effect, "Ask" if takes_votes else "Save"),
         "takes_votes": takes_votes,
+        "takes_long": effect.changed > KEYS_AT_ONCE,
         "samples": [
             ("Become overdue", effect.samples["become_late"], effect.shares.become_late),
             ("Are overdue no more", effect.samples["late_no_more"], effect.shares.late_no_more),

@@ -9,6 +9,7 @@ from django.test import Client
 from django.urls import resolve, reverse
 from django.utils import timezone
 
+from inventory import clause_views
 from inventory.models import Key, PolicyClause
 from inventory.selectors import threat_level
 from keyvault_admin.access.models import User
@@ -92,6 +93,19 @@ def test_the_effect_is_shown_before_anything_is_saved_and_the_button_names_it(db
     (event,) = events_of("clause.edited")
     assert (event.said.on_behalf_of, event.said.reason) == (alice.ref, "the board decided")
     assert event.said.facts["request"] == request.ref
+
+
+def test_a_change_of_many_keys_says_beforehand_that_it_takes_minutes(db, client, alice, late_by_60, monkeypatch):
+    sign_in(client, alice)
+    level = {"level": "elevated", "elevated_percent": 75, "high_percent": 50, "revision": 1, "reason": "thefts"}
+    asked = [(edit_page(), shortened(clause())), (reverse("admin:inventory_policyclause_threat"), level)]
+    assert [text_of(client.post(page, said)).count("takes minutes") for page, said in asked] == [0, 0]
+    monkeypatch.setattr(clause_views, "KEYS_AT_ONCE", 2)
+    by_votes, at_once = (text_of(client.post(page, said)) for page, said in asked)
+    assert "Writing the dates of 3 keys takes minutes." in by_votes
+    assert "Leave this page open" not in by_votes
+    assert "Writing the dates of 3 keys takes minutes." in at_once
+    assert "Leave this page open" in at_once
 
 
 def test_an_effect_that_became_another_is_shown_again(db, client, alice, late_by_60):
