@@ -162,10 +162,10 @@ _MOVE_STRETCH, _MOVE_EXCEPTED = (
 
 
 def carry_out(expected_changes: str | None, now: datetime) -> Effect:
-    """Give every key the verdict of the clauses as they are now stored; return what that did. Queries: 7.
+    """Give every key the verdict of the clauses as they are now stored; return what that did.
 
     The caller holds the clauses, so between counting and writing no date moves. `expected_changes` is the digest over
-    them that somebody saw. Raises: EffectChangedError.
+    them that somebody saw. Queries: 4, and those of move_dates(). Raises: EffectChangedError.
     """
     clauses = rules()
     effect = effect_of(clauses, now)
