@@ -33,10 +33,14 @@ IN_CAPITALS = _WRITE_WORDS % {
     "set": "text = EXCLUDED.text, beginning = EXCLUDED.beginning",
 }
 AS_WRITTEN = _WRITE_WORDS % {"columns": "text", "words": _WORDS, "set": "text = EXCLUDED.text"}
-CAPITALISE = """
-UPDATE public.inventory_keysearch w SET text = upper(w.text), beginning = upper(k.name)
-  FROM public.inventory_key k WHERE k.id = w.key_id
-"""
+# All of it afresh, so that no room of the former texts is left; nothing may wait for the end of the transaction, or no
+# index could be made.
+FILL = (
+    "SET CONSTRAINTS ALL IMMEDIATE",
+    "TRUNCATE public.inventory_keysearch",
+    "SELECT public.inventory_write_words(ARRAY(SELECT id FROM public.inventory_key))",
+    "SET CONSTRAINTS ALL DEFERRED",
+)
 WRITE_AGAIN = """
 ALTER TABLE public.inventory_keysearch ALTER beginning SET DEFAULT '';
 SELECT public.inventory_write_words(ARRAY(SELECT id FROM public.inventory_key))
@@ -56,7 +60,7 @@ class Migration(migrations.Migration):
             field=models.TextField(default=""),
             preserve_default=False,
         ),
-        migrations.RunSQL([IN_CAPITALS, CAPITALISE], [AS_WRITTEN, WRITE_AGAIN]),
+        migrations.RunSQL([IN_CAPITALS, *FILL], [AS_WRITTEN, WRITE_AGAIN]),
         migrations.AddIndex(
             model_name="keysearch",
             index=GinIndex(fields=["text"], name="keysearch_text", opclasses=["gin_trgm_ops"]),
