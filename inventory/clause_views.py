@@ -34,6 +34,7 @@ from inventory.finding_effects import FindingsEffect
 from inventory.models import PolicyClause, ThreatLevel
 from inventory.models.threat import lowers
 from inventory.selectors import clauses_in_force, threat_level
+from inventory.services.clauses import KEYS_AT_ONCE
 
 HISTORY_LENGTH = 50
 DRAFT_LIFETIME = timedelta(hours=1)
@@ -264,6 +265,7 @@ def _effect_page(admin: ModelAdmin, request: HttpRequest, step: Step, draft: Dra
         "takes_votes": takes_votes,
         "findings": _findings(effect.findings),
         "turned": turned_words(effect.findings.opens, effect.findings.closes),
+        "takes_long": effect.changed > KEYS_AT_ONCE,
         "samples": [
             ("Become overdue", effect.samples["become_late"], effect.shares.become_late),
             ("Are overdue no more", effect.samples["late_no_more"], effect.shares.late_no_more),

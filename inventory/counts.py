@@ -6,8 +6,8 @@ from datetime import datetime
 from typing import Any, Literal
 
 from django.db import connection
-from django.db.models import Count, OuterRef, QuerySet, Subquery
-from django.db.models.functions import Coalesce
+from django.db.models import Count, Func, IntegerField, JSONField, QuerySet, Subquery, TextField
+from django.db.models.functions import Cast, Coalesce
 
 from audit.counting import COUNTED, shown
 from inventory.models import Key, PolicyClause, lateness
@@ -55,13 +55,29 @@ def keys_of(field: Belonging, pks: Sequence[int], now: datetime) -> dict[int, Ke
 
 
 def sortable_by_counts(records: QuerySet[Any], field: Belonging, now: datetime) -> QuerySet[Any]:
-    """Return the records so that `keys_held` or `keys_late` can sort them: an index is read once for each record."""
-    keys = Key.objects.filter(**{field: OuterRef("pk")}).order_by().values(field).annotate(count=Count("*"))
-    late = keys.filter(lateness.overdue(now))
+    """Return the records so that `keys_held` or `keys_late` can sort them.
+
+    What is sorted by is counted for all records in one pass: over a range of key_can_be_overdue, which holds the late
+    keys alone, or over the index of the field.
+    """
+    keys = Key.objects.filter(**{f"{field}__isnull": False}).order_by().values(field).annotate(count=Count("*"))
     sortable: QuerySet[Any] = records.alias(
-        keys_held=Coalesce(Subquery(keys.values("count")), 0), keys_late=Coalesce(Subquery(late.values("count")), 0)
+        keys_held=_count_of_each(keys), keys_late=_count_of_each(keys.filter(lateness.overdue(now)))
     )
     return sortable
+
+
+class _ByRecord(Subquery):
+    """One object of all counts, by the key of the record; it names no outer row, so it is made once a statement."""
+
+    template = "(SELECT jsonb_object_agg(record, keys) FROM (%(subquery)s) AS counted (record, keys))"
+    output_field = JSONField()
+
+
+def _count_of_each(grouped: QuerySet[Any]) -> Coalesce:
+    """Look a record's count up in those of all; none where it has no such key."""
+    said = Func(_ByRecord(grouped), Cast("pk", TextField()), function="jsonb_extract_path_text")
+    return Coalesce(Cast(said, IntegerField()), 0)
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from typing import Any
 
 from django.contrib.postgres.expressions import ArraySubquery
 from django.db import OperationalError, connection
-from django.db.models import BinaryField, Count, Exists, F, OuterRef, Q, QuerySet
-from django.db.models.functions import Coalesce, Left, Substr
+from django.db.models import BinaryField, Count, Exists, F, OuterRef, Q, QuerySet, Value
+from django.db.models.functions import Coalesce, Substr, Upper
 from django.utils.text import smart_split, unescape_string_literal
 from psycopg.errors import LockNotAvailable
 
@@ -34,7 +34,6 @@ from inventory.models import (
     ThreatLevel,
     lateness,
 )
-from inventory.models.search import LONGEST_NAME
 from inventory.policy import Clause, Rule, Verdict, covers, judge
 from inventory.states import State
 from inventory.terms import Classification
@@ -342,7 +341,7 @@ def search(keys: QuerySet[Key], text: str) -> QuerySet[Key]:
         unescape_string_literal(bit) if bit[0] in "\"'" and bit[-1] == bit[0] else bit for bit in smart_split(said)
     ]
     if not any(_INDEXED.search(word) for word in words):
-        return keys.alias(beginning=Left("search__text", LONGEST_NAME)).filter(beginning__istartswith=said)
+        return keys.filter(search__beginning__startswith=Upper(Value(said)))
     for word in words:
-        keys = keys.filter(search__text__icontains=word)
+        keys = keys.filter(search__text__contains=Upper(Value(word)))
     return keys

@@ -76,7 +76,8 @@ def compare_with_log() -> None:
     logger.info("inventory compared with the log: %d keys, %d differences", run.keys, run.differing)
 
 
-@shared_task
+# A change of the rules writes the dates of all keys in one transaction; it holds the request, so nobody does it twice.
+@shared_task(time_limit=COMPARISON_SECONDS, soft_time_limit=COMPARISON_SECONDS - 60)
 def carry_out_request(pk: int) -> None:
     """Carry out one request that was approved a moment ago."""
     try:
@@ -89,7 +90,7 @@ def carry_out_request(pk: int) -> None:
             nudge_order(order)
 
 
-@shared_task
+@shared_task(time_limit=COMPARISON_SECONDS, soft_time_limit=COMPARISON_SECONDS - 60)
 def carry_out_requests() -> None:
     """Find what was never nudged, and what a dead worker left."""
     done = approvals.carry_out_due(actor=Actor.system(approvals.WORKER), now=timezone.now())

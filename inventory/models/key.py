@@ -176,7 +176,7 @@ class Key(models.Model):
             models.Index(fields=["rotate_by", "id"], name="key_due"),  # the order of the list
             models.Index(
                 fields=["rotate_by", "id"],
-                include=["owner", "accepted_until"],  # whose keys fall due, and which count, is read off the index
+                include=["owner", "service", "accepted_until"],  # whose keys are late is read off the index
                 condition=Q(state__in=CAN_BE_OVERDUE),
                 name="key_can_be_overdue",
             ),

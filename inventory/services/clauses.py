@@ -8,7 +8,7 @@ Clauses change by votes alone (inventory.guarded.clauses). One person may set th
 time by it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, cast
@@ -126,7 +126,9 @@ def check_entered(facts: Mapping[str, Any], known: Sequence[str]) -> None:
 
 # A new date, or another day until which it is accepted, takes an old flag of lateness away and is told of anew, as
 # services.keys.derive() has it; the same by another clause leaves both. The revision stays: nobody has said anything
-# else of the key. First the keys without an exception, a million of them; then the few that have one.
+# else of the key. First the keys without an exception, so many at a time; then the few that have one.
+KEYS_AT_ONCE = 50_000  # some seconds of writing each, however busy the database
+_STRETCH = "SELECT max(id) FROM (SELECT id FROM inventory_key WHERE id > %s ORDER BY id LIMIT %s) AS k"
 _DECIDED = DECIDED_BY.format("clause_id")
 _STAYS = "k.rotate_by IS NOT DISTINCT FROM {due} AND k.accepted_until IS NOT DISTINCT FROM {accepted}"
 _MOVE = """
@@ -151,19 +153,22 @@ def _move(*, accepted: str, among: str, which: str) -> str:
     )  # fmt: skip
 
 
-_MOVES = (
-    _move(accepted="NULL::timestamptz", among="verdict v", which="k.id <> ALL(%(excepted)s)"),
+_MOVE_STRETCH, _MOVE_EXCEPTED = (
+    _move(
+        accepted="NULL::timestamptz",
+        among="verdict v",
+        which="k.id <> ALL(%(excepted)s) AND k.id > %(after)s AND k.id <= %(last)s",
+    ),
     _move(accepted="e.until", among="verdict v, excepted e", which="e.id = k.id"),
 )
 
 
 def carry_out(expected_changes: str | None, now: datetime, change: ClauseChange | None = None) -> Effect:
-    """Give every key the verdict of the clauses as they are now stored; return what that does. Queries: 7, and those of
-    findings_effect_of().
+    """Give every key the verdict of the clauses as they are now stored; return what that does.
 
     The caller holds the clauses, so between counting and writing no date moves, and calls refresh_after() with the same
     change as its last act. `expected_changes` is the digest of the effect that somebody saw.
-    Raises: EffectChangedError.
+    Queries: 4, and those of findings_effect_of() and of move_dates(). Raises: EffectChangedError.
     """
     clauses = rules()
     effect = effect_of(clauses, now, change)
@@ -175,12 +180,29 @@ def carry_out(expected_changes: str | None, now: datetime, change: ClauseChange 
 
 
 def move_dates(clauses: Sequence[Rule]) -> int:
-    """Write the dates that follow from these rules to all keys; return how many changed. Queries: 3 or 4."""
+    """Write the dates that follow from these rules to all keys; return how many changed.
+
+    Each statement writes KEYS_AT_ONCE keys at most, so that none comes near a time-out, however many keys there are.
+    Queries: 5 or 6, and 2 more for each further KEYS_AT_ONCE keys.
+    """
     parameters = verdicts(clauses) | {"notice": timedelta(days=max(settings.NOTICE_DAYS))}
     moved = 0
     with connection.cursor() as cursor:
         be_patient(cursor)
-        for statement in _MOVES:
-            cursor.execute(statement, parameters)
+        for after, last in _stretches(cursor):
+            cursor.execute(_MOVE_STRETCH, parameters | {"after": after, "last": last})
             moved += int(cursor.rowcount)
-    return moved
+        cursor.execute(_MOVE_EXCEPTED, parameters)
+        return moved + int(cursor.rowcount)
+
+
+def _stretches(cursor: Any) -> Iterator[tuple[int, int]]:  # noqa: ANN401 - a cursor of Django's or the driver's
+    """Yield ranges of ids, each "after, up to", with KEYS_AT_ONCE keys at most; together they hold every key."""
+    after = 0
+    while True:
+        cursor.execute(_STRETCH, [after, KEYS_AT_ONCE])
+        (last,) = cursor.fetchone()
+        if last is None:
+            return
+        yield after, last
+        after = last

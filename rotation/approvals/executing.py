@@ -37,7 +37,7 @@ from rotation.requests import missing_steps, standing_votes
 logger = logging.getLogger(__name__)
 
 WORKER = "worker"
-LEASE = timedelta(minutes=5)  # longer than a task may run (CELERY_TASK_TIME_LIMIT)
+LEASE = timedelta(minutes=5)  # of whoever dies; who takes longer holds the row, and is left alone
 MAX_ATTEMPTS = 5
 WAITS = [timedelta(minutes=minutes) for minutes in (1, 2, 4, 8)]  # after the first, second … attempt
 RULES = (InventoryError, RotationError, ValidationError)

@@ -12,6 +12,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import resolve, reverse
 from django.utils import timezone
 
+from inventory import clause_views
 from inventory.finding_effects import SAMPLE
 from inventory.models import Finding, Key, PolicyClause
 from inventory.selectors import threat_level
@@ -141,6 +142,19 @@ def test_other_findings_than_people_voted_on_make_the_request_void(db, client, a
         assert carry_out(request).state == RequestState.VOID
     assert again(request).closed_because.startswith("What this would do to the keys has changed")
     assert not Finding.objects.filter(code="exportable").exists()
+
+
+def test_a_change_of_many_keys_says_beforehand_that_it_takes_minutes(db, client, alice, late_by_60, monkeypatch):
+    sign_in(client, alice)
+    level = {"level": "elevated", "elevated_percent": 75, "high_percent": 50, "revision": 1, "reason": "thefts"}
+    asked = [(edit_page(), shortened(clause())), (reverse("admin:inventory_policyclause_threat"), level)]
+    assert [text_of(client.post(page, said)).count("takes minutes") for page, said in asked] == [0, 0]
+    monkeypatch.setattr(clause_views, "KEYS_AT_ONCE", 2)
+    by_votes, at_once = (text_of(client.post(page, said)) for page, said in asked)
+    assert "Writing the dates of 3 keys takes minutes." in by_votes
+    assert "Leave this page open" not in by_votes
+    assert "Writing the dates of 3 keys takes minutes." in at_once
+    assert "Leave this page open" in at_once
 
 
 def test_an_effect_that_became_another_is_shown_again(db, client, alice, late_by_60):

@@ -7,8 +7,9 @@ from datetime import date, timedelta
 import pytest
 from django.core.exceptions import ValidationError
 from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
 
-from inventory import selectors
+from inventory import selectors, services
 from inventory.counts import reaches
 from inventory.effects import simulate
 from inventory.errors import (
@@ -195,6 +196,22 @@ def test_the_threat_level_moves_every_date_and_back():
     assert (first.said.subjects[0].before, first.said.subjects[0].after) == ({"level": "normal"}, {"level": "elevated"})
     assert second.said.subjects[0].after == {"elevated_percent": "80"}
     assert first.said.facts["keys_became_late"] == 1
+
+
+@db
+def test_all_dates_are_written_so_many_keys_at_a_time_and_none_is_left_out(monkeypatch):
+    monkeypatch.setattr(services.clauses, "KEYS_AT_ONCE", 2)
+    for number in range(5):
+        make_key(name=f"key {number}", last_rotated_on=TODAY - timedelta(days=number))
+    excepted = make_key(name="excepted", last_rotated_on=TODAY - timedelta(days=100))
+    rules_by_votes.grant(excepted, until=NOW + timedelta(days=60), now=NOW, actor=ACTOR)
+    with CaptureQueriesContext(connection) as asked:
+        threat("elevated")
+    written = [one["sql"] for one in asked if "UPDATE inventory_key k" in one["sql"]]
+    assert len([one for one in written if "k.id <=" in one]) == 3  # two and two and two; no statement takes them all
+    days = [(key.rotate_by.date() - key.last_rotated_on).days for key in Key.objects.all()]
+    assert days == [67] * 6
+    assert Key.objects.get(pk=excepted.pk).accepted_until == NOW + timedelta(days=60)
 
 
 @db

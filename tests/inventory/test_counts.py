@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 import time_machine
 from django.db import connection
+from django.db.models import F
 from django.test.utils import CaptureQueriesContext
 
 from inventory import counts, services
@@ -83,6 +84,44 @@ def test_records_are_sorted_by_their_counts(world):
     owners = sortable_by_counts(Owner.objects.all(), "owner", NOW)
     assert list(owners.order_by("-keys_late", "handle").values_list("handle", flat=True)) == ["ann", "bob", "carl"]
     assert list(owners.order_by("keys_held").values_list("handle", flat=True)) == ["carl", "bob", "ann"]
+
+
+def test_what_is_accepted_or_belongs_to_nobody_makes_no_record_late(world):
+    ann, bob, carl = world
+    Key.objects.filter(owner=ann, rotate_by__lte=NOW).update(accepted_until=NOW + timedelta(days=9))
+    Key.objects.filter(name="desk").update(rotate_by=NOW - timedelta(days=1), next_notice_at=NOW)
+    make_key(name="nobody's", owner=None, created_on=None, last_rotated_on=_day("2026-01-01"))
+    owners = sortable_by_counts(Owner.objects.all(), "owner", NOW)
+    counted = owners.annotate(late=F("keys_late"), held=F("keys_held")).values_list("handle", "late", "held")
+    assert set(counted) == {("ann", 0, 4), ("bob", 1, 1), ("carl", 0, 0)}
+    held = keys_of("owner", [ann.pk, bob.pk, carl.pk], NOW)
+    assert [(one.late, one.keys) for one in held.values()] == [(0, 4), (1, 1), (0, 0)]
+
+
+def test_every_record_stands_on_one_page_of_the_list_sorted_by_late_keys(world, client, alice, monkeypatch):
+    sign_in(client, alice)
+    for name in ("east", "north", "south", "west"):
+        service(name)
+    monkeypatch.setattr("inventory.admin.records.ServiceAdmin.list_per_page", 3)
+    for order in ("o=-5", "o=5", "o=-5.4"):
+        pages = [
+            client.get(f"/inventory/service/?{order}&p={number}").context["cl"].result_list for number in (1, 2, 3)
+        ]
+        names = [one.name for rows in pages for one in rows]
+        assert sorted(names) == ["attic", "desk", "east", "north", "south", "store", "west"]
+        assert names[-1 if order == "o=5" else 0] == "store"
+
+
+def test_what_is_late_is_counted_once_a_statement_and_read_off_the_index_alone(world):
+    by_late = sortable_by_counts(Service.objects.all(), "service", NOW).order_by("-keys_late")
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_sort = off")
+        query, values = by_late.query.sql_with_params()
+        cursor.execute(f"EXPLAIN {query}", values)
+        plan = "\n".join(row[0] for row in cursor.fetchall())
+    assert "Index Only Scan using key_can_be_overdue" in plan
+    assert "InitPlan" in plan
+    assert "SubPlan" not in plan  # which would be worked out for each record
 
 
 def test_the_lists_show_the_counts_with_their_links_and_sort_by_them(world, client, alice):

@@ -82,6 +82,27 @@ def test_a_key_is_found_by_its_service_and_by_the_new_name_of_it():
     assert (found("depot"), found("warehouse")) == ([key.name], [])
 
 
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("fresh_TOKEN", ["fresh_token"]), ("FRESH%", ["fresh%token"]), ("h\\tok", ["fresh\\token"]),
+        ("zürich", ["Zürich"]), ("fr", ["fresh%token", "fresh\\token", "fresh_token"]), ("zü", ["Zürich"]), ("_", []),
+        ("%", ["%%"]), ("%_", []),
+    ],
+)  # fmt: skip
+def test_letters_are_found_in_either_case_and_signs_stand_for_themselves(text, names):
+    for name in ("fresh_token", "fresh%token", "fresh\\token", "Zürich", "%%"):
+        make_key(name=name)
+    assert found(text) == sorted(names)
+
+
+def test_a_short_search_asks_how_the_name_begins_and_follows_a_new_name():
+    key = make_key(name="k9/signing", purpose="zz top")
+    assert (found("K9"), found("zz")) == ([key.name], [])
+    edit(key, name="zz/signing")
+    assert (found("K9"), found("zz")) == ([], ["zz/signing"])
+
+
 def test_rows_written_past_the_services_are_found_too():
     Key.objects.bulk_create([Key(name=f"bulk-{number}", kind="dek", purpose="by hand") for number in range(3)])
     assert found("bulk-") == ["bulk-0", "bulk-1", "bulk-2"]

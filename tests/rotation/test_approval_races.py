@@ -8,14 +8,16 @@ import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.utils import timezone
 
 from inventory.models import Key
 from rotation import approvals
 from rotation.approvals import Proof
+from rotation.approvals.executing import LEASE
 from rotation.errors import AlreadyAskedError, RotationError
 from rotation.models import Request, RequestState
 from tests.conftest import make_person
@@ -124,6 +126,36 @@ def test_races(world):
     executed = Request.objects.filter(state=RequestState.EXECUTED)
     events = Counter(event.said.facts["request"] for event in events_of("request.executed"))
     assert events == {request.ref: 1 for request in executed}
+
+
+def test_who_takes_longer_than_the_lease_is_left_alone(world):
+    request = world.asked()
+    for name in ("alice", "bob"):
+        world.race([world.voting(name, request)])
+    now, (first, second) = timezone.now(), world.workers.pools
+    with transaction.atomic():
+        Key.objects.select_for_update().get(pk=request.key_id)
+        done = first.submit(approvals.carry_out, pk=request.pk, actor=WORKER, now=now)
+        _until(_somebody_waits)
+        later = now + LEASE + timedelta(minutes=1)
+        assert second.submit(approvals.carry_out_due, actor=WORKER, now=later).result(timeout=30) == 0
+        assert (again(request).state, again(request).attempts) == (RequestState.EXECUTING, 1)
+    assert done.result(timeout=30).state == RequestState.EXECUTED
+    assert _checked(request) == RequestState.EXECUTED
+
+
+def _until(holds):
+    for _ in range(200):
+        if holds():
+            return
+        time.sleep(0.005)
+    raise AssertionError("nobody came to wait")
+
+
+def _somebody_waits():
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND pid <> pg_backend_pid())")
+        return cursor.fetchone()[0]
 
 
 def _checked(request):

@@ -331,11 +331,11 @@ def test_the_statement_and_the_lists_use_their_indexes(ann):
         )
         assert "key_due" in plan_of("SELECT id FROM inventory_key ORDER BY rotate_by, id LIMIT 50")
         assert "keysearch_text" in plan_of(
-            "SELECT key_id FROM inventory_keysearch WHERE upper(text) LIKE upper('%stripe%')"
+            "SELECT key_id FROM inventory_keysearch WHERE text LIKE upper('%stripe%')"
         ) or _bitmap(cursor)
 
 
 def _bitmap(cursor):
     cursor.execute("SET LOCAL enable_bitmapscan = on")
-    cursor.execute("EXPLAIN SELECT key_id FROM inventory_keysearch WHERE upper(text) LIKE upper('%stripe%')")
+    cursor.execute("EXPLAIN SELECT key_id FROM inventory_keysearch WHERE text LIKE upper('%stripe%')")
     return "keysearch_text" in "\n".join(row[0] for row in cursor.fetchall())
