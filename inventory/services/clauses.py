@@ -127,7 +127,7 @@ def check_entered(facts: Mapping[str, Any], known: Sequence[str]) -> None:
 # A new date, or another day until which it is accepted, takes an old flag of lateness away and is told of anew, as
 # services.keys.derive() has it; the same by another clause leaves both. The revision stays: nobody has said anything
 # else of the key. First the keys without an exception, so many at a time; then the few that have one.
-KEYS_AT_ONCE = 50_000  # some seconds of writing each, however busy the database
+KEYS_AT_ONCE = 50_000  # half a minute of writing on a machine that is busy with much else
 _STRETCH = "SELECT max(id) FROM (SELECT id FROM inventory_key WHERE id > %s ORDER BY id LIMIT %s) AS k"
 _DECIDED = DECIDED_BY.format("clause_id")
 _STAYS = "k.rotate_by IS NOT DISTINCT FROM {due} AND k.accepted_until IS NOT DISTINCT FROM {accepted}"
