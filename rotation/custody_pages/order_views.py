@@ -28,7 +28,7 @@ from rotation.tasks import nudge_order
 
 WAITED_FOR = (OrderState.WAITING, OrderState.DOING)
 REFRESH_SECONDS = 5  # without a script
-_KEKS = (Act.CREATE, Act.ROTATE, Act.DISABLE, Act.SCHEDULE, Act.PURGE, Act.RECOVER)
+_KEKS = (Act.CREATE, Act.LINK, Act.ROTATE, Act.DISABLE, Act.SCHEDULE, Act.PURGE, Act.RECOVER)
 _LONGEST_NUMBER = 18
 
 
