@@ -5,6 +5,7 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
+from django.db import transaction
 from django.db.models import Max
 from django.utils import timezone
 
@@ -102,8 +103,9 @@ class Command(BaseCommand):
         """Make the DEKs of this turn: of a new KEK most of them, and one is handed out; of a rotated one some more."""
         integrations = demo.INTEGRATIONS[:-1] if kek.key.current_number == 1 else demo.INTEGRATIONS[-1:]
         asker, now = acting(demo.DEK_ASKER), self._later()
-        by_tenant = registered_by_name(Tenant, set(demo.TENANTS), asker, now)
-        by_name = registered_by_name(Integration, set(integrations), asker, now)
+        with transaction.atomic():
+            by_tenant = registered_by_name(Tenant, set(demo.TENANTS), asker, now)
+            by_name = registered_by_name(Integration, set(integrations), asker, now)
         owner = Owner.objects.get(user__username=demo.DEK_ASKER)
         about: dict[str, JSON] = {"kek": kek.pk, "owner": owner.ref, "environment": Environment.PRODUCTION.value}
         for tenant in demo.TENANTS:
@@ -115,16 +117,17 @@ class Command(BaseCommand):
 
     def _make_dek(self, parameters: dict[str, JSON], asker: Actor) -> None:
         now = self._now
-        deks.check_new_dek(deks.facts_from(parameters, now=now), now)
-        order = orders.open_order(
-            act=Act.NEW_DEK,
-            key=None,
-            parameters=parameters,
-            permit=None,
-            actor=asker,
-            reason="a tenant uses an integration",
-            now=now,
-        )
+        with transaction.atomic():
+            deks.check_new_dek(deks.facts_from(parameters, now=now), now)
+            order = orders.open_order(
+                act=Act.NEW_DEK,
+                key=None,
+                parameters=parameters,
+                permit=None,
+                actor=asker,
+                reason="a tenant uses an integration",
+                now=now,
+            )
         order = orders.carry_out(pk=order.pk, actor=WORKER, now=now)
         if order.state != OrderState.DONE:
             raise CommandError(f"{order.ref} is {order.state}: {order.closed_because}")
