@@ -110,7 +110,10 @@ class Command(BaseCommand):
         about: dict[str, JSON] = {"kek": kek.pk, "owner": owner.ref, "environment": Environment.PRODUCTION.value}
         for tenant in demo.TENANTS:
             for name in integrations:
-                scope: dict[str, JSON] = {"tenant": by_tenant[tenant].ref, "integration": by_name[name].ref}
+                scope: dict[str, JSON] = {
+                    "tenant": f"tenant:{by_tenant[tenant].pk}",
+                    "integration": f"integration:{by_name[name].pk}",
+                }
                 self._make_dek({**about, **scope}, asker)
         if kek.key.current_number == 1:
             self._hand_out(f"dek/{demo.TENANTS[0]}/{integrations[0]}", asker)
