@@ -185,7 +185,7 @@ def _stop(claimed: Order, because: str, actor: Actor, now: datetime, *, is_rolle
     if order is None:
         return
     if is_rolled_back and order.key is not None:
-        tell_rolled_back(order.key, because, actor=actor, now=now, facts={"order": order.ref})
+        tell_rolled_back(key=order.key, because=because, actor=actor, now=now, facts={"order": order.ref})
     if order.state == OrderState.WATCHING:  # it is scheduled there, whatever stands in the way of looking
         wait = now + WATCHED_EVERY
         move(order, order.state, now, leased_until=None, next_at=wait, closed_because=because[:500])
