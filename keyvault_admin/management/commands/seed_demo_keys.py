@@ -1,7 +1,8 @@
 """Have the people and the worker of the demo make a KEK and DEKs, rotate and re-wrap: a turn of each in turn."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -13,8 +14,9 @@ from django.utils import timezone
 
 from audit.actor import Actor
 from audit.canonical import JSON
-from inventory.models import Integration, Kek, Key, Owner, Service, Tenant
+from inventory.models import Integration, Kek, KekVersion, Key, Owner, Service, Tenant
 from inventory.services import deks
+from inventory.services.deks.making import NewDek, write_deks
 from inventory.services.deks.taking import registered_by_name
 from inventory.terms import Environment, KeyKind
 from keyvault_admin.access.models import User
@@ -116,15 +118,30 @@ class Command(BaseCommand):
             by_name = registered_by_name(Integration, set(integrations), asker, now)
         owner = Owner.objects.get(user__username=demo.DEK_ASKER)
         about: dict[str, JSON] = {"kek": kek.pk, "owner": owner.ref, "environment": Environment.PRODUCTION.value}
-        for tenant in demo.TENANTS:
-            for name in integrations:
-                scope: dict[str, JSON] = {
-                    "tenant": f"tenant:{by_tenant[tenant].pk}",
-                    "integration": f"integration:{by_name[name].pk}",
-                }
-                self._make_dek({**about, **scope}, asker)
-        if kek.key.current_number == 1:
+        asked: list[dict[str, JSON]] = [
+            {**about, "tenant": f"tenant:{by_tenant[tenant].pk}", "integration": f"integration:{by_name[name].pk}"}
+            for tenant in demo.TENANTS
+            for name in integrations
+        ]
+        if kek.key.current_number > 1:
+            for parameters in asked:
+                self._make_dek(parameters, asker)
+        else:
+            self._make_together(asked, asker)
             self._hand_out(f"dek/{demo.TENANTS[0]}/{integrations[0]}", asker)
+
+    def _make_together(self, asked: Sequence[Mapping[str, JSON]], asker: Actor) -> None:
+        """Make many DEKs of one KEK in one transaction: an order for each would take three times as long."""
+        now, new = self._now, []
+        for parameters in asked:
+            facts = deks.facts_from(parameters, now=now)
+            deks.check_new_dek(facts, now)
+            drawn = deks.draw_dek(kek=int(str(parameters["kek"])), now=now)
+            version = KekVersion.objects.select_related("version__key", "kek").get(pk=drawn.kek_version)
+            key = Key(pk=drawn.key, **facts)
+            new.append(NewDek(key=key, kek_version=version, wrapped=drawn.wrapped, binding=drawn.binding))
+        actor = replace(WORKER, on_behalf_of=asker.id)
+        write_deks(new=new, imported=False, actor=actor, reason="a tenant uses an integration", now=now)
 
     def _make_dek(self, parameters: dict[str, JSON], asker: Actor) -> None:
         now = self._now
