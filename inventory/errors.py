@@ -305,7 +305,11 @@ class ReplayError(InventoryError):
 
 class NoSuchKekError(InventoryError):
     def __init__(self, name: str = "This") -> None:
-        super().__init__(f"{name} is no KEK that is linked to a key store. Ask to take it over first.")
+        super().__init__(f"{name} is no KEK that is linked to a key store. Ask to have it linked first.")
+
+
+class NotLinkableError(InventoryError):
+    """A record is not, or not so, linked to a key in a store. The sentence says why."""
 
 
 class NoSuchVersionError(InventoryError):

@@ -22,7 +22,7 @@ from rotation import (
     sources,
 )
 from rotation.errors import NotHereError
-from rotation.models import OrderState
+from rotation.models import JobState, OrderState
 from rotation.orders import LOOKS_APART
 
 WORKERS = os.cpu_count() or 1  # at one re-wrap job: as many as the pool of a worker has children
@@ -149,6 +149,9 @@ def carry_out_order(pk: int) -> None:
     """Take one order a step further, and come back where it only waits for a second look."""
     order = orders.carry_out(pk=pk, actor=Actor.system(approvals.WORKER), now=timezone.now())
     logger.info("%s is %s", order.ref, order.state)
+    if order.state == OrderState.DONE:
+        for job in order.jobs.filter(state=JobState.RUNNING).values_list("pk", flat=True):
+            nudge_rewrap(job)
     wait = (order.next_at - timezone.now()).total_seconds()
     if order.state == OrderState.WAITING and wait <= SOON_SECONDS:
         nudge_order(pk, after=max(wait, 0) + 1)

@@ -68,6 +68,7 @@ ARGUMENTS: dict[str, Callable[[Things], dict[str, object]]] = {
     "admin:rotation_request_ask_reactivate": lambda things: {"pk": things.by_model["inventory.key"]},
     "admin:rotation_request_ask_dates": lambda things: {"pk": things.by_model["inventory.key"]},
     "admin:rotation_request_ask_kek_rotate": lambda things: {"pk": things.by_model["inventory.kek"]},
+    "admin:rotation_request_ask_kek_link": lambda things: {"pk": things.by_model["inventory.kek"]},
     "admin:rotation_request_ask_kek_disable": lambda things: {"pk": things.by_model["inventory.kek"]},
     "admin:rotation_request_ask_kek_schedule": lambda things: {"pk": things.by_model["inventory.kek"]},
     "admin:rotation_request_ask_kek_purge": lambda things: {"pk": things.by_model["inventory.kek"]},
@@ -98,6 +99,8 @@ CONTENT: dict[str, dict[str, str]] = {
     "admin:rotation_request_ask_dates": {"protect_until": "2030-01-01T00:00"},
     "admin:access_user_take_role": {"role": "Management"},
     "admin:rotation_request_ask_kek_disable": {"number": "2"},
+    # linked already: told so, where one may
+    "admin:rotation_request_ask_kek_link": {"store": "local:house", "name_there": "other", "algorithm": "AES-256-KW"},
     "admin:rotation_request_ask_kek_schedule": {"number": "2", "days": "30"},
     "admin:rotation_request_ask_kek_purge": {"number": "2"},
     "admin:rotation_request_ask_kek_recover": {"number": "2"},

@@ -19,7 +19,8 @@ DOORS = {
     "signals", "tasks", "throttle", "views",
 }  # fmt: skip
 SERVICES = {
-    "services", "alone", "at_once", "duties", "guarded", "keeping", "overdue", "notifications", "recording", "reviews",
+    "services", "alone", "at_once", "duties", "guarded", "keeping", "orders", "overdue", "notifications", "recording",
+    "reviews", "rewrap", "sources",
 }  # fmt: skip
 
 

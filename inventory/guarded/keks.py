@@ -91,12 +91,22 @@ def register_kek(  # noqa: PLR0913 - a KEK has these
     """
     voted = Voted(told=told, actor=actor, reason=reason, now=now)
     key = register_key(facts=facts, generations=len(generations), actor=voted.actor, reason=voted.reason, now=voted.now)
+    return settle(key, uri=uri, algorithm=algorithm, generations=generations, canary=canary, voted=voted)
+
+
+def settle(
+    key: Key, *, uri: str, algorithm: str, generations: Sequence[Generation], canary: bytes, voted: Voted
+) -> Kek:
+    """Link a key to its store, in the caller's transaction: the newest of `generations` is its current version.
+
+    Those before are the versions before it. Event: kek.linked.
+    """
     kek = Kek(key=key, uri=uri, algorithm=algorithm, newest_seen=generations[-1].store_id, looked_at=voted.now)
     kek.full_clean(exclude=["key", "primary"])
     kek.save(force_insert=True)
     numbers = dict(KeyVersion.objects.filter(key=key).values_list("number", "pk"))
-    for number, one in enumerate(generations, 1):
-        is_last = number == len(generations)
+    for number, one in enumerate(generations, key.current_number - len(generations) + 1):
+        is_last = number == key.current_number
         version = KekVersion(
             version_id=numbers[number],
             kek=kek,
@@ -108,7 +118,7 @@ def register_kek(  # noqa: PLR0913 - a KEK has these
             canary=canary if is_last else None,
         )
         version.save(force_insert=True)
-    kek.primary_id = numbers[len(generations)]
+    kek.primary_id = numbers[key.current_number]
     kek.save(update_fields=["primary"])
     linked: dict[str, JSON] = {
         "uri": uri,

@@ -34,6 +34,13 @@ PEOPLE = (
 REPORTER = "carol"  # says that she has rotated a key of hers; somebody of DevOps is to confirm it
 KEEPER, TEAM = "dana", "platform-team"  # who answers for the keys of the demo itself
 KEK_ASKER, KEKS = "bob", (("payments", "checkout"), ("identity", "identity"))  # name in the store, service
+KEK, KEK_VOTER = "payments/kek", "ada"  # the first of them; the other one waits for whoever looks around
+DEK_ASKER, DEK_USER = "carol", "checkout"
+TENANTS = (
+    "acme", "alder-bank", "birch-insurance", "cedar-health", "delta-air", "elm-retail", "fjord-energy", "globex",
+    "harbour-city", "initech", "juniper-law", "kite-games",
+)  # fmt: skip
+INTEGRATIONS = ("crm", "billing", "webhooks", "exports", "mobile")  # the last one began after the rotation
 KEY_COUNT = 260
 
 _OWNERS = ("carol", "chen", "bob", "dana", "platform-team", "sre-oncall", "payments-team")

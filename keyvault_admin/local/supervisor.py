@@ -15,7 +15,7 @@ from types import FrameType
 
 import psycopg
 
-from keyvault_admin.local.children import Child, EngineWard, Recipe, Ward, application, named_stores
+from keyvault_admin.local.children import Child, EngineWard, Recipe, Ward, application, named_stores, worker_environ
 from keyvault_admin.local.engine import HOST
 from keyvault_admin.local.engines import Engines
 from keyvault_admin.local.errors import LocalError
@@ -150,10 +150,18 @@ def _seed(engines: Engines) -> str:
     lines: list[str] = []
     try:
         _once("demo", "seed_demo", show=lines.append, env=named_stores(engines.keys))
+        _make_keys(engines)
     except LocalError:
         _say("\n".join(lines))
         raise
     return "\n".join(line.partition(" | ")[2] for line in lines)
+
+
+def _make_keys(engines: Engines) -> None:
+    """Let people of the demo decide and its worker act, twice: a KEK with DEKs, then its rotation."""
+    people = {"KEYVAULT_ROLE": "web", **named_stores(engines.keys)}
+    for turn in (people, worker_environ(engines.keys)) * 2:
+        _once("demo", "seed_demo_keys", env=turn)
 
 
 class _Greeting:

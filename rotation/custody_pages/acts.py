@@ -13,7 +13,7 @@ from rotation.custody_selectors.keks import KekFacts, VersionFacts
 from rotation.models import BUSY_ORDERS, Request
 from rotation.operations import operations
 
-CREATE = "kek.create"
+CREATE, LINK = "kek.create", "kek.link"
 ROTATE, DISABLE, SCHEDULE, PURGE, RECOVER = "kek.rotate", "kek.disable", "kek.schedule", "kek.purge", "kek.recover"
 PAGES = {
     ROTATE: "ask_kek_rotate",

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from django.contrib import messages
@@ -26,6 +27,7 @@ from rotation.custody_pages.dek_forms import NewDekForm, ReencryptedForm
 from rotation.custody_selectors.rows import unread
 from rotation.errors import RotationError
 from rotation.models import Act
+from rotation.tasks import nudge_order
 
 LIST = "admin:inventory_dekversion_changelist"
 
@@ -68,6 +70,7 @@ def new_dek(admin: ModelAdmin, request: HttpRequest) -> HttpResponse:
                 reason=form.cleaned_data["reason"],
                 now=now,
             )
+            transaction.on_commit(partial(nudge_order, order.pk), robust=True)
         return "It is ordered.", "admin:rotation_order_change", order.pk
 
     return _form_page(admin, request, form, page, act)

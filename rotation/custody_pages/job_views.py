@@ -9,6 +9,7 @@ from django import forms
 from django.contrib import messages
 from django.contrib.admin import ModelAdmin
 from django.core.exceptions import PermissionDenied
+from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
@@ -35,9 +36,11 @@ from rotation.custody_selectors.jobs import JobFacts, job_facts, quarantined_of
 from rotation.custody_selectors.rows import job_of
 from rotation.errors import RotationError
 from rotation.models import LIVE_JOBS, JobState, RewrapJob
+from rotation.tasks import nudge_rewrap
 
 REFRESH_SECONDS = 5  # without a script
 _LARGEST_BATCH = 50_000
+_NUDGING = {"resume", "retry"}  # after these there may be something to do at once
 
 
 class SpeedForm(ReasonForm):
@@ -196,6 +199,8 @@ def _steer(
         except (RotationError, InventoryError) as error:
             form.add_error(None, str(error))
         else:
+            if name in _NUDGING:
+                transaction.on_commit(partial(nudge_rewrap, job.pk), robust=True)
             messages.success(request, done)
             return redirect("admin:rotation_rewrapjob_change", job.pk)
     return page(admin, request, str(pk), Sent(name, form))

@@ -1,11 +1,13 @@
 """The page of a KEK: its versions as a picture, what still needs each, what is being done, and what may be asked."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from django.contrib import messages
 from django.contrib.admin import ModelAdmin
 from django.core.exceptions import PermissionDenied
+from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.shortcuts import get_object_or_404, redirect
 from django.template.response import TemplateResponse
@@ -36,6 +38,7 @@ from rotation.custody_pages.wording import (
 from rotation.custody_selectors.keks import KekFacts, VersionFacts, kek_facts
 from rotation.errors import RotationError
 from rotation.requests import live_about
+from rotation.tasks import nudge_rewrap
 
 
 @dataclass(frozen=True)
@@ -126,6 +129,7 @@ def open_rewrap(admin: ModelAdmin, request: HttpRequest, pk: int) -> HttpRespons
         except (RotationError, InventoryError) as error:
             form.add_error(None, str(error))
         else:
+            transaction.on_commit(partial(nudge_rewrap, job.pk), robust=True)
             messages.success(request, "The job is open. A worker takes it up within seconds.")
             return redirect("admin:rotation_rewrapjob_change", job.pk)
     return page(admin, request, str(pk), form)

@@ -1,11 +1,12 @@
 """The page of an order to a key store: what was decided, and how far the worker is."""
 
 from collections.abc import Callable
-from typing import Any
+from functools import partial
 
 from django.contrib import messages
 from django.contrib.admin import ModelAdmin
 from django.core.exceptions import PermissionDenied
+from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
@@ -23,10 +24,11 @@ from rotation.custody_selectors.rows import order_of
 from rotation.errors import RotationError
 from rotation.models import Act, Order, OrderState
 from rotation.operations.showing import visible
+from rotation.tasks import nudge_order
 
 WAITED_FOR = (OrderState.WAITING, OrderState.DOING)
 REFRESH_SECONDS = 5  # without a script
-_KEKS = (Act.CREATE, Act.ROTATE, Act.DISABLE, Act.SCHEDULE, Act.PURGE, Act.RECOVER)
+_KEKS = (Act.CREATE, Act.LINK, Act.ROTATE, Act.DISABLE, Act.SCHEDULE, Act.PURGE, Act.RECOVER)
 _LONGEST_NUMBER = 18
 
 
@@ -89,7 +91,7 @@ def cancel(admin: ModelAdmin, request: HttpRequest, pk: int) -> HttpResponse:
     return _decide(admin, request, pk, orders.cancel, "It is cancelled. What was done in the store stays there.")
 
 
-def _decide(admin: ModelAdmin, request: HttpRequest, pk: int, service: Callable[..., Any], done: str) -> HttpResponse:
+def _decide(admin: ModelAdmin, request: HttpRequest, pk: int, service: Callable[..., Order], done: str) -> HttpResponse:
     if request.method != "POST":
         return HttpResponseNotAllowed(["POST"])
     if not admin.has_view_permission(request):
@@ -99,10 +101,12 @@ def _decide(admin: ModelAdmin, request: HttpRequest, pk: int, service: Callable[
     form = ReasonForm(request.POST)
     if form.is_valid():
         try:
-            service(pk=pk, actor=actor_of(request), reason=form.cleaned_data["reason"], now=timezone.now())
+            order = service(pk=pk, actor=actor_of(request), reason=form.cleaned_data["reason"], now=timezone.now())
         except (RotationError, InventoryError) as error:
             form.add_error(None, str(error))
         else:
+            if order.state == OrderState.WAITING:
+                transaction.on_commit(partial(nudge_order, pk), robust=True)
             messages.success(request, done)
             return redirect("admin:rotation_order_change", pk)
     return page(admin, request, str(pk), form)

@@ -11,7 +11,7 @@ from inventory.models import Integration, Key, Owner, Service, Tenant
 from rotation.models import Act, Order, OrderState
 
 _MODELS: dict[str, type[Model]] = {"tenant": Tenant, "integration": Integration, "owner": Owner, "service": Service}
-_LOOKED_AT = (Act.CREATE, Act.ROTATE)
+_LOOKED_AT = (Act.CREATE, Act.LINK, Act.ROTATE)
 
 
 @dataclass(frozen=True)

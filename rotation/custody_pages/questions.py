@@ -105,6 +105,31 @@ class NewKekForm(AskForm):
         return {"uri": uri, "algorithm": said["algorithm"], "takes_over": said["takes_over"], "facts": facts}
 
 
+class LinkForm(AskForm):
+    """Where the KEK is that a record is about."""
+
+    store = forms.ChoiceField(label="Key store", help_text="Those that the settings name (KEYVAULT_KMS).")
+    name_there = forms.RegexField(
+        r"^[!-~]+$", label="Name in the store", max_length=100, help_text="Letters, digits and signs, no spaces."
+    )
+    algorithm = forms.ChoiceField(
+        label="Wraps with",
+        choices=[("", "Choose one"), *((one.value, one.value) for one in WrapAlgorithm)],
+        help_text="As its store has it; the worker looks whether that is so.",
+    )
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:  # noqa: ANN401 - Django's own signature
+        super().__init__(*arguments, **named)
+        field: Any = self.fields["store"]
+        field.choices = [("", "Choose one"), *((prefix, prefix) for prefix in _stores())]
+
+    @property
+    def parameters(self) -> dict[str, JSON]:
+        said = self.cleaned_data
+        uri = f"{said['store']}/{said['name_there']}"
+        return {**super().parameters, "uri": uri, "algorithm": said["algorithm"]}
+
+
 def _stores() -> list[str]:
     """Return the stores of the settings as an address of a KEK begins: "openbao:main"."""
     return sorted(f"{address.partition(':')[0]}:{name}" for name, address in settings.KMS_STORES.items())
@@ -158,6 +183,14 @@ NEW_KEK = Question(
 )
 
 
+LINK_KEK = Question(
+    acts.LINK,
+    "link",
+    LinkForm,
+    "This record becomes that of a KEK which is in a key store already. It keeps its owner, dates, notes and history.",
+)
+
+
 def about_kek(key: Key) -> About:
     crumb = ("Key-encrypting keys", reverse("admin:inventory_kek_changelist"))
     return About(key.name, reverse("admin:inventory_kek_change", args=[key.pk]), (crumb,), (key.ref,))
@@ -184,6 +217,14 @@ def new_kek(admin: ModelAdmin, request: HttpRequest) -> HttpResponse:
     url = reverse("admin:inventory_kek_changelist")
     about = About("", url, (("Key-encrypting keys", url),))
     return ask_about(admin, request, NEW_KEK, about, NewKekForm(request.POST or None))
+
+
+@requires_step_up
+def link_kek(admin: ModelAdmin, request: HttpRequest, pk: int) -> HttpResponse:
+    """Ask that a record be linked to the KEK in a store that it is about."""
+    may_look(request)
+    key = get_object_or_404(Key.objects.select_related("owner", "service"), pk=pk, kind=KeyKind.KEK)
+    return ask_about(admin, request, LINK_KEK, of_key(key), LinkForm(request.POST or None, key=key))
 
 
 @requires_step_up
@@ -223,6 +264,7 @@ def patterns(page: Callable[[Any], Any]) -> list[URLPattern]:
     """Return the addresses of these pages, for the admin of requests."""
     return [
         path("ask/kek/", page(new_kek), name="rotation_request_ask_kek"),
+        path("ask/kek/link/<int:pk>/", page(link_kek), name="rotation_request_ask_kek_link"),
         path("ask/kek/rotate/<int:pk>/", page(rotate_kek), name="rotation_request_ask_kek_rotate"),
         path("ask/kek/disable/<int:pk>/", page(disable), name="rotation_request_ask_kek_disable"),
         path("ask/kek/schedule/<int:pk>/", page(schedule), name="rotation_request_ask_kek_schedule"),

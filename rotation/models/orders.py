@@ -11,6 +11,7 @@ class Act(models.TextChoices):
     """What is ordered. Stored, never renamed; each that needs votes has the code of its operation."""
 
     CREATE = "kek.create", "make a KEK, or take over one that is there"
+    LINK = "kek.link", "link a record to a KEK in its store"
     ROTATE = "kek.rotate", "rotate a KEK"
     DISABLE = "kek.disable", "disable a KEK version"
     SCHEDULE = "kek.schedule", "schedule a KEK version for destruction"

@@ -32,7 +32,7 @@ def draft_create(parameters: Mapping[str, JSON], *, now: datetime, hold: bool) -
     if type(takes_over) is not bool or not isinstance(facts, Mapping):
         raise WrongParametersError
     _check_facts(facts, takes_over=takes_over, now=now)
-    able = _check_place(uri, algorithm, takes_over=takes_over)
+    able = check_place(uri, algorithm, takes_over=takes_over)
     name = str(facts["name"])
     target = Target(ref=f"kek:{sha256(uri.encode()).hexdigest()[:32]}", label=name[:300], revision=0)
     shown: dict[str, JSON] = {"death": str(able.death), "names": _names(facts)}
@@ -58,7 +58,8 @@ def _check_facts(facts: Mapping[str, JSON], *, takes_over: bool, now: datetime) 
         raise RuleRefusedError(f"There is a key of the name {name} already. Choose another one.")
 
 
-def _check_place(uri: str, algorithm: str, *, takes_over: bool) -> Capabilities:
+def check_place(uri: str, algorithm: str, *, takes_over: bool) -> Capabilities:
+    """Return what the store of a KEK that is to be registered can do. Raises: RuleRefusedError, StoreCannotError …"""
     able = capabilities_of(uri)
     store = uri.partition(":")[2].partition("/")[0]
     if store not in settings.KMS_STORES:

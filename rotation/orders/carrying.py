@@ -16,7 +16,7 @@ from inventory.custody import BackendError, RolledBackError
 from inventory.errors import InventoryError
 from rotation.errors import RotationError
 from rotation.models import Act, Order, OrderState
-from rotation.orders import deks, ending, making, rotating
+from rotation.orders import deks, ending, linking, making, rotating
 from rotation.orders.looking import tell_rolled_back
 from rotation.orders.pieces import WATCHED_EVERY, Next, Task, locked, move, tell_log, voted_of
 
@@ -31,6 +31,7 @@ DUE = (OrderState.WAITING, OrderState.DOING, OrderState.WATCHING)
 
 STEPS: Mapping[str, Callable[[Task], Next]] = {
     Act.CREATE: making.step,
+    Act.LINK: linking.step,
     Act.ROTATE: rotating.step,
     Act.DISABLE: ending.step,
     Act.SCHEDULE: ending.step,
@@ -184,7 +185,7 @@ def _stop(claimed: Order, because: str, actor: Actor, now: datetime, *, is_rolle
     if order is None:
         return
     if is_rolled_back and order.key is not None:
-        tell_rolled_back(order.key, because, actor=actor, now=now, facts={"order": order.ref})
+        tell_rolled_back(key=order.key, because=because, actor=actor, now=now, facts={"order": order.ref})
     if order.state == OrderState.WATCHING:  # it is scheduled there, whatever stands in the way of looking
         wait = now + WATCHED_EVERY
         move(order, order.state, now, leased_until=None, next_at=wait, closed_because=because[:500])

@@ -97,7 +97,7 @@ def check_not_rolled_back(kek: Kek, look: Look) -> None:
 
 @transaction.atomic
 def tell_rolled_back(
-    key: Key, because: str, *, actor: Actor, now: datetime, facts: Mapping[str, JSON] | None = None
+    *, key: Key, because: str, actor: Actor, now: datetime, facts: Mapping[str, JSON] | None = None
 ) -> None:
     """Record that a store went back, and write to Security. Event: kek.rolled_back, refused."""
     subject = Subject(ref=key.ref, label=key.name)

@@ -79,14 +79,7 @@ def _act(task: Task, uri: str, algorithm: str) -> Next:
 
 
 def _register(task: Task, uri: str, look: Look) -> Next:
-    wanted = str(task.order.parameters["algorithm"])
-    if look.algorithm != wanted:
-        raise StoreDiffersError(f"The KEK {uri} is one for {look.algorithm}, and {wanted} was asked for.")
-    generations = [one for one in map(look.generation, look.ids) if one.status != StoreStatus.GONE]
-    newest = look.generation(look.newest)
-    if newest.status != str(VersionStatus.ENABLED):
-        raise StoreDiffersError(f"The newest version of {uri} is {newest.status} in its store, so it wraps nothing.")
-    generations = [*(one for one in generations if one.store_id != look.newest), newest]
+    generations = usable(task, uri, look)
     canary = canary_for(uri, look.algorithm, look.newest)
     facts = _facts(task, uri, look, generations)
 
@@ -105,24 +98,43 @@ def _register(task: Task, uri: str, look: Look) -> Next:
     return done(within, because=f"{uri} is registered, with {len(generations)} version(s).", facts=said)
 
 
+def usable(task: Task, uri: str, look: Look) -> list[Generation]:
+    """Return the versions that are there still, the newest last. Raises: StoreDiffersError where it is another KEK."""
+    wanted = str(task.order.parameters["algorithm"])
+    if look.algorithm != wanted:
+        raise StoreDiffersError(f"The KEK {uri} is one for {look.algorithm}, and {wanted} was asked for.")
+    generations = [one for one in map(look.generation, look.ids) if one.status != StoreStatus.GONE]
+    newest = look.generation(look.newest)
+    if newest.status != str(VersionStatus.ENABLED):
+        raise StoreDiffersError(f"The newest version of {uri} is {newest.status} in its store, so it wraps nothing.")
+    return [*(one for one in generations if one.store_id != look.newest), newest]
+
+
 def _facts(task: Task, uri: str, look: Look, generations: Sequence[Generation]) -> dict[str, Any]:
     """Return the facts of the record: what people said, and what follows from the store."""
     said = {name: revived(name, value) for name, value in task.order.parameters["facts"].items() if name in SAID}
-    algorithm, bits = algorithm_of(look.algorithm)
     today = task.now.date()
     is_new = not task.order.parameters["takes_over"]
     dates = {"created_on": today, "never_rotated": True} if is_new else {}
     return {
         **said,
         **dates,
+        **facts_there(uri, look),
         "kind": KeyKind.KEK,
+        "generation_method": GENERATED if is_new else "",
+    } | _known_dates(task.order.parameters, len(generations))
+
+
+def facts_there(uri: str, look: Look) -> dict[str, Any]:
+    """Return what a record says of a KEK as its store shows it."""
+    algorithm, bits = algorithm_of(look.algorithm)
+    return {
         "algorithm": algorithm,
         "size_bits": bits,
         "storage_medium": medium_of(uri),
         "storage_location": uri,
         "is_exportable": look.is_exportable,
-        "generation_method": GENERATED if is_new else "",
-    } | _known_dates(task.order.parameters, len(generations))
+    }
 
 
 def _known_dates(parameters: Mapping[str, Any], generations: int) -> dict[str, Any]:

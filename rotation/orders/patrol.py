@@ -104,4 +104,4 @@ def _reopen(kek: Kek, look: Look, actor: Actor, now: datetime) -> None:
 def _tell_once(kek: Kek, because: str, actor: Actor, now: datetime) -> None:
     if not was_told(kek.key.ref, Action.KEK_ROLLED_BACK, now - TOLD_EVERY):
         with transaction.atomic():
-            tell_rolled_back(kek.key, because, actor=actor, now=now)
+            tell_rolled_back(key=kek.key, because=because, actor=actor, now=now)

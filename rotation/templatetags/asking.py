@@ -9,6 +9,7 @@ from django.urls import reverse
 from inventory.models import Key
 from inventory.selectors import DESTROYED_STATES
 from inventory.states import State, targets
+from inventory.terms import KeyKind
 from rotation.operations import operation_of
 
 register = template.Library()
@@ -25,13 +26,14 @@ _QUESTIONS = (
     ("key.reactivate", "re-activate it", "reactivate"),
     ("key.revoke", "revoke it", "revoke"),
     ("key.dates", "change its dates", "dates"),
+    ("kek.link", "link it to its key store", "kek_link"),
     ("key.destroy", "destroy it", "destroy"),
 )
 
 
 @register.simple_tag(takes_context=True)
 def questions_about(context: Any, key: Key, waiting: Iterable[Any] = ()) -> list[Ask]:  # noqa: ANN401 - Django's own
-    """Return what this person may ask of the key as it is now, and has nobody asked yet. Queries: none."""
+    """Return what this person may ask of the key as it is now, and has nobody asked yet. Queries: 1 for a KEK."""
     asked = {request.operation for request in waiting}
     user = context["request"].user
     roles = set(user.role_names)
@@ -40,12 +42,15 @@ def questions_about(context: Any, key: Key, waiting: Iterable[Any] = ()) -> list
     for code, words, page in _QUESTIONS:
         operation = operation_of(code)
         may = bool(roles & set(operation.askers)) or (operation.owner_may_ask and owns)
-        if may and code not in asked and _is_possible(code, State(key.state)):
+        if may and code not in asked and _is_possible(code, key):
             found.append(Ask(words, reverse(f"admin:rotation_request_ask_{page}", args=[key.pk])))
     return found
 
 
-def _is_possible(code: str, state: State) -> bool:
+def _is_possible(code: str, key: Key) -> bool:
+    state = State(key.state)
+    if code == "kek.link":
+        return key.kind == KeyKind.KEK and state == State.ACTIVE and not hasattr(key, "kek")
     return {
         "key.reactivate": state == State.SUSPENDED,
         "key.revoke": State.DEACTIVATED in targets(state),

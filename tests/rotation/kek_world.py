@@ -54,7 +54,7 @@ class KekWorld:
     def decided(self, operation, parameters, *, seconds=0):
         """Have it asked, voted for and carried out; return the request."""
         self.now += timedelta(seconds=seconds)
-        by = (self.security,) if operation in {"kek.create", "kek.rotate"} else (self.security, self.devops)
+        by = (self.security,) if operation in {"kek.create", "kek.link", "kek.rotate"} else (self.security, self.devops)
         asker = self.devops if len(by) == 1 else self.asker
         request = carried_through(operation, parameters, asker=asker, by=by, now=self.now)
         self.now += timedelta(minutes=3)

@@ -198,6 +198,14 @@ def new_keks(world):
             yield world.ask("kek.create", said)
 
 
+def kek_links(world):
+    with override_settings(KMS_STORES={"house": "local:///nowhere#house"}):
+        for number, said in enumerate(({}, {"algorithm": "AES", "size_bits": 256, "storage_location": TURNED})):
+            key = world.key(MARKUP, kind="kek", **said)
+            asked = {"key": key.pk, "uri": f"local:house/there{number}", "algorithm": "AES-256-KW"}
+            yield world.ask("kek.link", asked, reason=FOREIGN)
+
+
 def kek_rotations(world):
     yield world.ask("kek.rotate", {"key": _kek(world).pk}, reason=FOREIGN)
     yield world.ask("kek.rotate", {"key": _kek(world, statuses=("disabled", "enabled")).pk})
@@ -378,6 +386,7 @@ SAMPLES = {
     "dek.rotate": dek_rotations,
     "dek.clear": clearings,
     "kek.create": new_keks,
+    "kek.link": kek_links,
     "kek.rotate": kek_rotations,
     "kek.disable": _kek_ends("kek.disable"),
     "kek.schedule": _kek_ends("kek.schedule", days=30),

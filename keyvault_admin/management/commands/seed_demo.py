@@ -10,7 +10,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from audit.actions import Action
-from audit.actor import Actor, Identity
+from audit.actor import Actor
 from audit.canonical import JSON
 from audit.services import record
 from inventory import services as inventory
@@ -20,8 +20,8 @@ from inventory.terms import Environment
 from keyvault_admin.access import alone, totp
 from keyvault_admin.access import services as access
 from keyvault_admin.access.models import TotpDevice, User
-from keyvault_admin.access.roles import Role
 from keyvault_admin.local import demo
+from keyvault_admin.management.demo_people import acting
 from keyvault_admin.own_keys import own_keys
 from rotation import approvals, at_once, overdue, reviews
 
@@ -115,23 +115,19 @@ class Command(BaseCommand):
     def _report_rotation(self, now: datetime) -> None:
         """Leave one change that waits for somebody of DevOps."""
         reporter = User.objects.get(username=demo.REPORTER)
-        who = Identity(name=reporter.full_name, mail=reporter.email, address="", agent="")
         keys = Key.objects.filter(state=State.ACTIVE, owner__user=reporter).order_by("rotate_by")
         inventory.report_rotation(
             pk=keys.values_list("pk", flat=True)[0],
             rotated_on=now.date(),
             evidence="Replaced in the secrets manager, whose history shows the new version; change 4711.",
             url="https://ci.example.com/changes/4711",
-            actor=Actor(kind="person", id=reporter.ref, role=Role.ENGINEERING, identity=who),
+            actor=acting(demo.REPORTER),
             now=now,
         )
 
     def _ask_for_keks(self, now: datetime) -> None:
-        """Leave two KEKs that wait for somebody of Security, where the settings name a key store."""
-        asker, keeper = (User.objects.get(username=name) for name in (demo.KEK_ASKER, demo.KEEPER))
-        owner = Owner.objects.get(user=keeper).ref
-        who = Identity(name=asker.full_name, mail=asker.email, address="", agent="")
-        actor = Actor(kind="person", id=asker.ref, role=Role.DEVOPS, identity=who)
+        """Leave two KEKs that wait for Security, where there is a key store; seed_demo_keys goes on with the first."""
+        owner, actor = Owner.objects.get(user__username=demo.KEEPER).ref, acting(demo.KEK_ASKER)
         for store, address in sorted(settings.KMS_STORES.items())[:1]:
             scheme = address.partition(":")[0]
             for name, service in demo.KEKS:
@@ -156,18 +152,23 @@ class Command(BaseCommand):
                 )
 
     def _print(self, passwords: dict[str, str], now: datetime) -> None:
-        self.stdout.write(f"{'name':8} {'role':12} {'password':18} code now ({totp.seconds_left(now)} s left)")
+        """Show the codes of the next half minute: good now already, and for as long as the rest takes to start."""
+        self.stdout.write(f"{'name':8} {'role':12} {'password':18} code")
         for person in demo.PEOPLE:
             seed = TotpDevice.objects.get(user__username=person.username).seed()
-            code = totp.code_at(seed, totp.step_at(now))
+            has_voted = settings.KMS_STORES and person.username == demo.KEK_VOTER  # by then; each code is good once
+            code = "demo_code" if has_voted else totp.code_at(seed, totp.step_at(now) + totp.TOLERANCE_STEPS)
             self.stdout.write(f"{person.username:8} {person.role:12} {passwords[person.username]:18} {code}")
         self.stdout.write("")
-        self.stdout.write("A code is accepted once; the next one: .venv/bin/python manage.py demo_code alice")
+        self.stdout.write(
+            "A code is accepted once, and for a minute. The next one: .venv/bin/python manage.py demo_code alice"
+        )
         self.stdout.write(
             "Try first, as alice: import tests/data/notion-inventory.csv, then look at what is overdue and why. "
             "As bob: approve the rotation that carol has reported. As both: judge and sign the review."
         )
         self.stdout.write(
-            "Then key stores. As alice: approve the two KEKs that bob has asked for; the worker makes them. "
+            "Then key stores. The KEK of payments wraps 60 DEKs and was rotated: see its page, the job and its "
+            "certificate. As alice: approve the KEK of identity that bob has asked for; the worker makes it. "
             "As carol: have a DEK made under Tenants and integrations. As bob: ask to rotate a KEK, and watch the job."
         )
