@@ -98,6 +98,7 @@ def _decide(admin: ModelAdmin, request: HttpRequest, pk: int, service: Callable[
         raise PermissionDenied
     if not may_decide(request):
         raise PermissionDenied
+    _order(pk)
     form = ReasonForm(request.POST)
     if form.is_valid():
         try:

@@ -83,7 +83,8 @@ def _addresses(host: str, port: int) -> list[ipaddress.IPv4Address | ipaddress.I
 
 def _check_address(host: str, address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> None:
     address = getattr(address, "ipv4_mapped", None) or address
-    if address.is_multicast or address.is_unspecified or address.is_link_local or address.is_reserved:
+    is_reserved = address.is_reserved and not address.is_loopback  # ::1 is both
+    if address.is_multicast or address.is_unspecified or address.is_link_local or is_reserved:
         raise NotAllowedPlaceError(f"{host} leads to {address}, which is no address of a database.")
 
 

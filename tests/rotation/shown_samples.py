@@ -172,7 +172,7 @@ def clearings(world):
 
 
 def _kek(world, *, statuses=("enabled", "enabled")):
-    """Return a KEK whose last version is the primary; no store is asked before a request is carried out."""
+    """Return a KEK whose last version is the primary, if open; no store is asked before a request is carried out."""
     number = next(world.numbers)
     with _become("worker"):
         key = world.key(MARKUP, kind="kek")
@@ -182,7 +182,8 @@ def _kek(world, *, statuses=("enabled", "enabled")):
             made = KekVersion(version=one, kek=kek, store_id=str(one.number), status=status, status_at=timezone.now())
             made.closed_at = None if status == "enabled" else timezone.now()
             made.save(force_insert=True)
-        Kek.objects.filter(pk=kek.pk).update(primary=made)
+        if made.closed_at is None:
+            Kek.objects.filter(pk=kek.pk).update(primary=made)
     return kek
 
 

@@ -169,6 +169,12 @@ def test_a_refused_decision_says_why_where_it_was_taken(client, bob, world):
     assert "the store is slow" in page
 
 
+def test_an_order_that_is_not_there_is_told_so(client, bob):
+    sign_in(client, bob)
+    for act in ("retry", "cancel"):
+        assert client.post(f"/rotation/order/12345/{act}/", {"reason": "x"}).status_code == 404
+
+
 def test_the_speed_and_the_quarantine_of_a_job(client, bob, world):
     job = world.job()
     one = world.quarantine(job)

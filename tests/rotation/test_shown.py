@@ -85,7 +85,7 @@ def said_by(payload):
     if changing:
         words += ["Fact Before After", *(f"{line.label} {line.before} {line.text or '—'}" for line in changing)]
     words += [
-        f"{line.label} {line.text} {', '.join(one.text for one in line.links)}"
+        f"{line.label} {line.text} {', '.join(one.text + ' ' * bool(one.url) for one in line.links)}"
         for line in said.lines
         if line not in changing
     ]

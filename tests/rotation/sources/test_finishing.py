@@ -53,6 +53,9 @@ class Counting:
         act()
         return found
 
+    def count(self, *arguments, **named):
+        ranges().count(*arguments, **named)
+
 
 def test_what_is_let_out_of_quarantine_while_a_job_finishes_is_not_forgotten(job, monkeypatch):
     """It was left out of the count, because it was in quarantine; and it is in quarantine no more."""

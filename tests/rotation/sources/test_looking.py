@@ -100,6 +100,13 @@ def test_a_name_that_leads_to_no_database_is_refused(monkeypatch, settings, addr
         place_of("db.example", 5432)
 
 
+def test_both_addresses_of_this_machine_are_its_own(monkeypatch, settings):
+    settings.SOURCE_HOSTS = ["localhost"]
+    both = [(10, 1, 6, "", ("::1", 5432, 0, 0)), (2, 1, 6, "", ("127.0.0.1", 5432))]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_a, **_k: both)
+    assert place_of("localhost", 5432).is_loopback
+
+
 def asked(monkeypatch, source, address):
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_a, **_k: [(2, 1, 6, "", (address, source.port))])
     return conninfo_to_dict(conninfo_of(source, place_of(source.host, source.port)))
