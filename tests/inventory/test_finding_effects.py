@@ -309,7 +309,7 @@ def put(code, **facts):
 
 
 @settings(
-    max_examples=300 if "tests.full" in sys.modules else 20,
+    max_examples=300 if "tests.full" in sys.modules else 8,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
