@@ -108,7 +108,7 @@ def _status(version: VersionFacts) -> str:
     if version.is_primary:
         return "takes the new wraps"
     if row.status == StoreStatus.SCHEDULED and row.scheduled_for:
-        return f"destroyed on {row.scheduled_for:%-d %b %Y}"
+        return f"ends {row.scheduled_for:%-d %b %Y}"
     if row.status != StoreStatus.ENABLED:
         return str(StoreStatus(row.status).label)
     return "closed to wraps" if not version.is_open else "opens, no new wraps"
