@@ -3,10 +3,10 @@
 The log says nothing of them; bench.fsck tells it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import pairwise
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, LiteralString, NamedTuple
 
 import psycopg
 from psycopg import sql
@@ -109,7 +109,7 @@ def _copy(dsn: str, kek_version: int, span: Span, wrap: Wrap) -> None:
             connection.commit()
 
 
-def _into(connection: psycopg.Connection, statement: str, rows: object) -> None:
-    with connection.cursor().copy(statement) as copy:  # type: ignore[call-overload]
-        for row in rows:  # type: ignore[attr-defined]
+def _into(connection: psycopg.Connection, statement: LiteralString, rows: Iterable[Sequence[object]]) -> None:
+    with connection.cursor().copy(statement) as copy:
+        for row in rows:
             copy.write_row(row)

@@ -30,6 +30,11 @@ LABELS = {
 
 
 @pytest.mark.timeout(300)
+def _afterwards():
+    """Tell the time, after the request was carried out."""
+    return timezone.now() + timedelta(minutes=1)
+
+
 def test_a_source_is_asked_for_voted_on_and_rewrapped(visitor, alice, bob, other, ring):  # noqa: F811
     with as_worker():
         kek = make_kek("payments")
@@ -123,8 +128,7 @@ def see_counts(visitor, source, counts):
 def rewrap(kek, source):
     """Rotate the KEK, and let a worker do the job."""
     rotate(kek)
-    clock = lambda: timezone.now() + timedelta(minutes=1)  # noqa: E731 - after the request was carried out
-    job = open_job(kek=Kek.objects.get(pk=kek.pk), source=source, actor=WORKER, reason="rotated", now=clock())
-    assert work(pk=job.pk, actor=WORKER, clock=clock, seconds=30).ended is Ended.OVER
+    job = open_job(kek=Kek.objects.get(pk=kek.pk), source=source, actor=WORKER, reason="rotated", now=_afterwards())
+    assert work(pk=job.pk, actor=WORKER, clock=_afterwards, seconds=30).ended is Ended.OVER
     job.refresh_from_db()
     assert (job.state, job.rewrapped) == (JobState.DONE, 40)
